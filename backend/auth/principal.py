@@ -1,0 +1,53 @@
+"""Who is asking: a colleague with a device, a service with a key, or a customer's contact."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class PrincipalKind(StrEnum):
+    STAFF = "STAFF"
+    SERVICE = "SERVICE"
+    CUSTOMER = "CUSTOMER"
+
+
+class Role(StrEnum):
+    REP = "REP"
+    MANAGER = "MANAGER"
+    SERVICE_AGENT = "SERVICE_AGENT"
+    MARKETER = "MARKETER"
+    ANALYST = "ANALYST"
+    ADMIN = "ADMIN"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The one who asks, as proved by a token.
+
+    STAFF has `user_id`, `device_id` and `role`; SERVICE has `service_id` and `rights`;
+    CUSTOMER has `contact_id` and sees that contact's own records only. What a principal may *see* is never
+    here: grants are read from the database inside the statement or snapshot that uses them.
+    """
+
+    kind: PrincipalKind
+    user_id: str | None = None
+    device_id: str | None = None
+    role: Role | None = None
+    service_id: str | None = None
+    contact_id: str | None = None
+    rights: frozenset[str] = field(default_factory=frozenset)
+    locale: str = "en"
+
+    @property
+    def sees_all(self) -> bool:
+        """True for roles that read the whole organisation (`domain.md`, roles)."""
+        return self.role in {Role.SERVICE_AGENT, Role.MARKETER, Role.ANALYST, Role.ADMIN} or "read:all" in self.rights
+
+    @property
+    def masked(self) -> bool:
+        """True for roles that see personal data masked."""
+        return self.role in {Role.MARKETER, Role.ANALYST}
+
+    @property
+    def actor(self) -> str:
+        """How audit entries name this principal."""
+        return f"{self.kind.value.lower()}:{self.user_id or self.service_id or self.contact_id}"

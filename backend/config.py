@@ -1,0 +1,77 @@
+"""Every setting, read once at start and passed down. A bad value stops the start, naming the variable."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from backend.errors import BadSetting
+
+PREFIX = "SELVEDGE_"
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable `SELVEDGE_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    database_url: str = Field(
+        default="sqlite://var/selvedge.sqlite3",
+        pattern=r"^(sqlite|postgres|postgresql)://.+",
+        description="sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/NAME",
+    )
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
+    data_dir: Path = Field(default=Path("var"), description="folder for keys and the embedded database")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO")
+    demo: bool = Field(default=False, description="build the demo world when the database is empty")
+    graphiql: bool = Field(default=True, description="serve GraphiQL where its assets are built")
+
+    organisation_timezone: str = Field(default="Asia/Shanghai", description="IANA zone that quarters are judged in")
+    reporting_currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code")
+
+    token_issuer: str = Field(default="selvedge", min_length=1)
+    access_token_seconds: int = Field(default=600, ge=30, le=3600)
+    refresh_token_days: int = Field(default=30, ge=1, le=365)
+    refresh_grace_seconds: int = Field(default=30, ge=0, le=120)
+    cursor_secret: SecretStr | None = Field(default=None, description="HMAC key of cursors; kept in data_dir when unset")
+    password_hash_workers_max: int = Field(default=2, ge=1, le=16)
+
+    body_bytes_max: int = Field(default=4_000_000, ge=1_000)
+    document_tokens_max: int = Field(default=8_000, ge=100)
+    document_depth_max: int = Field(default=14, ge=3, le=50)
+    document_aliases_max: int = Field(default=200, ge=1)
+    document_cost_max: int = Field(default=60_000, ge=100)
+    document_cache_entries_max: int = Field(default=500, ge=1)
+    plan_cache_entries_max: int = Field(default=1_000, ge=1)
+    root_selections_max: int = Field(default=10, ge=1, le=50)
+    page_rows_max: int = Field(default=200, ge=1, le=1_000, description="largest `first` of a connection")
+    nested_page_rows_max: int = Field(default=50, ge=1, le=200)
+    batch_changes_max: int = Field(default=500, ge=1, le=5_000)
+    push_mutations_max: int = Field(default=500, ge=1, le=5_000)
+    pull_rows_max: int = Field(default=1_000, ge=1, le=10_000)
+    pull_bytes_max: int = Field(default=2_000_000, ge=10_000)
+    import_chunk_rows: int = Field(default=500, ge=1, le=5_000)
+    import_file_bytes_max: int = Field(default=200_000_000, ge=1_000)
+    write_retries_max: int = Field(default=3, ge=0, le=10)
+    pool_connections_max: int = Field(default=10, ge=1, le=200)
+    poke_coalesce_ms: int = Field(default=50, ge=0, le=5_000)
+    poke_subscribers_max: int = Field(default=2_000, ge=1)
+    receipt_days: int = Field(default=210, ge=30)
+    visit_skew_seconds_max: int = Field(default=300, ge=0, description="how far ahead a device clock may run")
+    rep_discount_cap_bp: int = Field(default=1_000, ge=0, le=10_000, description="basis points a rep may give")
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Settings from the environment; raises `BadSetting` naming each variable and the form it wants."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            name = str(item["loc"][0])
+            info = Settings.model_fields.get(name)
+            wanted = (info.description if info and info.description else "") or item["msg"]
+            lines.append(f"{PREFIX}{name.upper()}: {item['msg']}; wanted: {wanted}")
+        raise BadSetting("\n".join(lines)) from None

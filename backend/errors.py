@@ -1,0 +1,177 @@
+"""Refusals: the closed list of codes, what each asks of the caller, and the exceptions that carry them.
+
+A refusal is an expected answer. It is raised in the domain or a use case with *every* problem found,
+and translated once at the edge. Texts live in `mobile_contract/messages/`; here is only the operator's line.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Retry(StrEnum):
+    """When sending the same thing again can help."""
+
+    NEVER = "NEVER"
+    AFTER_CHANGE = "AFTER_CHANGE"
+    LATER = "LATER"
+
+
+class Code(StrEnum):
+    """Every code a client can meet. Adding one needs a text in each language and a line in `OPERATOR`."""
+
+    # values
+    REQUIRED = "REQUIRED"
+    INVALID_VALUE = "INVALID_VALUE"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    TOO_LONG = "TOO_LONG"
+    TOO_MANY = "TOO_MANY"
+    NOT_ALLOWED_VALUE = "NOT_ALLOWED_VALUE"
+    UNKNOWN_FIELD = "UNKNOWN_FIELD"
+    SERVER_ONLY_FIELD = "SERVER_ONLY_FIELD"
+    IN_THE_FUTURE = "IN_THE_FUTURE"
+    CURRENCY_MIXED = "CURRENCY_MIXED"
+    DUPLICATE_EXTERNAL_ID = "DUPLICATE_EXTERNAL_ID"
+    NOT_UTF8 = "NOT_UTF8"
+    EMPTY_FILE = "EMPTY_FILE"
+    UNKNOWN_COLUMN = "UNKNOWN_COLUMN"
+    # records
+    NOT_FOUND = "NOT_FOUND"
+    ID_TAKEN = "ID_TAKEN"
+    CONFLICT = "CONFLICT"
+    DELETED = "DELETED"
+    INVALID_TRANSITION = "INVALID_TRANSITION"
+    NOT_EDITABLE = "NOT_EDITABLE"
+    EVIDENCE_MISSING = "EVIDENCE_MISSING"
+    SKU_DISCONTINUED = "SKU_DISCONTINUED"
+    ORDER_WINDOW_CLOSED = "ORDER_WINDOW_CLOSED"
+    NO_PRICE = "NO_PRICE"
+    DISCOUNT_OVER_CAP = "DISCOUNT_OVER_CAP"
+    OVERLAPPING_ASSIGNMENT = "OVERLAPPING_ASSIGNMENT"
+    NOTHING_SCORED = "NOTHING_SCORED"
+    # who is asking
+    NOT_PERMITTED = "NOT_PERMITTED"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"
+    SIGN_IN_FAILED = "SIGN_IN_FAILED"
+    DEVICE_REVOKED = "DEVICE_REVOKED"
+    # sync
+    CURSOR_INVALID = "CURSOR_INVALID"
+    CURSOR_EXPIRED = "CURSOR_EXPIRED"
+    MUTATION_ID_REUSED = "MUTATION_ID_REUSED"
+    CLIENT_SEQ_GAP = "CLIENT_SEQ_GAP"
+    DEPENDENCY_FAILED = "DEPENDENCY_FAILED"
+    UPGRADE_REQUIRED = "UPGRADE_REQUIRED"
+    # the edge
+    BAD_REQUEST = "BAD_REQUEST"
+    TOO_LARGE = "TOO_LARGE"
+    QUERY_TOO_COSTLY = "QUERY_TOO_COSTLY"
+    BUSY = "BUSY"
+    INTERNAL = "INTERNAL"
+
+
+RETRY: Mapping[Code, Retry] = {
+    Code.NOT_FOUND: Retry.NEVER,
+    Code.ID_TAKEN: Retry.NEVER,
+    Code.NOT_PERMITTED: Retry.NEVER,
+    Code.DEVICE_REVOKED: Retry.NEVER,
+    Code.MUTATION_ID_REUSED: Retry.NEVER,
+    Code.SERVER_ONLY_FIELD: Retry.NEVER,
+    Code.DELETED: Retry.NEVER,
+    Code.NOTHING_SCORED: Retry.LATER,
+    Code.CLIENT_SEQ_GAP: Retry.LATER,
+    Code.BUSY: Retry.LATER,
+    Code.INTERNAL: Retry.LATER,
+}
+"""What is not named here is AFTER_CHANGE."""
+
+OPERATOR: Mapping[Code, str] = {
+    Code.REQUIRED: "a value that must be given is absent or empty",
+    Code.INVALID_VALUE: "the value has not the form asked for",
+    Code.OUT_OF_RANGE: "the number or date lies outside the range given in `allowed`",
+    Code.TOO_LONG: "the text is longer than the limit given in `allowed`",
+    Code.TOO_MANY: "a list is longer than the limit given in `allowed`",
+    Code.NOT_ALLOWED_VALUE: "the value is not one of those in `allowed`",
+    Code.UNKNOWN_FIELD: "the change names a field this collection does not have",
+    Code.SERVER_ONLY_FIELD: "the change names a field only the server writes",
+    Code.IN_THE_FUTURE: "the moment lies in the future",
+    Code.CURRENCY_MIXED: "amounts in different currencies stand in one sum",
+    Code.DUPLICATE_EXTERNAL_ID: "the external id stands twice in one file, or belongs to another record",
+    Code.NOT_UTF8: "the bytes are not UTF-8 text",
+    Code.EMPTY_FILE: "the file has no rows",
+    Code.UNKNOWN_COLUMN: "the mapping names a column the file does not have, or a target that does not exist",
+    Code.NOT_FOUND: "no such record in what the caller may see",
+    Code.ID_TAKEN: "the id belongs to a record with other content",
+    Code.CONFLICT: "someone else changed the same field since the base revision",
+    Code.DELETED: "the record was deleted",
+    Code.INVALID_TRANSITION: "the state machine has no such step; `allowed` lists the steps it has",
+    Code.NOT_EDITABLE: "the record's state no longer allows this field to change",
+    Code.EVIDENCE_MISSING: "the step needs a field that proves it, named in the path",
+    Code.SKU_DISCONTINUED: "the order names an article that is no longer sold",
+    Code.ORDER_WINDOW_CLOSED: "the season's order book is closed on that day",
+    Code.NO_PRICE: "the customer's price list has no price for the style",
+    Code.DISCOUNT_OVER_CAP: "the discount is above what the role may give",
+    Code.OVERLAPPING_ASSIGNMENT: "the customer already has an assignment at that time",
+    Code.NOTHING_SCORED: "no score run has finished yet for what was asked",
+    Code.NOT_PERMITTED: "the role may not do this",
+    Code.UNAUTHENTICATED: "no valid access token",
+    Code.TOKEN_EXPIRED: "the token has expired",
+    Code.SIGN_IN_FAILED: "e-mail and password do not match an active user",
+    Code.DEVICE_REVOKED: "the device or its token family was revoked",
+    Code.CURSOR_INVALID: "the cursor was not made for this caller, or was altered",
+    Code.CURSOR_EXPIRED: "the cursor is older than the feed's horizon or from another epoch; start again, keep local work",
+    Code.MUTATION_ID_REUSED: "a mutation id came back with another body",
+    Code.CLIENT_SEQ_GAP: "mutations before this one have not arrived",
+    Code.DEPENDENCY_FAILED: "another mutation of the same group was refused",
+    Code.UPGRADE_REQUIRED: "the client's schema version is no longer served; pushes are still taken",
+    Code.BAD_REQUEST: "the request is not a well-formed GraphQL request",
+    Code.TOO_LARGE: "the request is larger than the limit",
+    Code.QUERY_TOO_COSTLY: "the document asks for more than one request may cost",
+    Code.BUSY: "the database or a queue is busy; the same request may pass a little later",
+    Code.INTERNAL: "an unexpected failure, logged under the id given",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason for a refusal.
+
+    `path` leads to the value down to the cell (`("lines", "0", "cells", "<sku>")`);
+    `allowed` says what would have been taken; `params` fill the message in the reader's language.
+    """
+
+    code: Code
+    path: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    params: Mapping[str, str | int] = field(default_factory=dict)
+
+    @property
+    def retry(self) -> Retry:
+        return RETRY.get(self.code, Retry.AFTER_CHANGE)
+
+    def under(self, *prefix: str) -> "Problem":
+        """The same problem seen from further out."""
+        return Problem(self.code, (*prefix, *self.path), self.allowed, self.params)
+
+
+class SelvedgeError(Exception):
+    """Base of every error this product raises on purpose."""
+
+
+class Refused(SelvedgeError):
+    """The request was understood and is refused, with all its problems at once."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(", ".join(f"{p.code}@{'.'.join(p.path)}" for p in problems))
+        self.problems = problems
+
+
+class BadSetting(SelvedgeError):
+    """A setting has a value the server cannot start with."""
+
+
+def refuse_if(problems: Iterable[Problem]) -> None:
+    """Raise `Refused` with all the problems given, or return when there is none."""
+    found = tuple(problems)
+    if found:
+        raise Refused(*found)
