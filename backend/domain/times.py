@@ -1,0 +1,160 @@
+"""Time as integers: instants in epoch milliseconds, local days as `YYYY-MM-DD`, both judged in a named zone.
+
+An instant is written in exactly one form, `YYYY-MM-DDTHH:MM:SS.mmmZ`, so equal instants are equal texts.
+"""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from backend.errors import Code, Problem, Refused
+
+DAY_MS = 86_400_000
+INSTANT_MIN_MS = 0
+INSTANT_MAX_MS = int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()) * 1000 - 1
+DAY_FIRST = "1900-01-01"
+DAY_LAST = "2199-12-31"
+INSTANT_FORM = "YYYY-MM-DDTHH:MM:SS.mmmZ"
+DAY_FORM = "YYYY-MM-DD"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = date(1970, 1, 1)
+_INSTANT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)\.(\d{3})Z", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+def parse_instant(text: str) -> int:
+    """Epoch milliseconds of a text in the one form `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+
+    Raises INVALID_VALUE for any other form or an impossible date, OUT_OF_RANGE outside 1970..2199.
+    """
+    found = _INSTANT.fullmatch(text)
+    if found is None:
+        raise Refused(Problem(Code.INVALID_VALUE, allowed=(INSTANT_FORM,)))
+    year, month, day, hour, minute, second, ms = (int(part) for part in found.groups())
+    try:
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        raise Refused(Problem(Code.INVALID_VALUE, allowed=(INSTANT_FORM,))) from None
+    return check_instant((moment - _EPOCH) // timedelta(milliseconds=1) + ms)
+
+
+def check_instant(at_ms: int) -> int:
+    """The same number when it lies in 1970..2199; raises OUT_OF_RANGE."""
+    if not INSTANT_MIN_MS <= at_ms <= INSTANT_MAX_MS:
+        raise Refused(
+            Problem(Code.OUT_OF_RANGE, allowed=("1970-01-01T00:00:00.000Z", "2199-12-31T23:59:59.999Z"))
+        )
+    return at_ms
+
+
+def instant_text(at_ms: int) -> str:
+    """The one written form of an instant in 1970..2199; inverse of `parse_instant`."""
+    moment = _EPOCH + timedelta(milliseconds=check_instant(at_ms))
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+def parse_day(text: str) -> str:
+    """The same text when it is a real day `YYYY-MM-DD` in 1900..2199.
+
+    Raises INVALID_VALUE for another form or an impossible day, OUT_OF_RANGE outside the years.
+    """
+    if _DAY.fullmatch(text) is None:
+        raise Refused(Problem(Code.INVALID_VALUE, allowed=(DAY_FORM,)))
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise Refused(Problem(Code.INVALID_VALUE, allowed=(DAY_FORM,))) from None
+    if not DAY_FIRST <= text <= DAY_LAST:
+        raise Refused(Problem(Code.OUT_OF_RANGE, allowed=(DAY_FIRST, DAY_LAST)))
+    return text
+
+
+def parse_zone(name: str) -> str:
+    """The same text when it names an IANA zone; raises INVALID_VALUE."""
+    _zone(name)
+    return name
+
+
+@lru_cache(maxsize=1024)
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Refused(Problem(Code.INVALID_VALUE, allowed=("Asia/Shanghai", "Asia/Seoul"))) from None
+
+
+def day_number(day: str) -> int:
+    """Whole days from 1970-01-01 to `day`; negative before."""
+    return (date.fromisoformat(day) - _EPOCH_DAY).days
+
+
+def day_from_number(number: int) -> str:
+    """Inverse of `day_number`."""
+    return (_EPOCH_DAY + timedelta(days=number)).isoformat()
+
+
+def add_days(day: str, days: int) -> str:
+    """The day `days` later (earlier when negative) in the calendar."""
+    return day_from_number(day_number(day) + days)
+
+
+def days_between(first: str, last: str) -> int:
+    """Days from `first` to `last`; 0 when equal, negative when `last` is earlier."""
+    return day_number(last) - day_number(first)
+
+
+def local_day(at_ms: int, zone: str) -> str:
+    """The calendar day an instant falls on in `zone`; raises INVALID_VALUE for an unknown zone."""
+    return (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(_zone(zone)).date().isoformat()
+
+
+def day_start_ms(day: str, zone: str) -> int:
+    """First instant of a local day.
+
+    Where clocks go forward at midnight the day starts with the hour that exists; where midnight comes twice,
+    with the first.
+    """
+    midnight = datetime.combine(date.fromisoformat(day), datetime.min.time(), tzinfo=_zone(zone))
+    return (midnight.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def day_bounds_ms(day: str, zone: str) -> tuple[int, int]:
+    """[start, end) of a local day in epoch ms: 23, 24 or 25 hours apart, 0 for a day a zone skipped."""
+    return day_start_ms(day, zone), day_start_ms(add_days(day, 1), zone)
+
+
+def quarter_of_day(day: str) -> tuple[int, int]:
+    """(year, quarter 1..4) of a calendar day."""
+    moment = date.fromisoformat(day)
+    return moment.year, (moment.month + 2) // 3
+
+
+def quarter_of(at_ms: int, zone: str) -> tuple[int, int]:
+    """(year, quarter 1..4) of an instant; quarters are judged in the organisation's zone."""
+    return quarter_of_day(local_day(at_ms, zone))
+
+
+def quarter_bounds(year: int, quarter: int) -> tuple[str, str]:
+    """First day of a quarter and first day of the next; raises OUT_OF_RANGE for a quarter outside 1..4."""
+    if not 1 <= quarter <= 4:
+        raise Refused(Problem(Code.OUT_OF_RANGE, path=("quarter",), allowed=("1", "4")))
+    after = (year + 1, 1) if quarter == 4 else (year, quarter + 1)
+    return f"{year:04d}-{quarter * 3 - 2:02d}-01", f"{after[0]:04d}-{after[1] * 3 - 2:02d}-01"
+
+
+def corrected_ms(captured_at_ms: int, device_now_ms: int, server_now_ms: int) -> int:
+    """When something captured on a device really happened, by the server's clock.
+
+    The device says what its clock showed while sending; the difference to the server's clock at that moment
+    is taken off. Never later than the server's now: what has arrived has happened.
+    """
+    return min(captured_at_ms + server_now_ms - device_now_ms, server_now_ms)
+
+
+def check_not_future(at_ms: int, now_ms: int, skew_ms: int) -> int:
+    """The same instant when at most `skew_ms` ahead of `now_ms`; raises IN_THE_FUTURE."""
+    if at_ms > now_ms + skew_ms:
+        raise Refused(Problem(Code.IN_THE_FUTURE, allowed=(instant_text(now_ms),)))
+    return at_ms
