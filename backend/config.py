@@ -28,14 +28,14 @@ class Settings(BaseSettings):
     demo: bool = Field(default=False, description="build the demo world when the database is empty")
     graphiql: bool = Field(default=True, description="serve GraphiQL where its assets are built")
 
-    organisation_timezone: str = Field(default="Asia/Shanghai", description="IANA zone that quarters are judged in")
+    organisation_timezone: str = Field(default="Asia/Shanghai", description="IANA zone of its quarters")
     reporting_currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code")
 
     token_issuer: str = Field(default="selvedge", min_length=1)
     access_token_seconds: int = Field(default=600, ge=30, le=3600)
     refresh_token_days: int = Field(default=30, ge=1, le=365)
     refresh_grace_seconds: int = Field(default=30, ge=0, le=120)
-    cursor_secret: SecretStr | None = Field(default=None, description="HMAC key of cursors; kept in data_dir when unset")
+    cursor_secret: SecretStr | None = Field(default=None, description="HMAC key of cursors")
     password_hash_workers_max: int = Field(default=2, ge=1, le=16)
 
     body_bytes_max: int = Field(default=4_000_000, ge=1_000)
@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     poke_coalesce_ms: int = Field(default=50, ge=0, le=5_000)
     poke_subscribers_max: int = Field(default=2_000, ge=1)
     receipt_days: int = Field(default=210, ge=30)
-    visit_skew_seconds_max: int = Field(default=300, ge=0, description="how far ahead a device clock may run")
-    rep_discount_cap_bp: int = Field(default=1_000, ge=0, le=10_000, description="basis points a rep may give")
+    visit_skew_seconds_max: int = Field(default=300, ge=0, description="a device clock may run ahead")
+    rep_discount_cap_bp: int = Field(default=1_000, ge=0, le=10_000, description="basis points")
 
 
 def read_settings(**overrides: object) -> Settings:

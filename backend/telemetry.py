@@ -8,8 +8,29 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 ALLOWED_KEYS = frozenset(
-    "event level timestamp logger request_id user_id device_id operation code error_id error_type where "
-    "milliseconds rows collection address database run_id batch_id port attempt".split()
+    [
+        "event",
+        "level",
+        "timestamp",
+        "logger",
+        "request_id",
+        "user_id",
+        "device_id",
+        "operation",
+        "code",
+        "error_id",
+        "error_type",
+        "where",
+        "milliseconds",
+        "rows",
+        "collection",
+        "address",
+        "database",
+        "run_id",
+        "batch_id",
+        "port",
+        "attempt",
+    ]
 )
 
 

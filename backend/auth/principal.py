@@ -3,20 +3,15 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from backend.domain.permissions import MASKED, Role
+
+__all__ = ["Principal", "PrincipalKind", "Role"]
+
 
 class PrincipalKind(StrEnum):
     STAFF = "STAFF"
     SERVICE = "SERVICE"
     CUSTOMER = "CUSTOMER"
-
-
-class Role(StrEnum):
-    REP = "REP"
-    MANAGER = "MANAGER"
-    SERVICE_AGENT = "SERVICE_AGENT"
-    MARKETER = "MARKETER"
-    ANALYST = "ANALYST"
-    ADMIN = "ADMIN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +35,15 @@ class Principal:
     @property
     def sees_all(self) -> bool:
         """True for roles that read the whole organisation (`domain.md`, roles)."""
-        return self.role in {Role.SERVICE_AGENT, Role.MARKETER, Role.ANALYST, Role.ADMIN} or "read:all" in self.rights
+        return (
+            self.role in {Role.SERVICE_AGENT, Role.MARKETER, Role.ANALYST, Role.ADMIN}
+            or "read:all" in self.rights
+        )
 
     @property
     def masked(self) -> bool:
         """True for roles that see personal data masked."""
-        return self.role in {Role.MARKETER, Role.ANALYST}
+        return self.role in MASKED
 
     @property
     def actor(self) -> str:

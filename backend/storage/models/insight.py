@@ -1,0 +1,81 @@
+"""Score runs and what they found. Rows are written by a run only."""
+
+from tortoise import fields
+from tortoise.models import Model
+
+from backend.storage.models.columns import Day, Id, JsonText, Millis, Minor, Text
+
+
+class ScoreRun(Model):
+    id = Id(primary_key=True)
+    state = Text(max_length=10)
+    as_of = Day()
+    table_id = Id()
+    models = JsonText()
+    """Fitted parameters, their status and level factors, for the record."""
+    scope = JsonText()
+    customers_scored = fields.IntField()
+    customers_changed = fields.IntField()
+    milliseconds = fields.BigIntField()
+    started_at = Millis()
+    finished_at = Millis(null=True)
+    started_by = Text(max_length=60)
+
+    class Meta:
+        table = "score_run"
+        indexes = (("started_at", "id"),)
+
+
+class PriorityTable(Model):
+    """The frozen weights, curves and 101-knot tables that a phone ranks with. Never updated."""
+
+    id = Id(primary_key=True)
+    version = Text(max_length=40)
+    tables = JsonText()
+    created_at = Millis()
+
+    class Meta:
+        table = "priority_table"
+
+
+class CustomerScore(Model):
+    customer_id = Id(primary_key=True)
+    run_id = Id(db_index=True)
+    territory_id = Id(null=True)
+    priority = fields.IntField()
+    segment = Text(max_length=12)
+    segment_since = Day()
+    previous_segment = Text(max_length=12, null=True)
+    stage = Text(max_length=20)
+    existing_value_minor = Minor()
+    potential_minor = Minor()
+    loyalty_hundredths = fields.IntField(null=True)
+    satisfaction_hundredths = fields.IntField(null=True)
+    churn_risk_bp = fields.IntField(null=True)
+    past_value_minor = Minor()
+    future_value_minor = Minor()
+    currency = Text(max_length=3)
+    basis = Text(max_length=20)
+    coverage_bp = fields.IntField()
+    confidence_bp = fields.IntField()
+    as_of = Day()
+    facts = JsonText()
+    """The integers a phone ranks with (`mobile_contract/priority.py`)."""
+
+    class Meta:
+        table = "customer_score"
+        indexes = (("territory_id", "priority", "customer_id"), ("priority", "customer_id"))
+
+
+class ScoreLine(Model):
+    id = Id(primary_key=True)
+    customer_id = Id(db_index=True)
+    position = fields.IntField()
+    code = Text(max_length=40)
+    points = fields.IntField()
+    recorded = fields.BooleanField()
+    numbers = JsonText()
+    evidence = JsonText()
+
+    class Meta:
+        table = "score_line"

@@ -1,0 +1,55 @@
+"""Users, their devices and sign-in families."""
+
+from tortoise import fields
+from tortoise.models import Model
+
+from backend.storage.models.columns import Id, Millis, Text
+
+
+class User(Model):
+    id = Id(primary_key=True)
+    email = Text(max_length=254, unique=True)
+    name = Text(max_length=120)
+    sort_key = Text(max_length=200)
+    role = Text(max_length=20)
+    locale = Text(max_length=10)
+    password_hash = Text(max_length=200)
+    manager_id = Id(null=True, db_index=True)
+    active = fields.BooleanField()
+    home_lat_e7 = fields.BigIntField(null=True)
+    home_lon_e7 = fields.BigIntField(null=True)
+    day_minutes = fields.IntField(null=True)
+    created_at = Millis()
+
+    class Meta:
+        table = "user_account"
+
+
+class Device(Model):
+    id = Id(primary_key=True)
+    user_id = Id(db_index=True)
+    name = Text(max_length=120)
+    platform = Text(max_length=40)
+    state = Text(max_length=10)
+    created_at = Millis()
+    last_seen_at = Millis()
+    acked_seq = fields.BigIntField()
+    last_client_seq = fields.BigIntField()
+
+    class Meta:
+        table = "device"
+
+
+class RefreshFamily(Model):
+    """One sign-in: its refresh tokens differ by `generation` only, and a token of an older one revokes the family."""
+
+    id = Id(primary_key=True)
+    user_id = Id(db_index=True)
+    device_id = Id(db_index=True)
+    generation = fields.IntField()
+    rotated_at = Millis()
+    expires_at = Millis()
+    revoked_at = Millis(null=True)
+
+    class Meta:
+        table = "refresh_family"

@@ -1,0 +1,127 @@
+"""The clock, the feed, places and grants, receipts and sync issues."""
+
+from tortoise import fields
+from tortoise.models import Model
+
+from backend.storage.models.columns import Id, JsonText, Millis, Text
+
+
+class SyncClock(Model):
+    """One row. seq = epoch * 2^40 + n, the horizon is the oldest base a cursor may have."""
+
+    id = fields.IntField(primary_key=True, generated=False)
+    seq = fields.BigIntField()
+    horizon = fields.BigIntField()
+
+    class Meta:
+        table = "sync_clock"
+
+
+class Feed(Model):
+    """One row per record: the document as clients see it, and when it last changed."""
+
+    key = Text(max_length=80, primary_key=True)
+    """`<collection>:<record id>`."""
+    collection = Text(max_length=30)
+    record_id = Id()
+    seq = fields.BigIntField()
+    deleted = fields.BooleanField()
+    doc_version = fields.IntField()
+    field_seq = JsonText()
+    digest = fields.BigIntField()
+    document = fields.BinaryField()
+
+    class Meta:
+        table = "feed"
+        indexes = (("collection", "record_id"),)
+
+
+class FeedScope(Model):
+    """A place: the time a record stood in a scope, as an interval. A return adds a row."""
+
+    id = fields.BigIntField(primary_key=True, generated=True)
+    scope = Text(max_length=60)
+    collection = Text(max_length=30)
+    record_id = Id()
+    entered_seq = fields.BigIntField()
+    left_seq = fields.BigIntField(null=True)
+    seq = fields.BigIntField()
+
+    class Meta:
+        table = "feed_scope"
+        indexes = (
+            ("scope", "seq", "collection", "record_id"),
+            ("scope", "collection", "record_id"),
+            ("collection", "record_id"),
+        )
+
+
+class UserScope(Model):
+    """A grant: the time someone held a scope, as an interval."""
+
+    id = fields.BigIntField(primary_key=True, generated=True)
+    user_id = Id()
+    scope = Text(max_length=60)
+    granted_seq = fields.BigIntField()
+    revoked_seq = fields.BigIntField(null=True)
+    granted_at = Millis()
+    revoked_at = Millis(null=True)
+
+    class Meta:
+        table = "user_scope"
+        indexes = (("user_id", "scope"), ("scope", "user_id"))
+
+
+class ScopeSum(Model):
+    """Checksum of what stands in a scope: sum of digests mod 2^64, and how many."""
+
+    key = Text(max_length=100, primary_key=True)
+    scope = Text(max_length=60)
+    collection = Text(max_length=30)
+    total = Text(max_length=20)
+    live = fields.BigIntField()
+
+    class Meta:
+        table = "scope_sum"
+
+
+class Receipt(Model):
+    mutation_id = Id(primary_key=True)
+    device_id = Id()
+    client_seq = fields.BigIntField()
+    body_hash = Text(max_length=64)
+    status = Text(max_length=20)
+    problems = JsonText()
+    records = JsonText()
+    seq = fields.BigIntField()
+    received_at = Millis()
+
+    class Meta:
+        table = "receipt"
+        indexes = (("device_id", "client_seq"),)
+
+
+class SyncIssue(Model):
+    """Something entered on a device that did not simply stand: kept, never silently dropped."""
+
+    id = Id(primary_key=True)
+    user_id = Id(db_index=True)
+    device_id = Id(null=True)
+    territory_id = Id(null=True)
+    collection = Text(max_length=30)
+    record_id = Id()
+    mutation_id = Id(null=True)
+    code = Text(max_length=30)
+    field = Text(max_length=200, null=True)
+    base = JsonText(null=True)
+    mine = JsonText(null=True)
+    theirs = JsonText(null=True)
+    theirs_by = Text(max_length=60, null=True)
+    theirs_at = Millis(null=True)
+    ways_out = JsonText()
+    state = Text(max_length=10)
+    captured_at = Millis(null=True)
+    created_at = Millis()
+
+    class Meta:
+        table = "sync_issue"

@@ -1,0 +1,126 @@
+"""Who sees a record: one declaration per collection, read by the feed and by every query.
+
+A *place* is a scope a record stands in; a *grant* is a scope someone holds. A record is visible when one of its
+places meets an open grant. The feed's places and the predicate of the reads are both printed from `PLACES`.
+Scopes: `territory:<id>`, `user:<id>`, `unassigned`, `catalogue`, `organisation`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Rows of `source` put `record` into the scope `<scope>:<key>`, or into `scope` itself without a key.
+
+    `own` names the key's column when it stands in the collection's own row: the predicate then compares it
+    directly, so an index on it serves.
+    """
+
+    scope: str
+    source: str
+    record: str
+    key: str | None = None
+    where: str = "1 = 1"
+    own: str | None = None
+
+
+def _by_territory(table: str, record: str = "id") -> tuple[Place, ...]:
+    """A row that carries its customer's territory, of whatever age; without one, managers at the root see it."""
+    return (
+        Place(
+            "territory",
+            f"{table} p",
+            f"p.{record}",
+            "p.territory_id",
+            "p.territory_id IS NOT NULL",
+            "territory_id",
+        ),
+        Place("unassigned", f"{table} p", f"p.{record}", None, "p.territory_id IS NULL"),
+    )
+
+
+PLACES: Mapping[str, tuple[Place, ...]] = {
+    "customers": (
+        *_by_territory("customer"),
+        # a chain's head is seen by the reps of its doors
+        Place("territory", "customer p", "p.parent_id", "p.territory_id",
+              "p.parent_id IS NOT NULL AND p.territory_id IS NOT NULL"),
+    ),
+    "customerContacts": _by_territory("customer_contact"),
+    "contacts": (
+        Place("territory", "customer_contact p", "p.contact_id", "p.territory_id", "p.territory_id IS NOT NULL"),
+        Place("unassigned", "customer_contact p", "p.contact_id", None, "p.territory_id IS NULL"),
+        # a contact not yet linked stays with whoever entered it
+        Place("user", "contact p", "p.id", "p.created_by",
+              "NOT EXISTS (SELECT 1 FROM customer_contact l WHERE l.contact_id = p.id)"),
+    ),
+    "visits": _by_territory("visit"),
+    "orders": _by_territory("sales_order"),
+    "tasks": (
+        Place("territory", "task p", "p.id", "p.territory_id",
+              "p.customer_id IS NOT NULL AND p.territory_id IS NOT NULL", "territory_id"),
+        Place("unassigned", "task p", "p.id", None, "p.customer_id IS NOT NULL AND p.territory_id IS NULL"),
+        Place("user", "task p", "p.id", "p.assignee_id", "1 = 1", "assignee_id"),
+    ),
+    "scores": _by_territory("customer_score", "customer_id"),
+    "territories": (Place("organisation", "territory p", "p.id"),),
+    "people": (Place("organisation", "user_account p", "p.id"),),
+    "priorityTables": (Place("organisation", "priority_table p", "p.id"),),
+    "seasons": (Place("catalogue", "season p", "p.id"),),
+    "styles": (Place("catalogue", "style p", "p.id"),),
+    "priceLists": (Place("catalogue", "price_list p", "p.id"),),
+    "syncIssues": (Place("user", "sync_issue p", "p.id", "p.user_id", "1 = 1", "user_id"),),
+}  # fmt: skip
+
+
+def places_sql(collection: str) -> str:
+    """Rows (record id, scope) for the records given as one list argument per place."""
+    return " UNION ".join(
+        f"SELECT {place.record}, {_scope_expression(place)} FROM {place.source} "
+        f"WHERE {place.record} = ANY(?) AND {place.where}"
+        for place in PLACES[collection]
+    )
+
+
+def _scope_expression(place: Place) -> str:
+    return f"'{place.scope}'" if place.key is None else f"'{place.scope}:' || {place.key}"
+
+
+def visible_sql(collection: str, alias: str, *, record_column: str = "id") -> tuple[str, int]:
+    """The predicate "visible to this user" over the row `alias`, and how often it asks for the user's id."""
+    parts = [_visible_by(place, alias, record_column) for place in PLACES[collection]]
+    return "(" + " OR ".join(parts) + ")", len(parts)
+
+
+def _visible_by(place: Place, alias: str, record_column: str) -> str:
+    if place.key is None:
+        granted = f"EXISTS (SELECT 1 FROM user_scope g WHERE g.user_id = ? AND g.scope = '{place.scope}' AND g.revoked_seq IS NULL)"
+        if place.source.split()[0] in _WHOLE_TABLE_SCOPES:
+            return granted
+        return f"({granted} AND {alias}.{record_column} IN (SELECT {place.record} FROM {place.source} WHERE {place.where} AND {place.record} = {alias}.{record_column}))"
+    keys = granted_keys_sql(place.scope)
+    if place.own is not None:
+        return f"({alias}.{place.own} IN ({keys}) AND {_on_row(place, alias)})"
+    return (
+        f"EXISTS (SELECT 1 FROM {place.source} WHERE {place.record} = {alias}.{record_column} "
+        f"AND {place.where} AND {place.key} IN ({keys}))"
+    )
+
+
+_WHOLE_TABLE_SCOPES = frozenset(
+    {"territory", "user_account", "priority_table", "season", "style", "price_list"}
+)
+
+
+def _on_row(place: Place, alias: str) -> str:
+    return place.where.replace("p.", f"{alias}.")
+
+
+def granted_keys_sql(scope: str) -> str:
+    """The keys of one kind of scope that the user given by `?` holds now."""
+    start = len(scope) + 2
+    return (
+        f"SELECT substr(g.scope, {start}) FROM user_scope g WHERE g.user_id = ? "
+        f"AND g.scope > '{scope}:' AND g.scope < '{scope};' AND g.revoked_seq IS NULL"
+    )
