@@ -119,7 +119,7 @@ OPERATOR: Mapping[Code, str] = {
     Code.SIGN_IN_FAILED: "e-mail and password do not match an active user",
     Code.DEVICE_REVOKED: "the device or its token family was revoked",
     Code.CURSOR_INVALID: "the cursor was not made for this caller, or was altered",
-    Code.CURSOR_EXPIRED: "the cursor is behind the feed's horizon or of another epoch; start again, keep local work",
+    Code.CURSOR_EXPIRED: "the cursor is behind the horizon or of another epoch; start again, keep local work",
     Code.MUTATION_ID_REUSED: "a mutation id came back with another body",
     Code.CLIENT_SEQ_GAP: "mutations before this one have not arrived",
     Code.DEPENDENCY_FAILED: "another mutation of the same group was refused",

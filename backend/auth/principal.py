@@ -48,4 +48,4 @@ class Principal:
     @property
     def actor(self) -> str:
         """How audit entries name this principal."""
-        return f"{self.kind.value.lower()}:{self.user_id or self.service_id or self.contact_id}"
+        return f"{self.kind.value.lower()}:{self.holder}"

@@ -1,8 +1,8 @@
 """The two databases behind one small surface: a writing transaction, a reading snapshot.
 
-SQLite has one writing connection (`BEGIN IMMEDIATE`, so a write never fails half-way because another process
-wrote first) and read-only WAL connections of its own for reads. PostgreSQL has a pool. Rows come back as tuples:
-building model objects costs seven to ten times the query (`docs/adr/0002-statements-by-hand.md`).
+SQLite has one writing connection (`BEGIN IMMEDIATE`, so a write never fails half-way because another
+process wrote first) and read-only WAL connections of its own for reads. PostgreSQL has a pool. Rows come
+back as tuples: building model objects costs seven to ten times the query (`docs/adr/0002-statements.md`).
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Who sees a record: one declaration per collection, read by the feed and by every query.
 
-A *place* is a scope a record stands in; a *grant* is a scope someone holds. A record is visible when one of its
-places meets an open grant. The feed's places and the predicate of the reads are both printed from `PLACES`.
+A *place* is a scope a record stands in; a *grant* is a scope someone holds. A record is visible when one of
+its places meets an open grant. The feed's places and the predicate of the reads are printed from `PLACES`.
 Scopes: `territory:<id>`, `user:<id>`, `unassigned`, `catalogue`, `organisation`.
 """
 
@@ -26,7 +26,7 @@ class Place:
 
 
 def _by_territory(table: str, record: str = "id") -> tuple[Place, ...]:
-    """A row that carries its customer's territory, of whatever age; without one, managers at the root see it."""
+    """A row that carries its customer's territory, of whatever age; without, the root sees it."""
     return (
         Place(
             "territory",
@@ -49,7 +49,8 @@ PLACES: Mapping[str, tuple[Place, ...]] = {
     ),
     "customerContacts": _by_territory("customer_contact"),
     "contacts": (
-        Place("territory", "customer_contact p", "p.contact_id", "p.territory_id", "p.territory_id IS NOT NULL"),
+        Place("territory", "customer_contact p", "p.contact_id", "p.territory_id",
+              "p.territory_id IS NOT NULL"),
         Place("unassigned", "customer_contact p", "p.contact_id", None, "p.territory_id IS NULL"),
         # a contact not yet linked stays with whoever entered it
         Place("user", "contact p", "p.id", "p.created_by",
@@ -89,38 +90,30 @@ def _scope_expression(place: Place) -> str:
 
 def visible_sql(collection: str, alias: str, *, record_column: str = "id") -> tuple[str, int]:
     """The predicate "visible to this user" over the row `alias`, and how often it asks for the user's id."""
-    parts = [_visible_by(place, alias, record_column) for place in PLACES[collection]]
+    parts = [_visible_by(place, alias, f"{alias}.{record_column}") for place in PLACES[collection]]
     return "(" + " OR ".join(parts) + ")", len(parts)
 
 
-def _visible_by(place: Place, alias: str, record_column: str) -> str:
+def _visible_by(place: Place, alias: str, record: str) -> str:
     if place.key is None:
-        granted = f"EXISTS (SELECT 1 FROM user_scope g WHERE g.user_id = ? AND g.scope = '{place.scope}' AND g.revoked_seq IS NULL)"
-        if place.source.split()[0] in _WHOLE_TABLE_SCOPES:
-            return granted
-        return f"({granted} AND {alias}.{record_column} IN (SELECT {place.record} FROM {place.source} WHERE {place.where} AND {place.record} = {alias}.{record_column}))"
+        granted = (
+            f"EXISTS (SELECT 1 FROM user_scope g WHERE g.user_id = ? AND g.scope = '{place.scope}' "
+            "AND g.revoked_seq IS NULL)"
+        )
+        return f"({granted} AND {_stands(place, record)})"
     keys = granted_keys_sql(place.scope)
     if place.own is not None:
-        return f"({alias}.{place.own} IN ({keys}) AND {_on_row(place, alias)})"
-    return (
-        f"EXISTS (SELECT 1 FROM {place.source} WHERE {place.record} = {alias}.{record_column} "
-        f"AND {place.where} AND {place.key} IN ({keys}))"
-    )
+        return f"({alias}.{place.own} IN ({keys}) AND {place.where.replace('p.', f'{alias}.')})"
+    return _stands(place, record, f" AND {place.key} IN ({keys})")
 
 
-_WHOLE_TABLE_SCOPES = frozenset(
-    {"territory", "user_account", "priority_table", "season", "style", "price_list"}
-)
-
-
-def _on_row(place: Place, alias: str) -> str:
-    return place.where.replace("p.", f"{alias}.")
+def _stands(place: Place, record: str, more: str = "") -> str:
+    return f"EXISTS (SELECT 1 FROM {place.source} WHERE {place.record} = {record} AND {place.where}{more})"
 
 
 def granted_keys_sql(scope: str) -> str:
     """The keys of one kind of scope that the user given by `?` holds now."""
-    start = len(scope) + 2
     return (
-        f"SELECT substr(g.scope, {start}) FROM user_scope g WHERE g.user_id = ? "
+        f"SELECT substr(g.scope, {len(scope) + 2}) FROM user_scope g WHERE g.user_id = ? "
         f"AND g.scope > '{scope}:' AND g.scope < '{scope};' AND g.revoked_seq IS NULL"
     )

@@ -9,7 +9,7 @@ from typing import Any
 from tortoise import fields
 
 
-class Text(fields.CharField):
+class Text(fields.CharField[str]):
     """Text of at most `max_length` characters, ordered by bytes on both databases."""
 
     class _db_postgres:

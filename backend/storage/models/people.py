@@ -41,7 +41,7 @@ class Device(Model):
 
 
 class RefreshFamily(Model):
-    """One sign-in: its refresh tokens differ by `generation` only, and a token of an older one revokes the family."""
+    """One sign-in. Its refresh tokens differ by `generation` only: a token of an older one revokes it."""
 
     id = Id(primary_key=True)
     user_id = Id(db_index=True)
