@@ -33,12 +33,9 @@ class Principal:
     locale: str = "en"
 
     @property
-    def sees_all(self) -> bool:
-        """True for roles that read the whole organisation (`domain.md`, roles)."""
-        return (
-            self.role in {Role.SERVICE_AGENT, Role.MARKETER, Role.ANALYST, Role.ADMIN}
-            or "read:all" in self.rights
-        )
+    def holder(self) -> str:
+        """The id under which grants (`user_scope.user_id`) are held; without any, nothing is visible."""
+        return self.user_id or self.service_id or self.contact_id or ""
 
     @property
     def masked(self) -> bool:
