@@ -1,0 +1,157 @@
+"""One unit of work: the only transaction of a request, and what leaving it writes.
+
+Use cases note which records changed; on leaving, the clock steps once and, while its row is locked, documents
+and places are computed by queries, so that the order of `seq` is the order of commits and no reader can skip
+a transaction that commits late. Nothing but the feed, receipts and audit is written after the clock step.
+"""
+
+import random
+from asyncio import sleep
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+import orjson
+
+from backend.auth.principal import Principal
+from backend.clock import Clock
+from backend.errors import Code, Problem, Refused
+from backend.ids import new_id
+from backend.storage.engine import Connection, Engine, SerializationFailure
+from backend.storage.savepoints import savepoint
+from backend.sync.feed import Touch, read_clock, step_clock, write_feed
+from backend.sync.receipts import Receipt, save_receipts
+
+T = TypeVar("T")
+RETRY_PAUSE_S = 0.02
+
+
+class Door(StrEnum):
+    """By which door a change came in; the audit keeps it."""
+
+    ONLINE = "ONLINE"
+    PUSH = "PUSH"
+    IMPORT = "IMPORT"
+    JOB = "JOB"
+
+
+@dataclass(slots=True)
+class Work:
+    """What a use case is handed first. It never begins, commits or steps the clock itself."""
+
+    conn: Connection
+    principal: Principal
+    now_ms: int
+    door: Door
+    touches: dict[tuple[str, str], Touch] = field(default_factory=dict)
+    audits: list[tuple[str, str, str, Sequence[str]]] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
+    grants_changed: bool = False
+    seq: int = 0
+    """The clock after leaving; 0 before."""
+
+    @property
+    def writer(self) -> str:
+        """How `field_seq` names who wrote: the device, or the principal when there is none."""
+        return self.principal.device_id or self.principal.holder
+
+    def touched(self, collection: str, record_id: str, paths: Iterable[str] | None = None) -> None:
+        """Note that a record's document or places may have changed; `paths` are the fields a client set.
+
+        `paths=None` marks a new record: all its fields are of this change.
+        """
+        touch = self.touches.setdefault((collection, record_id), Touch(collection, record_id))
+        if paths is None:
+            touch.created = True
+        else:
+            touch.paths.update(paths)
+
+    def deleted(self, collection: str, record_id: str) -> None:
+        """Note that a record is gone for all; its row is removed by the use case."""
+        self.touched(collection, record_id, ())
+        self.touches[(collection, record_id)].deleted = True
+
+    def audit(self, action: str, collection: str, record_id: str, fields: Sequence[str] = ()) -> None:
+        self.audits.append((action, collection, record_id, fields))
+
+    @asynccontextmanager
+    async def part(self) -> AsyncIterator[None]:
+        """A savepoint whose notes are taken back with its rows."""
+        touches = {key: touch.copy() for key, touch in self.touches.items()}
+        audits, grants_changed = len(self.audits), self.grants_changed
+        try:
+            async with savepoint(self.conn):
+                yield
+        except BaseException:
+            self.touches, self.grants_changed = touches, grants_changed
+            del self.audits[audits:]
+            raise
+
+    async def leave(self) -> None:
+        """Clock, documents, places, checksums, receipts, audit: in this order, once."""
+        if self.touches or self.grants_changed:
+            self.seq = await step_clock(self.conn)
+            await write_feed(self.conn, self.seq, self.writer, list(self.touches.values()))
+        else:
+            self.seq, _ = await read_clock(self.conn)
+        await save_receipts(self.conn, self.receipts, seq=self.seq, now_ms=self.now_ms)
+        await self._save_audit()
+
+    async def _save_audit(self) -> None:
+        await self.conn.execute_many(
+            "INSERT INTO audit_entry (id, at, actor, device_id, door, action, collection, record_id,"
+            " fields_changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    new_id(),
+                    self.now_ms,
+                    self.principal.actor,
+                    self.principal.device_id,
+                    self.door.value,
+                    action,
+                    collection,
+                    record_id,
+                    orjson.dumps(sorted(fields)).decode(),
+                )
+                for action, collection, record_id, fields in self.audits
+            ],
+        )
+
+
+@asynccontextmanager
+async def open_work(
+    engine: Engine, principal: Principal, *, now_ms: int, door: Door = Door.ONLINE
+) -> AsyncIterator[Work]:
+    """The one transaction of a request; committed when the block ends, undone when it raises."""
+    async with engine.write() as conn:
+        work = Work(conn, principal, now_ms, door)
+        yield work
+        await work.leave()
+
+
+async def in_work(
+    engine: Engine,
+    principal: Principal,
+    story: Callable[[Work], Awaitable[T]],
+    *,
+    clock: Clock,
+    retries_max: int,
+    door: Door = Door.ONLINE,
+) -> tuple[T, Work]:
+    """Tell a story in one work, again from the start when the database asks for it.
+
+    Raises `Refused(BUSY)` when it still asks after `retries_max` repetitions.
+    """
+    for attempt in range(retries_max + 1):
+        try:
+            async with open_work(engine, principal, now_ms=clock(), door=door) as work:
+                result = await story(work)
+            return result, work
+        except SerializationFailure:
+            await sleep(RETRY_PAUSE_S * (attempt + random.random()))
+    raise Refused(Problem(Code.BUSY))
+
+
+Record = Mapping[str, object]
