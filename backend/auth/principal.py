@@ -1,11 +1,23 @@
 """Who is asking: a colleague with a device, a service with a key, or a customer's contact."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from backend.domain.permissions import MASKED, Role
+from backend.domain.permissions import MASKED, Action, Collection, Role, may
 
 __all__ = ["Principal", "PrincipalKind", "Role"]
+
+
+_RIGHTS_OF: Mapping[str, Collection] = {
+    **{collection.value: collection for collection in Collection},
+    "customerContacts": Collection.CONTACTS,
+    "seasons": Collection.CATALOGUE,
+    "styles": Collection.CATALOGUE,
+    "priceLists": Collection.CATALOGUE,
+    "priorityTables": Collection.SCORES,
+}
+"""Synced collection → what its rights are given on; others (people, own sync issues) all staff may read."""
 
 
 class PrincipalKind(StrEnum):
@@ -36,6 +48,13 @@ class Principal:
     def holder(self) -> str:
         """The id under which grants (`user_scope.user_id`) are held; without any, nothing is visible."""
         return self.user_id or self.service_id or self.contact_id or ""
+
+    def reads(self, collection: str) -> bool:
+        """True when the role may read records of a synced collection at all; scope decides which."""
+        if self.role is None:
+            return self.kind is PrincipalKind.SERVICE and f"read:{collection}" in self.rights
+        named = _RIGHTS_OF.get(collection)
+        return named is None or may(self.role, Action.READ, named)
 
     @property
     def masked(self) -> bool:

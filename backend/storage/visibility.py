@@ -8,6 +8,8 @@ Scopes: `territory:<id>`, `user:<id>`, `unassigned`, `catalogue`, `organisation`
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from backend.auth.principal import Principal
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -86,6 +88,19 @@ def places_sql(collection: str) -> str:
 
 def _scope_expression(place: Place) -> str:
     return f"'{place.scope}'" if place.key is None else f"'{place.scope}:' || {place.key}"
+
+
+def visible_to(
+    principal: Principal, collection: str, alias: str, *, record_column: str = "id"
+) -> tuple[str, list[str]]:
+    """The predicate "this principal may read the row `alias`", and its arguments.
+
+    A role without the right to read the collection sees none of it, whatever scopes it holds.
+    """
+    if not principal.reads(collection):
+        return "(1 = 0)", []
+    sql, times = visible_sql(collection, alias, record_column=record_column)
+    return sql, [principal.holder] * times
 
 
 def visible_sql(collection: str, alias: str, *, record_column: str = "id") -> tuple[str, int]:

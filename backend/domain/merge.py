@@ -1,0 +1,158 @@
+"""Two devices changed one record: field by field, what stands, and what is kept for its author to see.
+
+Pure. The units are the paths of `fields.field_paths`: a plain field, one key of a map, one cell of one order
+line. A path *conflicts* when it was last written after the base the change was made on, by somebody else's
+device, and the two values differ; the declared policy says what happens then (R4; `sync-protocol.md`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from backend.domain.fields import Field, Kind, Merge, Shape, field_paths, policy_of
+
+WHOLE = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A value that did not win: where, what was sent, what stands, and who wrote that at which seq."""
+
+    path: str
+    mine: object
+    theirs: object
+    theirs_seq: int
+    theirs_by: str
+
+
+@dataclass(slots=True)
+class Merged:
+    """`accepted`: path → value to store. `behind`: somebody else wrote the record after the base."""
+
+    accepted: dict[str, object] = field(default_factory=dict)
+    conflicts: list[Conflict] = field(default_factory=list)
+    behind: bool = False
+
+
+def merge_change(
+    shape: Shape,
+    current: Mapping[str, object],
+    change: Mapping[str, object],
+    *,
+    field_seq: Mapping[str, tuple[int, str]],
+    base_rev: int,
+    writer: str,
+) -> Merged:
+    """What of `change` (clean values by field) stands against `current`, which may be newer than its base.
+
+    `field_seq`: path → (seq, writer) of its last change, `*` for every path not named. STEPS fields are
+    accepted as sent: whether a path of allowed steps leads there is the state machine's question.
+    """
+    found = Merged(behind=any(seq > base_rev and by != writer for seq, by in field_seq.values()))
+    standing = field_paths(shape, current)
+    for path, mine in field_paths(shape, change).items():
+        seq, by = field_seq.get(path) or _nearest(field_seq, path)
+        theirs = standing.get(path)
+        if mine == theirs or (mine == 0 and theirs is None):
+            continue
+        if seq <= base_rev or by == writer or (theirs is None and _is_new_part(standing, path)):
+            found.accepted[path] = mine
+        else:
+            _resolve(found, shape, path, mine, theirs, seq, by)
+    return found
+
+
+def _nearest(field_seq: Mapping[str, tuple[int, str]], path: str) -> tuple[int, str]:
+    """The last change of the closest enclosing path that has one of its own."""
+    while "." in path:
+        path = path.rpartition(".")[0]
+        if path in field_seq:
+            return field_seq[path]
+    return field_seq.get(WHOLE, (0, ""))
+
+
+def _is_new_part(standing: Mapping[str, object], path: str) -> bool:
+    """True for a key, cell or record nobody else has: adding it takes nothing from anyone."""
+    head, _, _ = path.rpartition(".")
+    return bool(head) and path not in standing
+
+
+def _resolve(found: Merged, shape: Shape, path: str, mine: object, theirs: object, seq: int, by: str) -> None:
+    match policy_of(shape, path):
+        case Merge.STEPS | Merge.LAST_WRITER:
+            found.accepted[path] = mine
+        case Merge.SET_UNION:
+            found.accepted[path] = union(theirs, mine)
+        case Merge.APPEND_TEXT:
+            found.accepted[path] = appended(theirs, mine)
+        case Merge.SERVER_ONLY:
+            pass
+        case _:
+            found.conflicts.append(Conflict(path, mine, theirs, seq, by))
+
+
+def union(theirs: object, mine: object) -> list[object]:
+    """Everything either list holds, theirs first, each once."""
+    held = list(theirs) if isinstance(theirs, list) else []
+    return held + [item for item in (mine if isinstance(mine, list) else []) if item not in held]
+
+
+def appended(theirs: object, mine: object) -> str | None:
+    """Both texts, one below the other; a text that holds the other already stands alone."""
+    first, second = str(theirs or ""), str(mine or "")
+    if second in first:
+        return first or None
+    if first in second:
+        return second or None
+    return f"{first}\n{second}"
+
+
+def with_paths(
+    shape: Shape, current: Mapping[str, object], accepted: Mapping[str, object]
+) -> dict[str, object]:
+    """The whole record after the accepted paths are put in.
+
+    A null entry takes a map's key away, a cell of 0 the cell, and a line without cells is dropped.
+    """
+    record = dict(current)
+    for path, value in accepted.items():
+        name, _, rest = path.partition(".")
+        declared = shape.field(name)
+        if not rest or declared is None:
+            record[name] = value
+        elif declared.record is None:
+            record[name] = _with_entry(record.get(name), rest, value, declared)
+        else:
+            record[name] = _with_record_path(declared.record, record.get(name), rest, value)
+    for declared in shape.fields:
+        if (
+            declared.record is not None
+            and declared.record.key
+            and isinstance(record.get(declared.name), list)
+        ):
+            record[declared.name] = _without_empty(declared.record, record[declared.name])
+    return record
+
+
+def _with_entry(held: object, key: str, value: object, declared: Field) -> dict[str, object]:
+    entries = dict(held) if isinstance(held, Mapping) else {}
+    if value is None or (declared.kind is Kind.CELLS and value == 0):
+        entries.pop(key, None)
+    else:
+        entries[key] = value
+    return entries
+
+
+def _with_record_path(shape: Shape, held: object, rest: str, value: object) -> list[object]:
+    record_id, _, path = rest.partition(".")
+    records = list(held) if isinstance(held, list) else []
+    for index, record in enumerate(records):
+        if record[shape.key] == record_id:
+            records[index] = with_paths(shape, record, {path: value})
+            return records
+    return [*records, with_paths(shape, {shape.key: record_id}, {path: value})]
+
+
+def _without_empty(shape: Shape, records: object) -> list[object]:
+    assert isinstance(records, list)
+    cells = [declared.name for declared in shape.fields if declared.kind is Kind.CELLS]
+    return [record for record in records if not cells or any(record.get(name) for name in cells)]

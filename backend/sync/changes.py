@@ -1,0 +1,414 @@
+"""Changing records, by whichever door: load many, let a use case decide, save many.
+
+A `Change` is what a caller wants of one record. `open_drafts` loads the batch under the caller's scope and with
+its locks (customers first, then the records, by id), checks the declared shape and merges each change with what
+stands; the use case adds what its rules say; `save_drafts` writes what is left, notes it in the work, and keeps
+every value that did not win as a sync issue.
+"""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from backend.domain.fields import Field, Kind, field_paths, validate, whole_problems, with_defaults
+from backend.domain.merge import Conflict, merge_change, with_paths
+from backend.errors import Code, Problem
+from backend.ids import is_id, new_id
+from backend.storage.visibility import visible_to
+from backend.sync.collections import COLLECTIONS, Child, Collection, column_of
+from backend.sync.documents import JSON_KINDS, canonical
+from backend.sync.feed import read_stored
+from backend.sync.work import Work
+
+
+class Intent(StrEnum):
+    CREATE = "CREATE"
+    PATCH = "PATCH"
+    DELETE = "DELETE"
+
+
+class Status(StrEnum):
+    """What became of one change. Only RETRY may be sent again."""
+
+    APPLIED = "APPLIED"
+    MERGED = "MERGED"
+    """somebody else had changed other fields; both changes stand"""
+    CONFLICT = "CONFLICT"
+    """a field stays as somebody else set it; the value sent is kept as a sync issue"""
+    REFUSED = "REFUSED"
+    DEPENDENCY_FAILED = "DEPENDENCY_FAILED"
+    RETRY = "RETRY"
+    ALREADY_HANDLED = "ALREADY_HANDLED"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One wish: `fields` are as the caller sent them, by document name; `base` what the caller had before."""
+
+    id: str
+    intent: Intent
+    fields: Mapping[str, object] = field(default_factory=dict)
+    base_rev: int | None = None
+    captured_at_ms: int | None = None
+    mutation_id: str | None = None
+    base: Mapping[str, object] | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    id: str
+    status: Status
+    problems: tuple[Problem, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+
+
+UseCase = Callable[[Work, Sequence[Change]], Awaitable[list[Outcome]]]
+
+
+@dataclass(slots=True)
+class Draft:
+    """One change on its way: what stood, what would stand, and what is wrong with it.
+
+    `before` is None for a new record. `after` holds every field in stored form (moments as epoch ms); a use
+    case may set server fields there. `accepted` are the paths that changed. A draft with problems is not saved.
+    """
+
+    change: Change
+    before: Mapping[str, Any] | None
+    after: dict[str, Any]
+    accepted: dict[str, object] = field(default_factory=dict)
+    conflicts: list[Conflict] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    behind: bool = False
+    replayed: bool = False
+    """The record exists with equal content already: answered as the first time, written no more."""
+
+    @property
+    def id(self) -> str:
+        return self.change.id
+
+    @property
+    def alive(self) -> bool:
+        return not self.problems and not self.replayed
+
+    @property
+    def deleting(self) -> bool:
+        return self.change.intent is Intent.DELETE
+
+    def refuse(self, code: Code, *path: str, allowed: Sequence[str] = (), **params: str | int) -> None:
+        self.problems.append(Problem(code, path, tuple(allowed), params))
+
+    def outcome(self) -> Outcome:
+        if self.problems:
+            return Outcome(self.id, Status.REFUSED, tuple(self.problems))
+        if self.conflicts:
+            return Outcome(self.id, Status.CONFLICT, conflicts=tuple(self.conflicts))
+        return Outcome(self.id, Status.MERGED if self.behind else Status.APPLIED)
+
+
+async def open_drafts(work: Work, name: str, changes: Sequence[Change]) -> list[Draft]:
+    """One draft per change, in order; ids within a batch are distinct.
+
+    Rows outside the caller's scope are not found. Creating an id that exists is a replay when its content is
+    equal and ID_TAKEN otherwise.
+    """
+    collection = COLLECTIONS[name]
+    ids = sorted({change.id for change in changes if is_id(change.id)})
+    rows = await load_records(work, collection, ids)
+    existing = {change.id for change in changes if change.intent is Intent.CREATE} - rows.keys()
+    taken = await _taken(work, collection, sorted(existing))
+    stored = await read_stored(work.conn, name, ids)
+    drafts = []
+    for change in changes:
+        if not is_id(change.id):
+            drafts.append(Draft(change, None, {}, problems=[Problem(Code.INVALID_VALUE, ("id",), ("UUID",))]))
+            continue
+        row = rows.get(change.id)
+        if change.intent is Intent.CREATE:
+            drafts.append(_create(collection, change, row, change.id in taken))
+        elif row is None:
+            gone = change.id in stored and stored[change.id].deleted
+            drafts.append(_missing(change, gone))
+        elif change.intent is Intent.DELETE:
+            drafts.append(Draft(change, row, dict(row)))
+        else:
+            drafts.append(_patch(collection, change, row, stored[change.id].field_seq, work.writer))
+    return drafts
+
+
+async def load_records(
+    work: Work, collection: Collection, ids: Sequence[str], *, lock: bool = True
+) -> dict[str, dict[str, Any]]:
+    """Whole records by id in stored form, those the principal sees; locked against other writers."""
+    if not ids:
+        return {}
+    visible, args = visible_to(work.principal, collection.name, "t", record_column=collection.record_column)
+    columns = ", ".join(f't."{column}"' for column in collection.columns.values())
+    rows = await work.conn.fetch(
+        f"SELECT t.{collection.record_column}, {columns} FROM {collection.table} t"
+        f" WHERE t.{collection.record_column} = ANY(?) AND {visible}"
+        f" ORDER BY t.{collection.record_column}{' FOR UPDATE OF t' if lock else ''}",
+        list(ids),
+        *args,
+    )
+    found = {row[0]: _stored_record(collection.own_fields, row[1:]) for row in rows}
+    for child in collection.children:
+        for record in found.values():
+            record[child.name] = []
+        for row in await work.conn.fetch(child.select_sql, list(found)):
+            found[row[0]][child.name].append(_stored_record(child.fields, row[1:]))
+    return found
+
+
+def _stored_record(fields: Sequence[Field], values: Sequence[Any]) -> dict[str, Any]:
+    return {
+        declared.name: value if value is None else _python_value(declared.kind, value)
+        for declared, value in zip(fields, values, strict=True)
+    }
+
+
+def _python_value(kind: Kind, value: Any) -> Any:
+    if kind in JSON_KINDS:
+        return orjson.loads(value)
+    return bool(value) if kind is Kind.BOOL else value
+
+
+def _column_value(kind: Kind, value: Any) -> Any:
+    if value is None:
+        return None
+    return canonical(value).decode() if kind in JSON_KINDS else value
+
+
+async def _taken(work: Work, collection: Collection, ids: Sequence[str]) -> set[str]:
+    """Ids that exist where the caller cannot see them, or once existed. This one answer may tell so."""
+    if not ids:
+        return set()
+    column = collection.record_column
+    rows = await work.conn.fetch(
+        f"SELECT {column} FROM {collection.table} WHERE {column} = ANY(?)"
+        " UNION SELECT record_id FROM feed WHERE record_id = ANY(?)",
+        list(ids),
+        list(ids),
+    )
+    return {row[0] for row in rows}
+
+
+def _create(collection: Collection, change: Change, row: Mapping[str, Any] | None, taken: bool) -> Draft:
+    clean, problems = validate(collection.shape, {**change.fields, "id": change.id}, creating=True)
+    wanted = with_defaults(collection.shape, clean)
+    if row is not None:
+        draft = Draft(change, row, dict(row), problems=problems)
+        if not problems and all(row.get(name) == value for name, value in clean.items()):
+            draft.replayed = True
+        elif not problems:
+            draft.refuse(Code.ID_TAKEN, "id")
+        return draft
+    if taken:
+        problems.append(Problem(Code.ID_TAKEN, ("id",)))
+    server = {declared.name: declared.default for declared in collection.shape.fields if declared.server_only}
+    draft = Draft(change, None, {**server, **wanted, "id": change.id}, problems=problems)
+    draft.accepted = field_paths(collection.shape, clean)
+    return draft
+
+
+def _missing(change: Change, gone: bool) -> Draft:
+    draft = Draft(change, None, {})
+    if gone and change.intent is Intent.DELETE:
+        draft.replayed = True
+    else:
+        draft.refuse(Code.DELETED if gone else Code.NOT_FOUND, "id")
+    return draft
+
+
+def _patch(
+    collection: Collection,
+    change: Change,
+    row: Mapping[str, Any],
+    field_seq: Mapping[str, tuple[int, str]],
+    writer: str,
+) -> Draft:
+    clean, problems = validate(collection.shape, change.fields, creating=False)
+    draft = Draft(change, row, dict(row), problems=problems)
+    if change.base_rev is None:
+        draft.refuse(Code.REQUIRED, "baseRev", allowed=("baseRev",))
+    if draft.problems:
+        return draft
+    merged = merge_change(
+        collection.shape, row, clean, field_seq=field_seq, base_rev=change.base_rev or 0, writer=writer
+    )
+    draft.accepted, draft.conflicts, draft.behind = merged.accepted, merged.conflicts, merged.behind
+    draft.after = with_paths(collection.shape, row, merged.accepted)
+    draft.problems += whole_problems(collection.shape, draft.after)
+    return draft
+
+
+async def save_drafts(work: Work, name: str, drafts: Sequence[Draft]) -> list[Outcome]:
+    """Write what the rules let through, note it, and keep every value that did not win."""
+    collection = COLLECTIONS[name]
+    alive = [draft for draft in drafts if draft.alive]
+    await _delete(work, collection, [draft for draft in alive if draft.deleting])
+    await _insert(work, collection, [draft for draft in alive if draft.before is None])
+    await _update(work, collection, [d for d in alive if d.before is not None and not d.deleting])
+    for draft in alive:
+        if draft.conflicts:
+            await keep_conflicts(work, name, draft)
+    return [draft.outcome() for draft in drafts]
+
+
+async def _delete(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
+    ids = [draft.id for draft in drafts]
+    for table, column in [*((c.table, c.parent) for c in collection.children), (collection.table, "id")]:
+        if ids:
+            await work.conn.execute(f"DELETE FROM {table} WHERE {column} = ANY(?)", ids)
+    for record_id in ids:
+        work.deleted(collection.name, record_id)
+        work.audit("DELETE", collection.name, record_id)
+
+
+async def _insert(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
+    if not drafts:
+        return
+    extra = sorted(set(drafts[0].after) - set(collection.columns) - {c.name for c in collection.children})
+    names = [*collection.columns, *extra]
+    columns = [*collection.columns.values(), *(column_of(name) for name in extra)]
+    kinds = {declared.name: declared.kind for declared in collection.own_fields}
+    await work.conn.execute_many(
+        f"INSERT INTO {collection.table} ({_listed(columns)}) VALUES ({_marks(columns)})",
+        [
+            [_column_value(kinds.get(name, Kind.TEXT), draft.after.get(name)) for name in names]
+            for draft in drafts
+        ],
+    )
+    for child in collection.children:
+        await _insert_children(work, child, drafts)
+    for draft in drafts:
+        work.touched(collection.name, draft.id)
+        work.audit("CREATE", collection.name, draft.id)
+
+
+async def _insert_children(work: Work, child: Child, drafts: Sequence[Draft]) -> None:
+    columns = [child.parent, "position", *child.columns.values()]
+    await work.conn.execute_many(
+        f"INSERT INTO {child.table} ({_listed(columns)}) VALUES ({_marks(columns)})",
+        [
+            [
+                draft.id,
+                position,
+                *(_column_value(declared.kind, record.get(declared.name)) for declared in child.fields),
+            ]
+            for draft in drafts
+            for position, record in enumerate(draft.after.get(child.name) or [])
+        ],
+    )
+
+
+async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
+    """Rows that change the same columns go in one statement."""
+    kinds = {declared.name: declared.kind for declared in collection.own_fields}
+    by_names: dict[tuple[str, ...], list[Draft]] = defaultdict(list)
+    for draft in drafts:
+        before = draft.before or {}
+        names = tuple(
+            name
+            for name, value in draft.after.items()
+            if value != before.get(name) and name not in {child.name for child in collection.children}
+        )
+        by_names[names].append(draft)
+    for names, group in by_names.items():
+        if names:
+            columns = [collection.columns.get(name, column_of(name)) for name in names]
+            assignments = ", ".join(f'"{column}" = ?' for column in columns)
+            await work.conn.execute_many(
+                f"UPDATE {collection.table} SET {assignments} WHERE {collection.record_column} = ?",
+                [
+                    [*(_column_value(kinds.get(n, Kind.TEXT), draft.after[n]) for n in names), draft.id]
+                    for draft in group
+                ],
+            )
+    for child in collection.children:
+        changed = [d for d in drafts if d.before is not None and d.after[child.name] != d.before[child.name]]
+        if changed:
+            await work.conn.execute(
+                f"DELETE FROM {child.table} WHERE {child.parent} = ANY(?)", [draft.id for draft in changed]
+            )
+            await _insert_children(work, child, changed)
+    for draft in drafts:
+        work.touched(collection.name, draft.id, draft.accepted)
+        if draft.accepted:
+            work.audit(
+                "UPDATE", collection.name, draft.id, sorted({p.partition(".")[0] for p in draft.accepted})
+            )
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(f'"{column}"' for column in columns)
+
+
+def _marks(columns: Sequence[str]) -> str:
+    return ", ".join("?" for _ in columns)
+
+
+async def keep_conflicts(work: Work, name: str, draft: Draft) -> None:
+    """One sync issue per value that lost, for its author."""
+    for conflict in draft.conflicts:
+        await keep_issue(
+            work,
+            collection=name,
+            record_id=draft.id,
+            code=Code.CONFLICT.value,
+            mutation_id=draft.change.mutation_id,
+            captured_at_ms=draft.change.captured_at_ms,
+            path=conflict.path,
+            mine=conflict.mine,
+            theirs=conflict.theirs,
+            theirs_by=conflict.theirs_by,
+            base=(draft.change.base or {}).get(conflict.path),
+            ways_out=("KEEP_THEIRS", "KEEP_MINE"),
+        )
+
+
+async def keep_issue(
+    work: Work,
+    *,
+    collection: str,
+    record_id: str,
+    code: str,
+    mutation_id: str | None = None,
+    captured_at_ms: int | None = None,
+    path: str | None = None,
+    mine: object = None,
+    theirs: object = None,
+    theirs_by: str | None = None,
+    base: object = None,
+    ways_out: Sequence[str] = (),
+    user_id: str | None = None,
+) -> str:
+    """Keep what did not simply stand; synced to its author (`user:<id>`) and to whoever manages them."""
+    issue_id = new_id()
+    await work.conn.execute(
+        "INSERT INTO sync_issue (id, user_id, device_id, collection, record_id, mutation_id, code, field, base,"
+        " mine, theirs, theirs_by, ways_out, state, captured_at, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        issue_id,
+        user_id or work.principal.holder,
+        work.principal.device_id,
+        collection,
+        record_id,
+        mutation_id,
+        code,
+        path,
+        canonical(base).decode(),
+        canonical(mine).decode(),
+        canonical(theirs).decode(),
+        theirs_by,
+        canonical(list(ways_out)).decode(),
+        "OPEN",
+        captured_at_ms,
+        work.now_ms,
+    )
+    work.touched("syncIssues", issue_id)
+    return issue_id

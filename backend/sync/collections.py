@@ -1,0 +1,212 @@
+"""The synced collections: table, fields and nested rows of each, declared once.
+
+To add one: declare its shape in `backend/domain/`, its places in `storage/visibility.py`, a line here, and its
+use case in `wiring.py`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from backend.domain.catalogue import PRICE_LIST, SEASON, STYLE
+from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
+from backend.domain.customers import CUSTOMER
+from backend.domain.fields import Field, Kind, Shape, server_field
+from backend.domain.orders import ORDER
+from backend.domain.tasks import TASK
+from backend.domain.territories import TERRITORY
+from backend.domain.visits import VISIT
+
+_BEFORE_CAPITAL = re.compile(r"(?<=[a-z0-9])([A-Z])")
+
+
+def column_of(name: str) -> str:
+    """`checkInLatE7` is kept in `check_in_lat_e7`."""
+    return _BEFORE_CAPITAL.sub(r"_\1", name).lower()
+
+
+@dataclass(frozen=True)
+class Child:
+    """Rows of another table that travel inside the document as a list."""
+
+    name: str
+    table: str
+    parent: str
+    fields: tuple[Field, ...]
+    order: str = "position, id"
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        return {field.name: column_of(field.name) for field in self.fields}
+
+    @cached_property
+    def select_sql(self) -> str:
+        """(parent id, fields…) of the parents in one list, in document order."""
+        return (
+            f"SELECT {self.parent}, {', '.join(_quoted(self.columns.values()))} FROM {self.table}"
+            f" WHERE {self.parent} = ANY(?) ORDER BY {self.parent}, {self.order}"
+        )
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One synced collection.
+
+    `renamed` lists fields whose column is not their name in snake case. `unshown` fields stay out of documents:
+    a child's `territoryId` says nothing its customer does not say, and a move would rewrite every document.
+    """
+
+    name: str
+    table: str
+    shape: Shape
+    record_column: str = "id"
+    children: tuple[Child, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    unshown: frozenset[str] = frozenset()
+    doc_version: int = 1
+
+    @cached_property
+    def own_fields(self) -> tuple[Field, ...]:
+        """The document's fields that stand in the collection's own row."""
+        nested = {child.name for child in self.children} | self.unshown
+        return tuple(found for found in self.shape.fields if found.name not in nested)
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        return {found.name: self.renamed.get(found.name, column_of(found.name)) for found in self.own_fields}
+
+    @cached_property
+    def select_sql(self) -> str:
+        """(record id, fields…) of the records in one list."""
+        columns = ", ".join(_quoted(self.columns.values()))
+        return f"SELECT {self.record_column}, {columns} FROM {self.table} WHERE {self.record_column} = ANY(?)"
+
+
+def _quoted(names: object) -> list[str]:
+    return [f'"{name}"' for name in names]  # type: ignore[attr-defined]
+
+
+def _read_only(name: str, kinds: Mapping[str, Kind]) -> Shape:
+    return Shape(name, tuple(server_field(field_name, kind) for field_name, kind in kinds.items()))
+
+
+PERSON = _read_only(
+    "Person", {"id": Kind.ID, "name": Kind.TEXT, "sortKey": Kind.TEXT, "role": Kind.ENUM, "active": Kind.BOOL}
+)
+SCORE = _read_only(
+    "Score",
+    {
+        "id": Kind.ID,
+        "priority": Kind.INT,
+        "segment": Kind.ENUM,
+        "segmentSince": Kind.DATE,
+        "stage": Kind.ENUM,
+        "existingValueMinor": Kind.MONEY_MINOR,
+        "potentialMinor": Kind.MONEY_MINOR,
+        "loyaltyHundredths": Kind.INT,
+        "satisfactionHundredths": Kind.INT,
+        "churnRiskBp": Kind.INT,
+        "pastValueMinor": Kind.MONEY_MINOR,
+        "futureValueMinor": Kind.MONEY_MINOR,
+        "currency": Kind.TEXT,
+        "basis": Kind.ENUM,
+        "coverageBp": Kind.INT,
+        "confidenceBp": Kind.INT,
+        "asOf": Kind.DATE,
+        "tableId": Kind.ID,
+        "facts": Kind.MAP,
+    },
+)
+SCORE_LINE = _read_only(
+    "ScoreLine",
+    {
+        "code": Kind.ENUM,
+        "points": Kind.INT,
+        "recorded": Kind.BOOL,
+        "numbers": Kind.MAP,
+        "evidence": Kind.SET,
+    },
+)
+PRIORITY_TABLE = _read_only("PriorityTable", {"id": Kind.ID, "version": Kind.TEXT, "tables": Kind.MAP})
+SYNC_ISSUE = _read_only(
+    "SyncIssue",
+    {
+        "id": Kind.ID,
+        "collection": Kind.TEXT,
+        "recordId": Kind.ID,
+        "mutationId": Kind.ID,
+        "code": Kind.ENUM,
+        "field": Kind.TEXT,
+        "base": Kind.MAP,
+        "mine": Kind.MAP,
+        "theirs": Kind.MAP,
+        "theirsBy": Kind.TEXT,
+        "waysOut": Kind.SET,
+        "state": Kind.ENUM,
+        "capturedAt": Kind.TIMESTAMP,
+        "createdAt": Kind.TIMESTAMP,
+    },
+)
+
+
+def _nested(shape: Shape, name: str, table: str, parent: str, order: str = "position, id") -> Child:
+    found = shape.field(name)
+    if found is None or found.record is None:
+        raise TypeError(f"{shape.name} has no records named {name}")
+    return Child(name, table, parent, found.record.fields, order)
+
+
+CHILD = frozenset({"territoryId"})
+
+COLLECTIONS: Mapping[str, Collection] = {
+    collection.name: collection
+    for collection in (
+        Collection("customers", "customer", CUSTOMER),
+        Collection("contacts", "contact", CONTACT),
+        Collection(
+            "customerContacts",
+            "customer_contact",
+            CUSTOMER_CONTACT,
+            renamed={"primary": "is_primary"},
+            unshown=CHILD,
+        ),
+        Collection("visits", "visit", VISIT, unshown=CHILD),
+        Collection(
+            "orders",
+            "sales_order",
+            ORDER,
+            children=(_nested(ORDER, "lines", "order_line", "order_id"),),
+            unshown=CHILD,
+        ),
+        Collection("tasks", "task", TASK, unshown=CHILD),
+        Collection("territories", "territory", TERRITORY),
+        Collection("people", "user_account", PERSON),
+        Collection(
+            "scores",
+            "customer_score",
+            SCORE,
+            record_column="customer_id",
+            children=(Child("lines", "score_line", "customer_id", SCORE_LINE.fields),),
+            renamed={"id": "customer_id"},
+        ),
+        Collection("priorityTables", "priority_table", PRIORITY_TABLE),
+        Collection("seasons", "season", SEASON),
+        Collection(
+            "styles",
+            "style",
+            STYLE,
+            children=(
+                _nested(STYLE, "colours", "colour", "style_id", "code, id"),
+                _nested(STYLE, "skus", "sku", "style_id", "colour_id, position, id"),
+            ),
+        ),
+        Collection(
+            "priceLists",
+            "price_list",
+            PRICE_LIST,
+            children=(_nested(PRICE_LIST, "prices", "price", "price_list_id", "style_id, min_units, id"),),
+        ),
+        Collection("syncIssues", "sync_issue", SYNC_ISSUE),
+    )
+}

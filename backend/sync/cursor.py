@@ -1,0 +1,93 @@
+"""Where a device stands in the feed: an opaque token that only its owner can present.
+
+`pull.md` §1: one seq covers many rows, so a position is (seq, collection, id, scope); at the end of the delta it
+is (clock, END). `base` is what the device has surely seen, and what the horizon is compared with.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+import orjson
+
+from backend.errors import Code, Problem, Refused
+
+END = "~"
+"""Sorts above every collection name."""
+MAC_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    seq: int
+    collection: str = END
+    record_id: str = ""
+    scope: str = ""
+
+    @property
+    def base(self) -> int:
+        return self.seq if self.collection == END else self.seq - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """What of a scope is still to be sent: open places entered up to `up_to`, after (collection, id)."""
+
+    scope: str
+    up_to: int
+    after: tuple[str, str] = ("", "")
+    only: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    position: Position
+    scopes_at: int
+    backfill: tuple[Backfill, ...]
+    schema: int
+
+    @property
+    def epoch(self) -> int:
+        return self.position.seq >> 40
+
+
+def seal(cursor: Cursor, *, secret: bytes, user_id: str, device_id: str) -> str:
+    """The token of a cursor for this user and device."""
+    at = cursor.position
+    body = orjson.dumps(
+        [
+            [at.seq, at.collection, at.record_id, at.scope],
+            cursor.scopes_at,
+            [[b.scope, b.up_to, list(b.after), b.only] for b in cursor.backfill],
+            cursor.schema,
+        ]
+    )
+    return base64.urlsafe_b64encode(_mac(secret, user_id, device_id, body) + body).decode().rstrip("=")
+
+
+def unseal(token: str, *, secret: bytes, user_id: str, device_id: str) -> Cursor:
+    """The cursor in a token; raises `Refused(CURSOR_INVALID)` for anyone else's, or an altered one."""
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise _invalid() from None
+    mac, body = raw[:MAC_BYTES], raw[MAC_BYTES:]
+    canonical = base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    if canonical != token or not hmac.compare_digest(mac, _mac(secret, user_id, device_id, body)):
+        raise _invalid()
+    at, scopes_at, backfill, schema = orjson.loads(body)
+    entries = tuple(
+        Backfill(scope, up_to, (after[0], after[1]), only) for scope, up_to, after, only in backfill
+    )
+    return Cursor(Position(*at), scopes_at, entries, schema)
+
+
+def _invalid() -> Refused:
+    return Refused(Problem(Code.CURSOR_INVALID, ("cursor",)))
+
+
+def _mac(secret: bytes, user_id: str, device_id: str, body: bytes) -> bytes:
+    message = b"\0".join([user_id.encode(), device_id.encode(), body])
+    return hmac.new(secret, message, hashlib.sha256).digest()[:MAC_BYTES]

@@ -1,0 +1,217 @@
+"""The feed: one stored document per record, its places as intervals, and checksums, all written after the clock.
+
+`feed.document` is canonical JSON (sorted keys; integers, strings, booleans and null), written once and passed
+through unparsed ever after. `field_seq` maps a field path to `[seq, writer]` of its last change; the path `*`
+stands for every field not named.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from backend.storage.engine import Connection
+from backend.storage.visibility import PLACES, places_sql
+from backend.sync.collections import COLLECTIONS, Collection
+from backend.sync.documents import read_documents
+
+EPOCH_STEP = 2**40
+WHOLE = "*"
+EMPTY_DOCUMENT = b"{}"
+DIGEST_MODULUS = 2**64
+
+
+@dataclass(slots=True)
+class Touch:
+    """What a work noted about one record."""
+
+    collection: str
+    record_id: str
+    paths: set[str] = field(default_factory=set)
+    created: bool = False
+    deleted: bool = False
+
+    def copy(self) -> "Touch":
+        return Touch(self.collection, self.record_id, set(self.paths), self.created, self.deleted)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A feed row without its document."""
+
+    seq: int
+    deleted: bool
+    field_seq: Mapping[str, tuple[int, str]]
+    digest: int
+
+
+def digest_of(document: bytes) -> int:
+    """First 8 bytes of SHA-256, as the signed integer a BIGINT holds."""
+    return int.from_bytes(hashlib.sha256(document).digest()[:8], "big", signed=True)
+
+
+def digest_text(digest: int) -> str:
+    """A digest or a sum of digests as clients compare it: 16 hexadecimal digits."""
+    return f"{digest % DIGEST_MODULUS:016x}"
+
+
+async def read_clock(conn: Connection) -> tuple[int, int]:
+    """(clock, horizon) of this snapshot."""
+    rows = await conn.fetch("SELECT seq, horizon FROM sync_clock WHERE id = 1")
+    return rows[0][0], rows[0][1]
+
+
+async def step_clock(conn: Connection) -> int:
+    """The next seq. Its row stays locked until commit: whoever steps later also commits later."""
+    rows = await conn.fetch("UPDATE sync_clock SET seq = seq + 1 WHERE id = 1 RETURNING seq")
+    return int(rows[0][0])
+
+
+async def read_stored(conn: Connection, collection: str, ids: Iterable[str]) -> dict[str, Stored]:
+    rows = await conn.fetch(
+        "SELECT record_id, seq, deleted, field_seq, digest FROM feed WHERE key = ANY(?)",
+        [f"{collection}:{record_id}" for record_id in ids],
+    )
+    return {row[0]: Stored(row[1], bool(row[2]), _field_seq(row[3]), row[4]) for row in rows}
+
+
+def _field_seq(text: str) -> dict[str, tuple[int, str]]:
+    return {path: (seq, writer) for path, (seq, writer) in orjson.loads(text).items()}
+
+
+async def write_feed(conn: Connection, seq: int, writer: str, touches: Sequence[Touch]) -> None:
+    """Documents, places and checksums of the touched records, as the tables stand now."""
+    by_collection: dict[str, list[Touch]] = defaultdict(list)
+    for touch in touches:
+        by_collection[touch.collection].append(touch)
+    sums = _Sums()
+    for name in sorted(by_collection):
+        await _write_collection(conn, COLLECTIONS[name], seq, writer, by_collection[name], sums)
+    await sums.save(conn)
+
+
+async def _write_collection(
+    conn: Connection, collection: Collection, seq: int, writer: str, touches: Sequence[Touch], sums: "_Sums"
+) -> None:
+    ids = [touch.record_id for touch in touches]
+    before = await read_stored(conn, collection.name, ids)
+    documents = await read_documents(conn, collection, [t.record_id for t in touches if not t.deleted])
+    digests: dict[str, tuple[int, int]] = {}
+    rows = []
+    for touch in touches:
+        record_id, old = touch.record_id, before.get(touch.record_id)
+        document = documents.get(record_id)
+        if document is None and old is None:
+            continue  # made and removed within this work: nobody ever saw it
+        digest = digest_of(document) if document is not None else 0
+        digests[record_id] = (old.digest if old else 0, digest)
+        gone = document is None
+        if old is not None and old.digest == digest and old.deleted == gone:
+            continue
+        rows.append(
+            (
+                f"{collection.name}:{record_id}",
+                collection.name,
+                record_id,
+                seq,
+                gone,
+                collection.doc_version,
+                orjson.dumps(_next_field_seq(old, touch, seq, writer), option=orjson.OPT_SORT_KEYS).decode(),
+                digest,
+                EMPTY_DOCUMENT if document is None else document,
+            )
+        )
+    await conn.execute_many(
+        "INSERT INTO feed (key, collection, record_id, seq, deleted, doc_version, field_seq, digest, document)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET seq = excluded.seq,"
+        " deleted = excluded.deleted, doc_version = excluded.doc_version, field_seq = excluded.field_seq,"
+        " digest = excluded.digest, document = excluded.document",
+        rows,
+    )
+    await _write_places(conn, collection.name, seq, digests, {row[2] for row in rows}, sums)
+
+
+def _next_field_seq(old: Stored | None, touch: Touch, seq: int, writer: str) -> dict[str, tuple[int, str]]:
+    if old is None or old.deleted or touch.created:
+        return {WHOLE: (seq, writer)}
+    return {**old.field_seq, **dict.fromkeys(touch.paths, (seq, writer))}
+
+
+async def places_of(conn: Connection, collection: str, ids: Sequence[str]) -> dict[str, set[str]]:
+    """Where the records stand by the tables: record id → scopes."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for record_id, scope in await conn.fetch(places_sql(collection), *[list(ids)] * len(PLACES[collection])):
+        found[record_id].add(scope)
+    return found
+
+
+async def _write_places(
+    conn: Connection,
+    collection: str,
+    seq: int,
+    digests: Mapping[str, tuple[int, int]],
+    changed: set[str],
+    sums: "_Sums",
+) -> None:
+    ids = list(digests)
+    wanted = await places_of(conn, collection, ids)
+    open_rows = await conn.fetch(
+        "SELECT id, scope, record_id FROM feed_scope WHERE collection = ? AND record_id = ANY(?)"
+        " AND left_seq IS NULL",
+        collection,
+        ids,
+    )
+    left, kept = [], []
+    standing: dict[str, set[str]] = defaultdict(set)
+    for place_id, scope, record_id in open_rows:
+        old_digest, new_digest = digests[record_id]
+        if scope in wanted[record_id]:
+            standing[record_id].add(scope)
+            if record_id in changed:
+                kept.append((seq, place_id))
+                sums.add(scope, collection, new_digest - old_digest, 0)
+        else:
+            left.append((seq, seq, place_id))
+            sums.add(scope, collection, -old_digest, -1)
+    entered = []
+    for record_id in ids:
+        for scope in sorted(wanted[record_id] - standing[record_id]):
+            entered.append((scope, collection, record_id, seq, seq))
+            sums.add(scope, collection, digests[record_id][1], 1)
+    await conn.execute_many("UPDATE feed_scope SET left_seq = ?, seq = ? WHERE id = ?", left)
+    await conn.execute_many("UPDATE feed_scope SET seq = ? WHERE id = ?", kept)
+    await conn.execute_many(
+        "INSERT INTO feed_scope (scope, collection, record_id, entered_seq, seq) VALUES (?, ?, ?, ?, ?)",
+        entered,
+    )
+
+
+class _Sums:
+    """Changes of checksums, gathered and written once. The clock's lock makes read-then-write safe."""
+
+    def __init__(self) -> None:
+        self._changes: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, scope: str, collection: str, digest: int, count: int) -> None:
+        change = self._changes.setdefault((scope, collection), [0, 0])
+        change[0] += digest
+        change[1] += count
+
+    async def save(self, conn: Connection) -> None:
+        if not self._changes:
+            return
+        keys = {f"{scope}/{collection}": (scope, collection) for scope, collection in self._changes}
+        rows = await conn.fetch("SELECT key, total, live FROM scope_sum WHERE key = ANY(?)", sorted(keys))
+        present = {row[0]: (int(row[1], 16), row[2]) for row in rows}
+        written = []
+        for key, (scope, collection) in sorted(keys.items()):
+            total, live = present.get(key, (0, 0))
+            digest, count = self._changes[scope, collection]
+            written.append((key, scope, collection, digest_text(total + digest), live + count))
+        await conn.execute_many(
+            "INSERT INTO scope_sum (key, scope, collection, total, live) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET total = excluded.total, live = excluded.live",
+            written,
+        )

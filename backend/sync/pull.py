@@ -1,0 +1,301 @@
+"""The pull, as simulated: one page of what changed for a user since a position. Read `docs/` on the protocol.
+
+Everything of one page is read in one snapshot. The delta is read per open scope by (scope, seq, collection, id)
+and merged; a newly granted scope is sent by backfill, in the room the delta leaves. Which reading of this
+algorithm fails, and how, is listed beside the oracle test (`tests/sync/test_pull_oracle.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from backend.auth.principal import Principal
+from backend.errors import Code, Problem, Refused
+from backend.storage.engine import Connection
+from backend.sync.cursor import Backfill, Cursor, Position, seal, unseal
+from backend.sync.feed import digest_text, read_clock
+
+SCHEMA_VERSION = 1
+SCOPES_PER_STATEMENT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    seq: int
+    collection: str
+    record_id: str
+    digest: str
+    document: bytes
+
+
+@dataclass(slots=True)
+class Block:
+    """What one page says about one collection in one scope. No id stands in both lists."""
+
+    scope: str
+    collection: str
+    rows: list[Row] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    scope: str
+    collection: str
+    total: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    clock: int
+    cursor: str
+    complete: bool
+    blocks: tuple[Block, ...]
+    scopes_removed: tuple[str, ...]
+    acked_mutation: int
+    checksums: tuple[Checksum, ...]
+    base: int
+    """What the presented cursor proves the device has: collected history ends below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refetch:
+    scope: str
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    cursor: str | None
+    limit: int
+    schema_version: int = SCHEMA_VERSION
+    refetch: tuple[Refetch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    scope: str
+    position: Position
+    left_seq: int | None
+    stands: bool
+    """An open place of the same record in the same scope exists."""
+
+
+async def pull(
+    conn: Connection, principal: Principal, request: PullRequest, *, secret: bytes, bytes_max: int
+) -> Page:
+    """One page for the principal's device; `conn` is one snapshot.
+
+    Raises CURSOR_INVALID, CURSOR_EXPIRED (start again from null, keep local work), UPGRADE_REQUIRED.
+    """
+    user_id, device_id = principal.holder, principal.device_id or ""
+    if request.schema_version != SCHEMA_VERSION:
+        raise Refused(Problem(Code.UPGRADE_REQUIRED, ("schemaVersion",), (str(SCHEMA_VERSION),)))
+    clock, horizon = await read_clock(conn)
+    if request.cursor is None:
+        cursor = Cursor(Position(clock), -1, (), request.schema_version)
+        base = 0
+    else:
+        cursor = unseal(request.cursor, secret=secret, user_id=user_id, device_id=device_id)
+        base = cursor.position.base
+        if cursor.epoch != clock >> 40 or base < horizon:
+            raise Refused(Problem(Code.CURSOR_EXPIRED, ("cursor",)))
+    open_scopes, lost = await _scopes(conn, user_id, cursor.scopes_at)
+    backfill = _backfill_now(cursor, open_scopes, lost, request.refetch)
+
+    page = _Filler(request.limit, bytes_max)
+    position = await _delta(conn, cursor.position, open_scopes, clock, page)
+    remaining = await _fill_back(conn, backfill, page)
+    complete = position == Position(clock) and not remaining
+    rows = await conn.fetch("SELECT last_client_seq FROM device WHERE id = ?", device_id)
+    return Page(
+        clock=clock,
+        cursor=seal(
+            Cursor(position, clock, remaining, request.schema_version),
+            secret=secret,
+            user_id=user_id,
+            device_id=device_id,
+        ),
+        complete=complete,
+        blocks=tuple(page.blocks.values()),
+        scopes_removed=tuple(sorted(lost)),
+        acked_mutation=rows[0][0] if rows else 0,
+        checksums=await _checksums(conn, sorted(open_scopes)) if complete else (),
+        base=base,
+    )
+
+
+async def _scopes(conn: Connection, user_id: str, at: int) -> tuple[dict[str, int], set[str]]:
+    """(open scope → granted at, scopes that were open at `at` and have been closed since)."""
+    rows = await conn.fetch(
+        "SELECT scope, granted_seq, revoked_seq FROM user_scope WHERE user_id = ?"
+        " AND (revoked_seq IS NULL OR revoked_seq > ?)",
+        user_id,
+        at,
+    )
+    open_scopes = {scope: granted for scope, granted, revoked in rows if revoked is None}
+    lost = {scope for scope, granted, revoked in rows if revoked is not None and granted <= at < revoked}
+    return open_scopes, lost
+
+
+def _backfill_now(
+    cursor: Cursor, open_scopes: Mapping[str, int], lost: set[str], refetch: Sequence[Refetch]
+) -> list[Backfill]:
+    """The entries carried on, without lost scopes, and new ones for gained scopes and refetched collections."""
+    up_to = cursor.position.seq
+    kept = [entry for entry in cursor.backfill if entry.scope not in lost and entry.scope in open_scopes]
+    gained = sorted(scope for scope, granted in open_scopes.items() if granted > cursor.scopes_at)
+    kept += [Backfill(scope, up_to) for scope in gained]
+    kept += [
+        Backfill(wish.scope, up_to, only=wish.collection) for wish in refetch if wish.scope in open_scopes
+    ]
+    return kept
+
+
+class _Filler:
+    """A page being filled, bounded by rows and by bytes; it always takes at least one row."""
+
+    def __init__(self, limit: int, bytes_max: int) -> None:
+        self.room = limit
+        self.bytes_room = bytes_max
+        self.taken = 0
+        self.blocks: dict[tuple[str, str], Block] = {}
+
+    @property
+    def full(self) -> bool:
+        return self.room <= 0 or (self.taken > 0 and self.bytes_room <= 0)
+
+    def _block(self, scope: str, collection: str) -> Block:
+        return self.blocks.setdefault((scope, collection), Block(scope, collection))
+
+    def put(self, scope: str, row: Row) -> bool:
+        """Take a row, or say that it no longer fits."""
+        if self.full or (self.taken > 0 and len(row.document) > self.bytes_room):
+            self.bytes_room = 0
+            return False
+        self._block(scope, row.collection).rows.append(row)
+        self.room -= 1
+        self.taken += 1
+        self.bytes_room -= len(row.document)
+        return True
+
+    def leave(self, scope: str, collection: str, record_id: str) -> bool:
+        if self.full:
+            return False
+        self._block(scope, collection).left.append(record_id)
+        self.room -= 1
+        self.taken += 1
+        return True
+
+
+async def _delta(
+    conn: Connection, position: Position, open_scopes: Mapping[str, int], clock: int, page: _Filler
+) -> Position:
+    """Fill the page with what changed after `position`; returns the position reached."""
+    while not page.full:
+        wanted = page.room + 1
+        places = await _places_after(conn, position, sorted(open_scopes), wanted)
+        documents = await _documents(conn, [p for p in places if p.left_seq is None])
+        for place in places:
+            if not _take(place, open_scopes, documents, page):
+                return position
+            position = place.position
+        if len(places) < wanted:
+            return Position(clock)
+    return position
+
+
+def _take(
+    place: _Place, open_scopes: Mapping[str, int], documents: Mapping[tuple[str, str], Row], page: _Filler
+) -> bool:
+    """True when the place was delivered, or concerns nobody here; False when the page is full."""
+    at = place.position
+    if place.left_seq is None:
+        return page.put(place.scope, documents[at.collection, at.record_id])
+    if place.left_seq > open_scopes[place.scope] and not place.stands:
+        return page.leave(place.scope, at.collection, at.record_id)
+    return True
+
+
+async def _places_after(
+    conn: Connection, position: Position, scopes: Sequence[str], limit: int
+) -> list[_Place]:
+    """The next places of these scopes by (seq, collection, id, scope), each scope read by its own index range."""
+    found: list[_Place] = []
+    for start in range(0, len(scopes), SCOPES_PER_STATEMENT):
+        part = scopes[start : start + SCOPES_PER_STATEMENT]
+        one = (
+            "SELECT * FROM (SELECT p.scope, p.seq, p.collection, p.record_id, p.left_seq,"
+            " (p.left_seq IS NOT NULL AND EXISTS (SELECT 1 FROM feed_scope o WHERE o.scope = p.scope AND"
+            " o.collection = p.collection AND o.record_id = p.record_id AND o.left_seq IS NULL)) AS stands"
+            " FROM feed_scope p WHERE p.scope = ? AND (p.seq, p.collection, p.record_id) {more} (?, ?, ?)"
+            " ORDER BY p.seq, p.collection, p.record_id LIMIT ?) s{n}"
+        )
+        statements, args = [], []
+        for n, scope in enumerate(part):
+            # rows of the very position are still to come in scopes that sort after its own
+            more = ">=" if scope > position.scope else ">"
+            statements.append(one.format(more=more, n=n))
+            args += [scope, position.seq, position.collection, position.record_id, limit]
+        for row in await conn.fetch(" UNION ALL ".join(statements), *args):
+            found.append(_Place(row[0], Position(row[1], row[2], row[3], row[0]), row[4], bool(row[5])))
+    found.sort(key=lambda place: place.position)
+    return found[:limit]
+
+
+async def _documents(conn: Connection, places: Sequence[_Place]) -> dict[tuple[str, str], Row]:
+    keys = sorted({f"{p.position.collection}:{p.position.record_id}" for p in places})
+    return await _rows(conn, keys)
+
+
+async def _rows(conn: Connection, keys: Sequence[str]) -> dict[tuple[str, str], Row]:
+    if not keys:
+        return {}
+    rows = await conn.fetch(
+        "SELECT collection, record_id, seq, digest, document FROM feed WHERE key = ANY(?)", list(keys)
+    )
+    return {
+        (c, i): Row(seq, c, i, digest_text(digest), bytes(document)) for c, i, seq, digest, document in rows
+    }
+
+
+async def _fill_back(conn: Connection, backfill: Sequence[Backfill], page: _Filler) -> tuple[Backfill, ...]:
+    """Fill the room left with what newly granted scopes hold; returns what is still to be sent."""
+    remaining: list[Backfill] = []
+    for entry in backfill:
+        current: Backfill | None = entry
+        while current is not None and not page.full:
+            current = await _one_backfill(conn, current, page)
+        if current is not None:
+            remaining.append(current)
+    return tuple(remaining)
+
+
+async def _one_backfill(conn: Connection, entry: Backfill, page: _Filler) -> Backfill | None:
+    wanted = page.room + 1
+    only = "" if entry.only is None else " AND p.collection = ?"
+    args: list[object] = [entry.scope, *entry.after, entry.up_to]
+    if entry.only is not None:
+        args.append(entry.only)
+    rows = await conn.fetch(
+        "SELECT p.collection, p.record_id FROM feed_scope p WHERE p.scope = ?"
+        f" AND (p.collection, p.record_id) > (?, ?) AND p.left_seq IS NULL AND p.seq <= ?{only}"
+        " ORDER BY p.collection, p.record_id LIMIT ?",
+        *args,
+        wanted,
+    )
+    documents = await _rows(conn, [f"{collection}:{record_id}" for collection, record_id in rows])
+    for collection, record_id in rows:
+        if not page.put(entry.scope, documents[collection, record_id]):
+            return entry
+        entry = replace(entry, after=(collection, record_id))
+    return entry if len(rows) == wanted else None
+
+
+async def _checksums(conn: Connection, scopes: Sequence[str]) -> tuple[Checksum, ...]:
+    rows = await conn.fetch(
+        "SELECT scope, collection, total, live FROM scope_sum WHERE scope = ANY(?) AND live > 0"
+        " ORDER BY scope, collection",
+        list(scopes),
+    )
+    return tuple(Checksum(*row) for row in rows)

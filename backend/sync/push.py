@@ -1,0 +1,279 @@
+"""The push: a device's queue, in order, each mutation answered once and for ever.
+
+One work for the whole request; a savepoint for each group, so that a group is all or nothing and the others go
+on. Consecutive ungrouped mutations of one collection are one batch for their use case. The table
+(collection, intent) → use case is handed in: these are the very use cases of the online mutations.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import orjson
+
+from backend.errors import Code, Problem, Refused
+from backend.ids import is_id, new_id
+from backend.storage.engine import Connection
+from backend.storage.visibility import visible_to
+from backend.sync.changes import Change, Intent, Outcome, Status, UseCase, keep_issue
+from backend.sync.collections import COLLECTIONS
+from backend.sync.feed import digest_text
+from backend.sync.pull import Row
+from backend.sync.receipts import Receipt, receipts_of
+from backend.sync.work import Work
+
+UseCaseTable = Mapping[tuple[str, Intent], UseCase]
+SYNCING_STATES = ("ACTIVE", "DRAINING")
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One entry of a device's queue. `group` ties mutations that stand or fall together."""
+
+    id: str
+    client_seq: int
+    collection: str
+    record_id: str
+    base_rev: int | None
+    fields: Mapping[str, object]
+    delete: bool = False
+    group: str | None = None
+    captured_at_ms: int | None = None
+    base: Mapping[str, object] | None = None
+
+    @property
+    def intent(self) -> Intent:
+        if self.delete:
+            return Intent.DELETE
+        return Intent.CREATE if self.base_rev is None else Intent.PATCH
+
+    @property
+    def change(self) -> Change:
+        return Change(
+            self.record_id,
+            self.intent,
+            self.fields,
+            self.base_rev,
+            self.captured_at_ms,
+            self.id,
+            self.base,
+        )
+
+    @property
+    def body_hash(self) -> str:
+        """What makes a replay the same mutation."""
+        body = [self.collection, self.record_id, self.base_rev, self.fields, self.delete, self.group]
+        return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of one mutation; `records` are the rows it wrote, as they stand for the caller now."""
+
+    mutation_id: str
+    status: Status
+    problems: tuple[Problem, ...] = ()
+    written: tuple[tuple[str, str], ...] = ()
+    records: list[Row] = field(default_factory=list)
+
+
+class _GroupFailed(Exception):
+    """Takes a group's savepoint back; carries what each of its mutations is answered."""
+
+
+async def push(
+    work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *, mutations_max: int
+) -> list[Answer]:
+    """Take a device's queue; one answer per mutation, in order. Raises `Refused` for the request as a whole."""
+    if len(mutations) > mutations_max:
+        raise Refused(Problem(Code.TOO_MANY, ("mutations",), (str(mutations_max),)))
+    last_seq = await _lock_device(work)
+    known = await receipts_of(work.conn, [mutation.id for mutation in mutations])
+    answers: dict[int, Answer] = {}
+    fresh: list[tuple[int, Mutation]] = []
+    for index, mutation in enumerate(mutations):
+        settled = _already_settled(mutation, known, last_seq)
+        if settled is not None:
+            answers[index] = settled
+        elif mutation.client_seq != last_seq + 1:
+            gap = Problem(Code.CLIENT_SEQ_GAP, ("clientSeq",), (str(last_seq + 1),))
+            answers[index] = Answer(mutation.id, Status.RETRY, (gap,))
+        else:
+            last_seq = mutation.client_seq
+            fresh.append((index, mutation))
+    for part in _parts([mutation for _, mutation in fresh]):
+        for answer in await _run_part(work, part, table):
+            work.receipts.append(_receipt(work, answer, {m.id: m for m in part}[answer.mutation_id]))
+            answers[next(i for i, m in fresh if m.id == answer.mutation_id)] = answer
+    await work.conn.execute(
+        "UPDATE device SET last_client_seq = ?, last_seen_at = ? WHERE id = ?",
+        last_seq,
+        work.now_ms,
+        work.principal.device_id,
+    )
+    return [answers[index] for index in range(len(mutations))]
+
+
+async def _lock_device(work: Work) -> int:
+    """The last mutation this device was answered; its row stays locked, so two pushes of it take turns."""
+    rows = await work.conn.fetch(
+        "SELECT last_client_seq, state FROM device WHERE id = ? AND user_id = ? FOR UPDATE",
+        work.principal.device_id,
+        work.principal.holder,
+    )
+    if not rows or rows[0][1] not in SYNCING_STATES:
+        raise Refused(Problem(Code.DEVICE_REVOKED))
+    return int(rows[0][0])
+
+
+def _already_settled(mutation: Mutation, known: Mapping[str, Receipt], last_seq: int) -> Answer | None:
+    receipt = known.get(mutation.id)
+    if receipt is not None:
+        if receipt.body_hash != mutation.body_hash:
+            reused = Problem(Code.MUTATION_ID_REUSED, ("id",))
+            return Answer(mutation.id, Status.REFUSED, (reused,))
+        return Answer(mutation.id, Status(receipt.status), receipt.problems, receipt.records)
+    if mutation.client_seq <= last_seq:
+        return Answer(mutation.id, Status.ALREADY_HANDLED)
+    return None
+
+
+def _parts(mutations: Sequence[Mutation]) -> Iterator[list[Mutation]]:
+    """Groups as they stand in the queue; neighbours without a group that can share one batch go together."""
+    part: list[Mutation] = []
+    for mutation in mutations:
+        if part and not _together(part, mutation):
+            yield part
+            part = []
+        part.append(mutation)
+    if part:
+        yield part
+
+
+def _together(part: Sequence[Mutation], mutation: Mutation) -> bool:
+    first = part[0]
+    if first.group is not None or mutation.group is not None:
+        return first.group == mutation.group
+    return first.collection == mutation.collection and all(m.record_id != mutation.record_id for m in part)
+
+
+async def _run_part(work: Work, part: Sequence[Mutation], table: UseCaseTable) -> list[Answer]:
+    grouped = part[0].group is not None
+    answers: list[Answer] = []
+    try:
+        async with work.part():
+            for batch in _batches(part):
+                answers += await _run_batch(work, batch, table)
+            if grouped and any(answer.status is Status.REFUSED for answer in answers):
+                raise _GroupFailed
+    except _GroupFailed:
+        answers = [
+            answer if answer.status is Status.REFUSED else _failed_with_its_group(answer)
+            for answer in answers
+        ]
+    except Refused as refused:
+        answers = [Answer(mutation.id, Status.REFUSED, refused.problems) for mutation in part]
+    for mutation, answer in zip(part, answers, strict=True):
+        if answer.status in (Status.REFUSED, Status.DEPENDENCY_FAILED):
+            await _keep_refused(work, mutation, answer)
+    return answers
+
+
+def _failed_with_its_group(answer: Answer) -> Answer:
+    return Answer(
+        answer.mutation_id, Status.DEPENDENCY_FAILED, (Problem(Code.DEPENDENCY_FAILED, ("group",)),)
+    )
+
+
+def _batches(part: Sequence[Mutation]) -> Iterator[list[Mutation]]:
+    """Runs of one collection with distinct ids, in order."""
+    batch: list[Mutation] = []
+    for mutation in part:
+        alike = not batch or (
+            batch[0].collection == mutation.collection
+            and all(earlier.record_id != mutation.record_id for earlier in batch)
+        )
+        if not alike:
+            yield batch
+            batch = []
+        batch.append(mutation)
+    if batch:
+        yield batch
+
+
+async def _run_batch(work: Work, batch: Sequence[Mutation], table: UseCaseTable) -> list[Answer]:
+    by_use_case: dict[UseCase, list[Mutation]] = {}
+    answers: dict[str, Answer] = {}
+    for mutation in batch:
+        use_case = table.get((mutation.collection, mutation.intent))
+        if use_case is None:
+            allowed = tuple(sorted({name for name, intent in table if intent is mutation.intent}))
+            problem = Problem(Code.NOT_ALLOWED_VALUE, ("change", mutation.collection), allowed)
+            answers[mutation.id] = Answer(mutation.id, Status.REFUSED, (problem,))
+        else:
+            by_use_case.setdefault(use_case, []).append(mutation)
+    for use_case, mutations in by_use_case.items():
+        outcomes = await use_case(work, [mutation.change for mutation in mutations])
+        for mutation, outcome in zip(mutations, outcomes, strict=True):
+            answers[mutation.id] = _answer(mutation, outcome)
+    return [answers[mutation.id] for mutation in batch]
+
+
+def _answer(mutation: Mutation, outcome: Outcome) -> Answer:
+    written = () if outcome.status is Status.REFUSED else ((mutation.collection, mutation.record_id),)
+    problems = outcome.problems or tuple(
+        Problem(Code.CONFLICT, tuple(conflict.path.split("."))) for conflict in outcome.conflicts
+    )
+    return Answer(mutation.id, outcome.status, problems, written)
+
+
+def _receipt(work: Work, answer: Answer, mutation: Mutation) -> Receipt:
+    return Receipt(
+        mutation.id,
+        work.principal.device_id or "",
+        mutation.client_seq,
+        mutation.body_hash,
+        answer.status.value,
+        answer.problems,
+        answer.written,
+    )
+
+
+async def _keep_refused(work: Work, mutation: Mutation, answer: Answer) -> None:
+    """What the server does not take stays with its author, whole."""
+    await keep_issue(
+        work,
+        collection=mutation.collection,
+        record_id=mutation.record_id if is_id(mutation.record_id) else new_id(),
+        code=answer.problems[0].code.value if answer.problems else answer.status.value,
+        mutation_id=mutation.id,
+        captured_at_ms=mutation.captured_at_ms,
+        path=".".join(answer.problems[0].path) if answer.problems else None,
+        mine={"delete": True} if mutation.delete else dict(mutation.fields),
+        ways_out=("CHANGE_AND_SEND_AGAIN", "DISCARD"),
+    )
+
+
+async def read_answered(conn: Connection, work: Work, answers: Sequence[Answer]) -> list[Answer]:
+    """The answers with the records they wrote, read after commit under the caller's scope of now."""
+    wanted: dict[str, set[str]] = {}
+    for answer in answers:
+        for collection, record_id in answer.written:
+            wanted.setdefault(collection, set()).add(record_id)
+    found: dict[tuple[str, str], Row] = {}
+    for name, ids in wanted.items():
+        collection = COLLECTIONS[name]
+        visible, args = visible_to(work.principal, name, "t", record_column=collection.record_column)
+        rows = await conn.fetch(
+            "SELECT f.record_id, f.seq, f.digest, f.document FROM feed f"
+            f" JOIN {collection.table} t ON t.{collection.record_column} = f.record_id"
+            f" WHERE f.key = ANY(?) AND {visible}",
+            [f"{name}:{record_id}" for record_id in sorted(ids)],
+            *args,
+        )
+        for record_id, seq, digest, document in rows:
+            found[name, record_id] = Row(seq, name, record_id, digest_text(digest), bytes(document))
+    return [
+        replace(answer, records=[found[written] for written in answer.written if written in found])
+        for answer in answers
+    ]
