@@ -1,0 +1,235 @@
+"""Fresh databases for tests: an SQLite file, and a database on a throw-away PostgreSQL server.
+
+One test run has one folder. Whoever first needs a template or the server makes it there, under a file lock,
+so the workers of a parallel run share them; the process that began the run stops the server at its end.
+Should that process die without saying goodbye, a watch started beside the server stops it.
+"""
+
+import asyncio
+import fcntl
+import os
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import asyncpg
+
+from backend.storage.migrate import migrate
+
+USER = "selvedge"
+TEMPLATE = "template_migrated"
+STARTS_MAX = 3
+WATCH = """
+(
+  while kill -0 "$1" 2>/dev/null && [ -e "$2/postmaster.pid" ]; do sleep 1; done
+  if [ -e "$2/postmaster.pid" ]; then
+    kill -QUIT "$(head -n 1 "$2/postmaster.pid")"
+    sleep 1
+    rm -rf "$3"
+  fi
+) >/dev/null 2>&1 &
+"""
+CONFIGURATION = """
+listen_addresses = '127.0.0.1'
+port = {port}
+unix_socket_directories = ''
+max_connections = 200
+shared_buffers = 64MB
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+wal_level = minimal
+max_wal_senders = 0
+max_wal_size = 4GB
+autovacuum = off
+timezone = 'UTC'
+"""
+
+
+class Unavailable(Exception):
+    """No PostgreSQL can be had here; the text says why."""
+
+
+class RunFolder:
+    """What one test run shares between its processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def begin(cls) -> "RunFolder":
+        folder = cls(Path(tempfile.mkdtemp(prefix="selvedge-tests-")))
+        (folder.path / "began_by").write_text(str(os.getpid()))
+        # the server runs as somebody else when tests run as root
+        folder.path.chmod(0o755)
+        return folder
+
+    def end(self) -> None:
+        if (self.path / "server" / "port").exists():
+            _control(self.path / "server" / "data", "stop", "-m", "immediate")
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def sqlite_template(self) -> Path:
+        template = self.path / "template.sqlite3"
+        with self._alone():
+            if not template.exists():
+                making = self.path / "making.sqlite3"
+                asyncio.run(migrate(f"sqlite://{making}"))
+                making.rename(template)
+        return template
+
+    def postgres_url(self) -> str:
+        """Address of the server without a database name; starts it when nobody has. Raises `Unavailable`."""
+        server = self.path / "server"
+        with self._alone():
+            if (server / "unavailable").exists():
+                raise Unavailable((server / "unavailable").read_text())
+            if not (server / "port").exists():
+                server.mkdir()
+                try:
+                    url = _address(_start(server))
+                    asyncio.run(_make_template(url))
+                except Unavailable as error:
+                    (server / "unavailable").write_text(str(error))
+                    raise
+            return _address(int((server / "port").read_text()))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self.path / "lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+
+def fresh_sqlite(template: Path, folder: Path) -> str:
+    """A copy of the migrated file; its URL."""
+    path = folder / f"{uuid.uuid4().hex}.sqlite3"
+    shutil.copyfile(template, path)
+    return f"sqlite://{path}"
+
+
+@asynccontextmanager
+async def fresh_postgres(server_url: str) -> AsyncIterator[str]:
+    """A copy of the migrated database; its URL. Dropped afterwards, whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex}"
+    # copying files takes half the time of copying through the log, which older servers cannot do anyway
+    await _administer(
+        server_url,
+        lambda version: (
+            f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}" + (" STRATEGY FILE_COPY" if version >= 15 else "")
+        ),
+    )
+    try:
+        yield f"{server_url}/{name}"
+    finally:
+        await _administer(server_url, lambda _version: f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _administer(server_url: str, statement: Callable[[int], str]) -> None:
+    raw = await asyncpg.connect(f"{server_url}/postgres")
+    try:
+        await raw.execute(statement(raw.get_server_version().major))
+    finally:
+        await raw.close()
+
+
+async def _make_template(server_url: str) -> None:
+    await _administer(server_url, lambda _version: f"CREATE DATABASE {TEMPLATE}")
+    await migrate(f"{server_url}/{TEMPLATE}")
+
+
+def _address(port: int) -> str:
+    return f"postgres://{USER}@127.0.0.1:{port}"
+
+
+def _binaries() -> Path:
+    """The folder of `initdb` and `pg_ctl`: on PATH, else the newest where Debian puts them."""
+    found = shutil.which("initdb")
+    if found and (Path(found).resolve().parent / "pg_ctl").exists():
+        return Path(found).resolve().parent
+    installed = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if not installed:
+        raise Unavailable("no PostgreSQL: neither initdb on PATH nor /usr/lib/postgresql/*/bin")
+    return max(installed, key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0))
+
+
+def _start(server: Path) -> int:
+    data = server / "data"
+    account = _unprivileged()
+    if account is not None:
+        os.chown(server, account.pw_uid, account.pw_gid)
+    _run("initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+    settings = (data / "postgresql.conf").read_text()
+    for attempt in range(STARTS_MAX):
+        port = _free_port()
+        (data / "postgresql.conf").write_text(settings + CONFIGURATION.format(port=port))
+        try:
+            _control(data, "start", "-w", "-t", "30", "-l", str(server / "log"))
+        except Unavailable:
+            # somebody else may have taken the port meanwhile
+            if attempt == STARTS_MAX - 1:
+                raise
+            continue
+        break
+    began_by = (server.parent / "began_by").read_text()
+    subprocess.run(
+        ["/bin/sh", "-c", WATCH, "watch", began_by, str(data), str(server.parent)],
+        check=True,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+    )
+    (server / "port").write_text(str(port))
+    return port
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    """PostgreSQL refuses to run as root: the account to run it as then."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("nobody", "postgres"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise Unavailable("tests run as root and there is no account `nobody` to run PostgreSQL as")
+
+
+def _control(data: Path, verb: str, *options: str) -> None:
+    _run("pg_ctl", "-D", data, verb, *options)
+
+
+def _run(program: str, *arguments: str | Path) -> None:
+    account = _unprivileged()
+    command = [str(_binaries() / program), *map(str, arguments)]
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    with tempfile.TemporaryFile() as output:
+        # a file, not a pipe: the server inherits it and would keep a pipe open
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            env=environment,
+            check=False,
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+        )
+        if done.returncode != 0:
+            output.seek(0)
+            said = output.read().decode(errors="replace").strip()
+            raise Unavailable(f"{program} ended with {done.returncode}: {said[-800:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
