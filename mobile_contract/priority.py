@@ -71,7 +71,8 @@ def _micro_points(parameters: Document, tables: Document, score: Document, facts
     lines: list[Document] = []
 
     def line(code: str, micro: int | None, numbers: Document, evidence: list[str]) -> None:
-        lines.append({"code": code, "micro": micro, "numbers": numbers, "evidence": evidence})
+        proof = [] if micro is None else evidence
+        lines.append({"code": code, "micro": micro, "numbers": numbers, "evidence": proof})
 
     def named(field: str) -> list[str]:
         return [facts[field]] if facts.get(field) else []
@@ -141,10 +142,12 @@ def _micro_points(parameters: Document, tables: Document, score: Document, facts
     if not near:
         line("JUST_VISITED", None, {}, [])
     else:
-        curve = parameters["justVisitedCurve"]
-        off = curve[min(near)] if min(near) < len(curve) else 0
-        field = "nextAppointmentId" if ahead == min(near) and ahead != since else "lastVisitId"
-        line("JUST_VISITED", -most["JUST_VISITED"] * off, {"daysToNearestVisit": min(near)}, named(field))
+        curve, nearest = parameters["justVisitedCurve"], min(near)
+        agreed = since != nearest
+        off = curve[nearest] if nearest < len(curve) else 0
+        numbers = {"daysToNearestVisit": nearest, "isAppointment": int(agreed)}
+        proof = named("nextAppointmentId" if agreed else "lastVisitId")
+        line("JUST_VISITED", -most["JUST_VISITED"] * off, numbers, proof)
     return lines
 
 

@@ -348,4 +348,5 @@ def _just_visited_line(
     coming = np.where(inputs.next_appointment_day.known & (ahead >= 0), ahead, far)
     nearest = np.minimum(past, coming)
     micro = -most * curve[np.minimum(nearest, curve.size - 1)]
-    return _Line(micro, nearest < far, {"daysToNearestVisit": nearest})
+    numbers = {"daysToNearestVisit": nearest, "isAppointment": (coming < past).astype(np.int64)}
+    return _Line(micro, nearest < far, numbers)
