@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from backend.domain.fields import Field, Kind, Merge, Shape, field_paths, policy_of
 
 WHOLE = "*"
+LATCHED = "DONE"
+REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,10 @@ def _resolve(found: Merged, shape: Shape, path: str, mine: object, theirs: objec
             found.accepted[path] = appended(theirs, mine)
         case Merge.SERVER_ONLY:
             pass
+        case Merge.LATCH if theirs != LATCHED:
+            # a moment already set stands; a state not yet final gives way
+            if not isinstance(theirs, int):
+                found.accepted[path] = mine
         case _:
             found.conflicts.append(Conflict(path, mine, theirs, seq, by))
 
@@ -106,9 +112,7 @@ def appended(theirs: object, mine: object) -> str | None:
     return f"{first}\n{second}"
 
 
-def with_paths(
-    shape: Shape, current: Mapping[str, object], accepted: Mapping[str, object]
-) -> dict[str, object]:
+def with_paths(shape: Shape, current: Mapping[str, object], accepted: Mapping[str, object]) -> dict[str, object]:
     """The whole record after the accepted paths are put in.
 
     A null entry takes a map's key away, a cell of 0 the cell, and a line without cells is dropped.
@@ -124,11 +128,7 @@ def with_paths(
         else:
             record[name] = _with_record_path(declared.record, record.get(name), rest, value)
     for declared in shape.fields:
-        if (
-            declared.record is not None
-            and declared.record.key
-            and isinstance(record.get(declared.name), list)
-        ):
+        if declared.record is not None and declared.record.key and isinstance(record.get(declared.name), list):
             record[declared.name] = _without_empty(declared.record, record[declared.name])
     return record
 
@@ -155,4 +155,8 @@ def _with_record_path(shape: Shape, held: object, rest: str, value: object) -> l
 def _without_empty(shape: Shape, records: object) -> list[object]:
     assert isinstance(records, list)
     cells = [declared.name for declared in shape.fields if declared.kind is Kind.CELLS]
-    return [record for record in records if not cells or any(record.get(name) for name in cells)]
+    return [
+        {name: value for name, value in record.items() if name != REMOVED}
+        for record in records
+        if not record.get(REMOVED) and (not cells or any(record.get(name) for name in cells))
+    ]

@@ -278,10 +278,7 @@ async def _insert(work: Work, collection: Collection, drafts: Sequence[Draft]) -
     kinds = {declared.name: declared.kind for declared in collection.own_fields}
     await work.conn.execute_many(
         f"INSERT INTO {collection.table} ({_listed(columns)}) VALUES ({_marks(columns)})",
-        [
-            [_column_value(kinds.get(name, Kind.TEXT), draft.after.get(name)) for name in names]
-            for draft in drafts
-        ],
+        [[_column_value(kinds.get(name, Kind.TEXT), draft.after.get(name)) for name in names] for draft in drafts],
     )
     for child in collection.children:
         await _insert_children(work, child, drafts)
@@ -339,9 +336,7 @@ async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -
     for draft in drafts:
         work.touched(collection.name, draft.id, draft.accepted)
         if draft.accepted:
-            work.audit(
-                "UPDATE", collection.name, draft.id, sorted({p.partition(".")[0] for p in draft.accepted})
-            )
+            work.audit("UPDATE", collection.name, draft.id, sorted({p.partition(".")[0] for p in draft.accepted}))
 
 
 def _listed(columns: Sequence[str]) -> str:

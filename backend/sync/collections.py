@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from backend.domain.catalogue import PRICE_LIST, SEASON, STYLE
 from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Field, Kind, Shape, server_field
-from backend.domain.orders import ORDER
+from backend.domain.orders import ORDER, ORDER_LINE
 from backend.domain.tasks import TASK
 from backend.domain.territories import TERRITORY
 from backend.domain.visits import VISIT
@@ -150,12 +149,52 @@ SYNC_ISSUE = _read_only(
 )
 
 
-def _nested(shape: Shape, name: str, table: str, parent: str, order: str = "position, id") -> Child:
-    found = shape.field(name)
-    if found is None or found.record is None:
-        raise TypeError(f"{shape.name} has no records named {name}")
-    return Child(name, table, parent, found.record.fields, order)
-
+NAMES = {"nameZh": Kind.TEXT, "nameKo": Kind.TEXT, "nameEn": Kind.TEXT}
+SEASON = _read_only(
+    "Season",
+    {
+        "id": Kind.ID,
+        "code": Kind.TEXT,
+        **NAMES,
+        "orderOpensOn": Kind.DATE,
+        "orderClosesOn": Kind.DATE,
+        "shipsFrom": Kind.DATE,
+        "shipsTo": Kind.DATE,
+    },
+)
+STYLE = _read_only(
+    "Style",
+    {
+        "id": Kind.ID,
+        "code": Kind.TEXT,
+        "brand": Kind.TEXT,
+        **NAMES,
+        "category": Kind.ENUM,
+        "seasonId": Kind.ID,
+        "sizeScale": Kind.SET,
+        "state": Kind.ENUM,
+    },
+)
+COLOUR = _read_only("Colour", {"id": Kind.ID, "code": Kind.TEXT, **NAMES})
+SKU = _read_only("Sku", {"id": Kind.ID, "colourId": Kind.ID, "size": Kind.TEXT, "ean": Kind.TEXT, "state": Kind.ENUM})
+PRICE_LIST = _read_only("PriceList", {"id": Kind.ID, "code": Kind.TEXT, "name": Kind.TEXT, "currency": Kind.TEXT})
+PRICE = _read_only(
+    "Price",
+    {
+        "id": Kind.ID,
+        "styleId": Kind.ID,
+        "minUnits": Kind.INT,
+        "priceMinor": Kind.MONEY_MINOR,
+        "validFrom": Kind.DATE,
+        "validTo": Kind.DATE,
+    },
+)
+STORED_LINE: tuple[Field, ...] = (
+    *(found for found in ORDER_LINE.fields if found.name != "removed"),
+    server_field("description", Kind.TEXT),
+    server_field("units", Kind.INT),
+    server_field("totalMinor", Kind.MONEY_MINOR),
+)
 
 CHILD = frozenset({"territoryId"})
 
@@ -176,7 +215,7 @@ COLLECTIONS: Mapping[str, Collection] = {
             "orders",
             "sales_order",
             ORDER,
-            children=(_nested(ORDER, "lines", "order_line", "order_id"),),
+            children=(Child("lines", "order_line", "order_id", STORED_LINE),),
             unshown=CHILD,
         ),
         Collection("tasks", "task", TASK, unshown=CHILD),
@@ -197,15 +236,15 @@ COLLECTIONS: Mapping[str, Collection] = {
             "style",
             STYLE,
             children=(
-                _nested(STYLE, "colours", "colour", "style_id", "code, id"),
-                _nested(STYLE, "skus", "sku", "style_id", "colour_id, position, id"),
+                Child("colours", "colour", "style_id", COLOUR.fields, "code, id"),
+                Child("skus", "sku", "style_id", SKU.fields, "colour_id, position, id"),
             ),
         ),
         Collection(
             "priceLists",
             "price_list",
             PRICE_LIST,
-            children=(_nested(PRICE_LIST, "prices", "price", "price_list_id", "style_id, min_units, id"),),
+            children=(Child("prices", "price", "price_list_id", PRICE.fields, "style_id, min_units, id"),),
         ),
         Collection("syncIssues", "sync_issue", SYNC_ISSUE),
     )

@@ -78,9 +78,7 @@ def unseal(token: str, *, secret: bytes, user_id: str, device_id: str) -> Cursor
     if canonical != token or not hmac.compare_digest(mac, _mac(secret, user_id, device_id, body)):
         raise _invalid()
     at, scopes_at, backfill, schema = orjson.loads(body)
-    entries = tuple(
-        Backfill(scope, up_to, (after[0], after[1]), only) for scope, up_to, after, only in backfill
-    )
+    entries = tuple(Backfill(scope, up_to, (after[0], after[1]), only) for scope, up_to, after, only in backfill)
     return Cursor(Position(*at), scopes_at, entries, schema)
 
 

@@ -158,8 +158,7 @@ async def _write_places(
     ids = list(digests)
     wanted = await places_of(conn, collection, ids)
     open_rows = await conn.fetch(
-        "SELECT id, scope, record_id FROM feed_scope WHERE collection = ? AND record_id = ANY(?)"
-        " AND left_seq IS NULL",
+        "SELECT id, scope, record_id FROM feed_scope WHERE collection = ? AND record_id = ANY(?) AND left_seq IS NULL",
         collection,
         ids,
     )

@@ -81,9 +81,7 @@ class _Place:
     """An open place of the same record in the same scope exists."""
 
 
-async def pull(
-    conn: Connection, principal: Principal, request: PullRequest, *, secret: bytes, bytes_max: int
-) -> Page:
+async def pull(conn: Connection, principal: Principal, request: PullRequest, *, secret: bytes, bytes_max: int) -> Page:
     """One page for the principal's device; `conn` is one snapshot.
 
     Raises CURSOR_INVALID, CURSOR_EXPIRED (start again from null, keep local work), UPGRADE_REQUIRED.
@@ -146,9 +144,7 @@ def _backfill_now(
     kept = [entry for entry in cursor.backfill if entry.scope not in lost and entry.scope in open_scopes]
     gained = sorted(scope for scope, granted in open_scopes.items() if granted > cursor.scopes_at)
     kept += [Backfill(scope, up_to) for scope in gained]
-    kept += [
-        Backfill(wish.scope, up_to, only=wish.collection) for wish in refetch if wish.scope in open_scopes
-    ]
+    kept += [Backfill(wish.scope, up_to, only=wish.collection) for wish in refetch if wish.scope in open_scopes]
     return kept
 
 
@@ -217,9 +213,7 @@ def _take(
     return True
 
 
-async def _places_after(
-    conn: Connection, position: Position, scopes: Sequence[str], limit: int
-) -> list[_Place]:
+async def _places_after(conn: Connection, position: Position, scopes: Sequence[str], limit: int) -> list[_Place]:
     """The next places of these scopes by (seq, collection, id, scope), each scope read by its own index range."""
     found: list[_Place] = []
     for start in range(0, len(scopes), SCOPES_PER_STATEMENT):
@@ -237,8 +231,10 @@ async def _places_after(
             more = ">=" if scope > position.scope else ">"
             statements.append(one.format(more=more, n=n))
             args += [scope, position.seq, position.collection, position.record_id, limit]
-        for row in await conn.fetch(" UNION ALL ".join(statements), *args):
-            found.append(_Place(row[0], Position(row[1], row[2], row[3], row[0]), row[4], bool(row[5])))
+        found += [
+            _Place(row[0], Position(row[1], row[2], row[3], row[0]), row[4], bool(row[5]))
+            for row in await conn.fetch(" UNION ALL ".join(statements), *args)
+        ]
     found.sort(key=lambda place: place.position)
     return found[:limit]
 
@@ -254,9 +250,7 @@ async def _rows(conn: Connection, keys: Sequence[str]) -> dict[tuple[str, str], 
     rows = await conn.fetch(
         "SELECT collection, record_id, seq, digest, document FROM feed WHERE key = ANY(?)", list(keys)
     )
-    return {
-        (c, i): Row(seq, c, i, digest_text(digest), bytes(document)) for c, i, seq, digest, document in rows
-    }
+    return {(c, i): Row(seq, c, i, digest_text(digest), bytes(document)) for c, i, seq, digest, document in rows}
 
 
 async def _fill_back(conn: Connection, backfill: Sequence[Backfill], page: _Filler) -> tuple[Backfill, ...]:

@@ -81,9 +81,7 @@ class _GroupFailed(Exception):
     """Takes a group's savepoint back; carries what each of its mutations is answered."""
 
 
-async def push(
-    work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *, mutations_max: int
-) -> list[Answer]:
+async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *, mutations_max: int) -> list[Answer]:
     """Take a device's queue; one answer per mutation, in order. Raises `Refused` for the request as a whole."""
     if len(mutations) > mutations_max:
         raise Refused(Problem(Code.TOO_MANY, ("mutations",), (str(mutations_max),)))
@@ -167,10 +165,7 @@ async def _run_part(work: Work, part: Sequence[Mutation], table: UseCaseTable) -
             if grouped and any(answer.status is Status.REFUSED for answer in answers):
                 raise _GroupFailed
     except _GroupFailed:
-        answers = [
-            answer if answer.status is Status.REFUSED else _failed_with_its_group(answer)
-            for answer in answers
-        ]
+        answers = [answer if answer.status is Status.REFUSED else _failed_with_its_group(answer) for answer in answers]
     except Refused as refused:
         answers = [Answer(mutation.id, Status.REFUSED, refused.problems) for mutation in part]
     for mutation, answer in zip(part, answers, strict=True):
@@ -180,9 +175,7 @@ async def _run_part(work: Work, part: Sequence[Mutation], table: UseCaseTable) -
 
 
 def _failed_with_its_group(answer: Answer) -> Answer:
-    return Answer(
-        answer.mutation_id, Status.DEPENDENCY_FAILED, (Problem(Code.DEPENDENCY_FAILED, ("group",)),)
-    )
+    return Answer(answer.mutation_id, Status.DEPENDENCY_FAILED, (Problem(Code.DEPENDENCY_FAILED, ("group",)),))
 
 
 def _batches(part: Sequence[Mutation]) -> Iterator[list[Mutation]]:
@@ -262,11 +255,11 @@ async def read_answered(conn: Connection, work: Work, answers: Sequence[Answer])
             wanted.setdefault(collection, set()).add(record_id)
     found: dict[tuple[str, str], Row] = {}
     for name, ids in wanted.items():
-        collection = COLLECTIONS[name]
-        visible, args = visible_to(work.principal, name, "t", record_column=collection.record_column)
+        declared = COLLECTIONS[name]
+        visible, args = visible_to(work.principal, name, "t", record_column=declared.record_column)
         rows = await conn.fetch(
             "SELECT f.record_id, f.seq, f.digest, f.document FROM feed f"
-            f" JOIN {collection.table} t ON t.{collection.record_column} = f.record_id"
+            f" JOIN {declared.table} t ON t.{declared.record_column} = f.record_id"
             f" WHERE f.key = ANY(?) AND {visible}",
             [f"{name}:{record_id}" for record_id in sorted(ids)],
             *args,

@@ -74,5 +74,7 @@ def problem_record(problem: Problem) -> dict[str, object]:
 
 def problem_from(found: Mapping[str, object]) -> Problem:
     path, allowed, params = found["path"], found["allowed"], found["params"]
-    assert isinstance(path, list) and isinstance(allowed, list) and isinstance(params, dict)
+    assert isinstance(path, list)
+    assert isinstance(allowed, list)
+    assert isinstance(params, dict)
     return Problem(Code(str(found["code"])), tuple(path), tuple(allowed), params)

@@ -7,7 +7,7 @@ a transaction that commits late. Nothing but the feed, receipts and audit is wri
 
 import random
 from asyncio import sleep
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -22,6 +22,7 @@ from backend.ids import new_id
 from backend.storage.engine import Connection, Engine, SerializationFailure
 from backend.storage.savepoints import savepoint
 from backend.sync.feed import Touch, read_clock, step_clock, write_feed
+from backend.sync.grants import write_grants
 from backend.sync.receipts import Receipt, save_receipts
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class Work:
     touches: dict[tuple[str, str], Touch] = field(default_factory=dict)
     audits: list[tuple[str, str, str, Sequence[str]]] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
-    grants_changed: bool = False
+    reseated: set[str] = field(default_factory=set)
     seq: int = 0
     """The clock after leaving; 0 before."""
 
@@ -73,6 +74,10 @@ class Work:
         self.touched(collection, record_id, ())
         self.touches[(collection, record_id)].deleted = True
 
+    def reseat(self, user_ids: Iterable[str]) -> None:
+        """Note that these users' grants may have changed: the tree, a membership, a role or a cover did."""
+        self.reseated.update(user_ids)
+
     def audit(self, action: str, collection: str, record_id: str, fields: Sequence[str] = ()) -> None:
         self.audits.append((action, collection, record_id, fields))
 
@@ -80,19 +85,21 @@ class Work:
     async def part(self) -> AsyncIterator[None]:
         """A savepoint whose notes are taken back with its rows."""
         touches = {key: touch.copy() for key, touch in self.touches.items()}
-        audits, grants_changed = len(self.audits), self.grants_changed
+        audits, reseated = len(self.audits), set(self.reseated)
         try:
             async with savepoint(self.conn):
                 yield
         except BaseException:
-            self.touches, self.grants_changed = touches, grants_changed
+            self.touches, self.reseated = touches, reseated
             del self.audits[audits:]
             raise
 
     async def leave(self) -> None:
         """Clock, documents, places, checksums, receipts, audit: in this order, once."""
-        if self.touches or self.grants_changed:
+        if self.touches or self.reseated:
             self.seq = await step_clock(self.conn)
+            if self.reseated:
+                await write_grants(self.conn, self.seq, self.now_ms, self.reseated)
             await write_feed(self.conn, self.seq, self.writer, list(self.touches.values()))
         else:
             self.seq, _ = await read_clock(self.conn)
@@ -152,6 +159,3 @@ async def in_work(
         except SerializationFailure:
             await sleep(RETRY_PAUSE_S * (attempt + random.random()))
     raise Refused(Problem(Code.BUSY))
-
-
-Record = Mapping[str, object]
