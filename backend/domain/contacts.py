@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 
 from backend.domain.addresses import REGION_DEFAULT, parse_email, parse_phone
 from backend.domain.consent import CONSENT_EVENT, CONSENT_EVENTS_MAX, Channel
@@ -51,7 +52,6 @@ CONTACT = Shape(
             values=tuple(channel.value for channel in Channel),
             enum=Channel.__name__,
             personal=True,
-            default={},
         ),
         enum_field("preferredChannel", Channel, merge=Merge.LAST_WRITER),
         enum_field("locale", Language, merge=Merge.LAST_WRITER),
@@ -62,7 +62,6 @@ CONTACT = Shape(
             limit=CONSENT_EVENTS_MAX,
             record=CONSENT_EVENT,
             merge=Merge.SET_UNION,
-            default=(),
         ),
         Field("notes", Kind.LONG_TEXT, limit=NOTES_CHARACTERS_MAX, merge=Merge.APPEND_TEXT, personal=True),
         server_field("searchKeys", Kind.TEXT),
@@ -89,11 +88,16 @@ CUSTOMER_CONTACT = Shape(
 )
 
 
+@cache
+def _contact_in(region: str) -> Shape:
+    return with_phone_region(CONTACT, region)
+
+
 def validate_contact(
     given: Mapping[str, object], *, creating: bool, region: str = REGION_DEFAULT
 ) -> tuple[dict[str, object], list[Problem]]:
     """What is to be stored of a contact a client sent, and every problem; one name suffices to create."""
-    return validate(with_phone_region(CONTACT, region), given, creating=creating)
+    return validate(_contact_in(region), given, creating=creating)
 
 
 def validate_customer_contact(

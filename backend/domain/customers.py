@@ -130,7 +130,7 @@ CUSTOMER = Shape(
         Field("phone", Kind.TEXT, limit=40, check=parse_phone, personal=True),
         Field("email", Kind.TEXT, limit=254, check=parse_email, personal=True),
         Field("taxId", Kind.TEXT, limit=40, check=parse_tax_id, personal=True),
-        Field("tags", Kind.SET, limit=TAGS_MAX, merge=Merge.SET_UNION, nullable=False, default=()),
+        Field("tags", Kind.SET, limit=TAGS_MAX, merge=Merge.SET_UNION, nullable=False),
         # The two halves of a position are always one device's: the later capture wins with both.
         Field("latE7", Kind.INT, least=-LAT_E7_MAX, most=LAT_E7_MAX, merge=Merge.LAST_WRITER, personal=True),
         Field("lonE7", Kind.INT, least=-LON_E7_MAX, most=LON_E7_MAX, merge=Merge.LAST_WRITER, personal=True),
@@ -171,7 +171,6 @@ CUSTOMER = Shape(
 )
 
 
-@cache
 def with_phone_region(shape: Shape, region: str) -> Shape:
     """The same shape, reading phone numbers without country code as ones of `region`."""
 
@@ -182,6 +181,11 @@ def with_phone_region(shape: Shape, region: str) -> Shape:
         shape,
         fields=tuple(replace(field, check=parse) if field.check is parse_phone else field for field in shape.fields),
     )
+
+
+@cache
+def _customer_in(region: str) -> Shape:
+    return with_phone_region(CUSTOMER, region)
 
 
 def phone_region(given: Mapping[str, object], region: str) -> str:
@@ -200,7 +204,7 @@ def validate_customer(
 
     `region`: where a phone number without country code belongs when the change names no country.
     """
-    return validate(with_phone_region(CUSTOMER, phone_region(given, region)), given, creating=creating)
+    return validate(_customer_in(phone_region(given, region)), given, creating=creating)
 
 
 def derived_fields(customer: Mapping[str, object]) -> dict[str, object]:

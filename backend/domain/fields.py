@@ -155,9 +155,7 @@ def server_field(name: str, kind: Kind, *, values: type[StrEnum] | None = None) 
     return Field(name, kind, merge=Merge.SERVER_ONLY, values=members, enum=values.__name__ if values else "")
 
 
-def validate(
-    shape: Shape, given: Mapping[str, object], *, creating: bool
-) -> tuple[dict[str, object], list[Problem]]:
+def validate(shape: Shape, given: Mapping[str, object], *, creating: bool) -> tuple[dict[str, object], list[Problem]]:
     """What is to be stored of what a client sent, and everything wrong with it.
 
     `creating` asks for the required fields and takes the fixed ones; a change takes any part of the rest.
@@ -191,8 +189,17 @@ def whole_problems(shape: Shape, record: Mapping[str, object]) -> list[Problem]:
 
 
 def with_defaults(shape: Shape, clean: Mapping[str, object]) -> dict[str, object]:
-    """Every client field of a new record: what was given, else the declared default."""
-    return {field.name: clean.get(field.name, field.default) for field in shape.client_fields}
+    """Every client field of a new record: what was given, else the declared default.
+
+    A list or map that may not be null is empty by default.
+    """
+    return {field.name: clean[field.name] if field.name in clean else _default(field) for field in shape.client_fields}
+
+
+def _default(field: Field) -> object:
+    if field.nullable or field.default is not None:
+        return field.default
+    return {Kind.SET: [], Kind.RECORDS: [], Kind.MAP: {}, Kind.CELLS: {}}.get(field.kind)
 
 
 def field_paths(shape: Shape, clean: Mapping[str, object]) -> dict[str, object]:
@@ -205,18 +212,11 @@ def field_paths(shape: Shape, clean: Mapping[str, object]) -> dict[str, object]:
         field = shape.field(name)
         if field is not None and field.kind in (Kind.MAP, Kind.CELLS) and isinstance(value, Mapping):
             found.update({f"{name}.{key}": entry for key, entry in value.items()})
-        elif (
-            field is not None
-            and field.record is not None
-            and field.record.key
-            and isinstance(value, Sequence)
-        ):
+        elif field is not None and field.record is not None and field.record.key and isinstance(value, Sequence):
             key = field.record.key
             for item in value:
                 inner = {part: entry for part, entry in item.items() if part != key}
-                found.update(
-                    {f"{name}.{item[key]}.{path}": x for path, x in field_paths(field.record, inner).items()}
-                )
+                found.update({f"{name}.{item[key]}.{path}": x for path, x in field_paths(field.record, inner).items()})
         else:
             found[name] = value
     return found

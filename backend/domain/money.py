@@ -59,7 +59,7 @@ def parse_currency(text: str) -> str:
     """The ISO 4217 code in capitals; raises NOT_ALLOWED_VALUE."""
     code = text.upper()
     if code not in currencies():
-        raise Refused(Problem(Code.NOT_ALLOWED_VALUE, ("currency",), allowed=("CNY", "KRW", "USD", "…")))
+        raise Refused(Problem(Code.NOT_ALLOWED_VALUE, allowed=("CNY", "KRW", "USD", "…")))
     return code
 
 
@@ -75,9 +75,7 @@ def exponent(currency: str) -> int:
 def check_amount(amount_minor: int) -> int:
     """The same amount when every JSON reader keeps it exactly; raises OUT_OF_RANGE."""
     if abs(amount_minor) > INTEGER_MAX:
-        raise Refused(
-            Problem(Code.OUT_OF_RANGE, ("amountMinor",), allowed=(str(-INTEGER_MAX), str(INTEGER_MAX)))
-        )
+        raise Refused(Problem(Code.OUT_OF_RANGE, ("amountMinor",), allowed=(str(-INTEGER_MAX), str(INTEGER_MAX))))
     return amount_minor
 
 
@@ -151,9 +149,7 @@ def parse_decimal(text: str, currency: str) -> int:
     sign, whole, fraction = found.group(1), found.group(2), (found.group(3) or "").rstrip("0")
     places = exponent(currency)
     if len(fraction) > places:
-        raise Refused(
-            Problem(Code.OUT_OF_RANGE, allowed=(f"{places} decimals",), params={"currency": currency})
-        )
+        raise Refused(Problem(Code.OUT_OF_RANGE, allowed=(f"{places} decimals",), params={"currency": currency}))
     return check_amount(int(f"{sign}{whole}{fraction.ljust(places, '0')}"))
 
 

@@ -118,7 +118,7 @@ ORDER = Shape(
         Field("notes", Kind.LONG_TEXT, limit=NOTES_CHARACTERS_MAX, merge=Merge.APPEND_TEXT),
         Field("requestedShipOn", Kind.DATE),
         Field("rejectReason", Kind.TEXT, limit=300),
-        Field("lines", Kind.RECORDS, nullable=False, limit=LINES_MAX, record=ORDER_LINE, default=()),
+        Field("lines", Kind.RECORDS, nullable=False, limit=LINES_MAX, record=ORDER_LINE),
         server_field("territoryId", Kind.ID),
         server_field("number", Kind.TEXT),
         server_field("totalMinor", Kind.MONEY_MINOR),
