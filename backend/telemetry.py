@@ -12,7 +12,7 @@ ALLOWED_KEYS = frozenset(
         "event",
         "level",
         "timestamp",
-        "logger",
+        "component",
         "request_id",
         "user_id",
         "device_id",
@@ -54,4 +54,4 @@ def configure_logs(level: str) -> None:
 
 
 def logger(name: str) -> FilteringBoundLogger:
-    return cast(FilteringBoundLogger, structlog.get_logger(logger=name))
+    return cast(FilteringBoundLogger, structlog.get_logger(component=name))

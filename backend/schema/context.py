@@ -1,0 +1,53 @@
+"""What a resolver is handed: who asks, when, and the doors to the floors below."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import strawberry
+
+from backend.auth.principal import Principal
+from backend.clock import Clock
+from backend.config import Settings
+from backend.errors import Code, Problem, Refused
+
+if TYPE_CHECKING:
+    from backend.reads.compiler import Plans
+    from backend.storage.engine import Engine
+
+
+@dataclass
+class ReadCounts:
+    """How the selections of one request were answered."""
+
+    selections: int = 0
+    compiled: int = 0
+    fallbacks: int = 0
+    statements: int = 0
+    plan_hits: int = 0
+
+
+@dataclass
+class Context:
+    """One per request. `plans` is shared by all requests of a process."""
+
+    engine: "Engine"
+    principal: Principal | None
+    settings: Settings
+    clock: Clock
+    now_ms: int
+    plans: "Plans"
+    document_key: str = ""
+    """Identity of the document text; without one no plan is kept."""
+    compiled: bool = True
+    """False sends every selection down the ordinary path, which tests compare with."""
+    reads: ReadCounts = field(default_factory=ReadCounts)
+
+    @property
+    def caller(self) -> Principal:
+        """Who asks; raises UNAUTHENTICATED when nobody has signed in."""
+        if self.principal is None:
+            raise Refused(Problem(Code.UNAUTHENTICATED))
+        return self.principal
+
+
+Info = strawberry.Info[Context, Any]

@@ -1,0 +1,137 @@
+"""From a document's text to the bytes of its answer. Parsed and validated documents are kept, bounded."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from inspect import isawaitable
+from typing import Any
+
+import orjson
+import strawberry
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    parse,
+    specified_rules,
+    validate,
+)
+from graphql import execute as graphql_execute
+from strawberry.execution import optimized_is_awaitable
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+
+from backend.config import Settings
+from backend.errors import Refused
+from backend.schema.context import Context
+from backend.schema.errors import errors_json
+from backend.schema.executor import SelectionExecutor
+
+VALIDATION_ERRORS_MAX = 20
+RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+
+DocumentCheck = Callable[[DocumentNode], None]
+"""Looks at a parsed document before validation; raises `Refused` when it asks for too much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A document ready to run, or what is wrong with it. `key` identifies the text."""
+
+    key: str
+    document: DocumentNode | None
+    errors: tuple[GraphQLError, ...] = ()
+
+
+class Documents:
+    """Parsed, checked and validated documents by the hash of their text; the least recently used leave."""
+
+    def __init__(self, schema: strawberry.Schema, settings: Settings, check: DocumentCheck | None = None) -> None:
+        self._schema = core_schema(schema)
+        self._settings = settings
+        self._check = check
+        self._prepared: OrderedDict[str, Prepared] = OrderedDict()
+
+    def prepare(self, text: str) -> Prepared:
+        key = sha256(text.encode(errors="surrogatepass")).hexdigest()
+        found = self._prepared.get(key)
+        if found is not None:
+            self._prepared.move_to_end(key)
+            return found
+        prepared = self._prepare(key, text)
+        self._prepared[key] = prepared
+        while len(self._prepared) > self._settings.document_cache_entries_max:
+            self._prepared.popitem(last=False)
+        return prepared
+
+    def _prepare(self, key: str, text: str) -> Prepared:
+        try:
+            document = parse(text, max_tokens=self._settings.document_tokens_max)
+        except GraphQLSyntaxError as error:
+            return Prepared(key, None, (error,))
+        except RecursionError:
+            return Prepared(key, None, (GraphQLError("The document is nested too deeply to be read."),))
+        if self._check is not None:
+            try:
+                self._check(document)
+            except Refused as refused:
+                return Prepared(key, None, (GraphQLError(str(refused), original_error=refused),))
+        errors = validate(self._schema, document, RULES, max_errors=VALIDATION_ERRORS_MAX)
+        return Prepared(key, None if errors else document, tuple(errors))
+
+
+def core_schema(schema: strawberry.Schema) -> GraphQLSchema:
+    """The graphql-core schema behind a Strawberry one."""
+    return schema._schema
+
+
+async def execute(
+    schema: strawberry.Schema,
+    context: Context,
+    documents: Documents,
+    document: str,
+    variables: Mapping[str, Any] | None = None,
+    operation_name: str | None = None,
+) -> dict[str, Any]:
+    """The answer as a dictionary for `encode`: without `data` when the request never ran.
+
+    That is so for parse, check, validation and coercion errors and for an unknown operation name.
+    """
+    prepared = documents.prepare(document)
+    if prepared.document is None:
+        return {"errors": errors_json(prepared.errors)}
+    context.document_key = prepared.key
+    result = graphql_execute(
+        core_schema(schema),
+        prepared.document,
+        context_value=context,
+        variable_values=dict(variables) if variables else None,
+        operation_name=operation_name,
+        executor_class=SelectionExecutor,
+        is_awaitable=optimized_is_awaitable,
+        operation_extensions=None,
+    )
+    return answer(await result if isawaitable(result) else result)
+
+
+def answer(result: ExecutionResult) -> dict[str, Any]:
+    """An execution result as a dictionary for `encode`. Request errors have no path and no data at all."""
+    if not result.errors:
+        return {"data": result.data}
+    entries = errors_json(_in_order(result.errors))
+    if result.data is None and all(error.path is None for error in result.errors):
+        return {"errors": entries}
+    return {"errors": entries, "data": result.data}
+
+
+def _in_order(errors: Sequence[GraphQLError]) -> list[GraphQLError]:
+    """By path, because which of two fields fails first is a matter of chance."""
+    return sorted(errors, key=lambda error: [str(step).rjust(8) for step in error.path or ()])
+
+
+def encode(result: Mapping[str, Any]) -> bytes:
+    """The answer's bytes; what the database printed goes through untouched."""
+    return orjson.dumps(result, option=orjson.OPT_PASSTHROUGH_DATETIME)

@@ -1,0 +1,22 @@
+"""The whole schema, composed of the columns."""
+
+import strawberry
+from graphql import print_schema
+
+from backend.schema.clock import ClockQueries
+from backend.schema.execute import core_schema
+from backend.schema.scalars import schema_config
+
+
+@strawberry.type(description="Everything that can be read. What is outside your scope is not found.")
+class Query(ClockQueries):
+    pass
+
+
+def build_schema() -> strawberry.Schema:
+    return strawberry.Schema(query=Query, config=schema_config(getattr))
+
+
+def print_sdl() -> str:
+    """The schema in GraphQL's own language, with every description."""
+    return print_schema(core_schema(build_schema())) + "\n"
