@@ -1,0 +1,410 @@
+"""Signing in, staying signed in, signing out.
+
+A sign-in is a *family* of refresh tokens on one device. Each refresh steps the family's generation; the token of
+the generation before is answered with the same successor for a few seconds, because answers get lost in the
+field; an older one means two parties hold the family, and ends it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from backend.auth.passwords import PASSWORD_CHARACTERS_MAX, Passwords
+from backend.auth.principal import Principal, PrincipalKind, Role
+from backend.auth.tokens import Claims, Tokens
+from backend.clock import Clock
+from backend.config import Settings
+from backend.errors import Code, Problem, Refused, refuse_if
+from backend.ids import is_id, new_id
+from backend.storage.engine import Connection, Engine
+from backend.sync.work import Work, in_work
+
+T = TypeVar("T")
+DAY_MS = 86_400_000
+EMAIL_CHARACTERS_MAX = 254
+DEVICE_NAME_CHARACTERS_MAX = 120
+DEVICE_PLATFORM_CHARACTERS_MAX = 40
+STANDING_FRESH_MS = 500
+"""How long a look at the device's state may be trusted; a revoked device is refused within a second."""
+STANDINGS_MAX = 10_000
+SERVED_STATES = frozenset({"ACTIVE", "DRAINING"})
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceGiven:
+    """A device as it describes itself; the id is its own, made once."""
+
+    id: str
+    name: str
+    platform: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The row of a colleague who may sign in."""
+
+    id: str
+    name: str
+    email: str
+    role: str
+    locale: str
+    password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a device holds after signing in or refreshing; moments in milliseconds."""
+
+    access_token: str
+    access_expires_at_ms: int
+    refresh_token: str
+    refresh_expires_at_ms: int
+    user_id: str
+    device_id: str
+    device_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """The one who asks, as the database has him now."""
+
+    user_id: str
+    name: str
+    email: str
+    role: str
+    locale: str
+    device_id: str
+    device_name: str
+    device_platform: str
+    device_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a sign-in still holds, and as whom."""
+
+    principal: Principal
+    device_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    id: str
+    user_id: str
+    device_id: str
+    generation: int
+    rotated_at_ms: int
+    expires_at_ms: int
+    revoked: bool
+
+
+async def open_session(
+    work: Work, tokens: Tokens, settings: Settings, account: Account, device: DeviceGiven
+) -> Session:
+    """Register the device and begin a family on it; the device's earlier families end.
+
+    Raises `Refused`: SIGN_IN_FAILED when the device id is somebody else's (which is not told), DEVICE_REVOKED.
+    """
+    await work.conn.execute(
+        "INSERT INTO device (id, user_id, name, platform, state, created_at, last_seen_at, acked_seq,"
+        " last_client_seq) VALUES (?, ?, ?, ?, 'ACTIVE', ?, ?, 0, 0) ON CONFLICT (id) DO NOTHING",
+        device.id,
+        account.id,
+        device.name,
+        device.platform,
+        work.now_ms,
+        work.now_ms,
+    )
+    ((owner_id, state),) = await work.conn.fetch("SELECT user_id, state FROM device WHERE id = ? FOR UPDATE", device.id)
+    if owner_id != account.id:
+        raise Refused(Problem(Code.SIGN_IN_FAILED))
+    if state not in SERVED_STATES:
+        raise Refused(Problem(Code.DEVICE_REVOKED))
+    await work.conn.execute(
+        "UPDATE device SET name = ?, platform = ?, last_seen_at = ? WHERE id = ?",
+        device.name,
+        device.platform,
+        work.now_ms,
+        device.id,
+    )
+    await work.conn.execute(
+        "UPDATE refresh_family SET revoked_at = ? WHERE device_id = ? AND revoked_at IS NULL", work.now_ms, device.id
+    )
+    family = _Family(new_id(), account.id, device.id, 1, work.now_ms, _expiry(work, settings), revoked=False)
+    await work.conn.execute(
+        "INSERT INTO refresh_family (id, user_id, device_id, generation, rotated_at, expires_at, revoked_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, NULL)",
+        family.id,
+        family.user_id,
+        family.device_id,
+        family.generation,
+        family.rotated_at_ms,
+        family.expires_at_ms,
+    )
+    work.audit("SIGN_IN", "users", account.id)
+    return _session(tokens, family, account.role, account.locale, state)
+
+
+async def rotate_session(work: Work, tokens: Tokens, settings: Settings, refresh_token: str) -> Session | Refused:
+    """The next session of a family. A refusal is *returned*: ending a family must be committed with it.
+
+    The family's row stays locked to the end, so that however many ask at once there is one successor.
+    """
+    family_id, generation = tokens.read_refresh(refresh_token)
+    family = await _locked_family(work.conn, family_id)
+    if family is None or generation > family.generation:
+        return Refused(Problem(Code.UNAUTHENTICATED))
+    held = await work.conn.fetch(
+        "SELECT u.role, u.locale, d.state FROM device d JOIN user_account u ON u.id = d.user_id"
+        " WHERE d.id = ? AND u.id = ? AND u.active",
+        family.device_id,
+        family.user_id,
+    )
+    if family.revoked or not held or held[0][2] not in SERVED_STATES:
+        return Refused(Problem(Code.DEVICE_REVOKED))
+    ((role, locale, state),) = held
+    # only now is it known who asks
+    work.principal = _staff(family.user_id, family.device_id, role, locale)
+    if work.now_ms >= family.expires_at_ms:
+        return Refused(Problem(Code.TOKEN_EXPIRED))
+    if generation == family.generation:
+        family = await _step(work, settings, family)
+    elif not _in_grace(work, settings, family, generation):
+        await _end_family(work, family)
+        work.audit("REUSE", "users", family.user_id)
+        return Refused(Problem(Code.DEVICE_REVOKED))
+    return _session(tokens, family, role, locale, state)
+
+
+async def end_session(work: Work, family_id: str) -> None:
+    """End the family: its refresh tokens are refused at once, its access tokens within a second."""
+    family = await _locked_family(work.conn, family_id)
+    if family is not None and not family.revoked:
+        work.principal = Principal(PrincipalKind.STAFF, user_id=family.user_id, device_id=family.device_id)
+        await _end_family(work, family)
+        work.audit("SIGN_OUT", "users", family.user_id)
+
+
+async def find_account(conn: Connection, email: str) -> Account | None:
+    """The active account of an e-mail address, written in whatever case."""
+    rows = await conn.fetch(
+        "SELECT id, name, email, role, locale, password_hash FROM user_account WHERE lower(email) = ? AND active"
+        " ORDER BY CASE WHEN email = ? THEN 0 ELSE 1 END, email LIMIT 1",
+        email.lower(),
+        email,
+    )
+    return Account(*rows[0]) if rows else None
+
+
+async def read_me(conn: Connection, principal: Principal) -> Me:
+    """The colleague who asks and his device; raises `Refused(UNAUTHENTICATED)` for any other principal."""
+    rows = await conn.fetch(
+        "SELECT u.id, u.name, u.email, u.role, u.locale, d.id, d.name, d.platform, d.state"
+        " FROM device d JOIN user_account u ON u.id = d.user_id WHERE d.id = ? AND u.id = ?",
+        principal.device_id,
+        principal.user_id,
+    )
+    if not rows:
+        raise Refused(Problem(Code.UNAUTHENTICATED))
+    return Me(*rows[0])
+
+
+class Sessions:
+    """The door to signing in: opens the transactions and keeps the slow work out of them."""
+
+    def __init__(
+        self, engine: Engine, tokens: Tokens, passwords: Passwords, *, settings: Settings, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._tokens = tokens
+        self._passwords = passwords
+        self._settings = settings
+        self._clock = clock
+        self._standings: OrderedDict[str, tuple[int, Standing | Refused]] = OrderedDict()
+
+    async def sign_in(self, email: str, password: str, device: DeviceGiven) -> Session:
+        """A session for whoever knows the password. An unknown e-mail costs and answers what a wrong one does.
+
+        Raises `Refused` with every problem of form, else SIGN_IN_FAILED, DEVICE_REVOKED or BUSY.
+        """
+        email = email.strip()
+        refuse_if(_form_problems(email, password, device))
+        async with self._engine.read() as conn:
+            account = await find_account(conn, email)
+        if not await self._passwords.matches(password, account.password_hash if account else None) or account is None:
+            raise Refused(Problem(Code.SIGN_IN_FAILED))
+        fresh = await self._passwords.hash(password) if self._passwords.outdated(account.password_hash) else None
+        known = account
+
+        async def story(work: Work) -> Session:
+            if fresh is not None:
+                await work.conn.execute(
+                    "UPDATE user_account SET password_hash = ? WHERE id = ? AND password_hash = ?",
+                    fresh,
+                    known.id,
+                    known.password_hash,
+                )
+            return await open_session(work, self._tokens, self._settings, known, device)
+
+        return await self._told(_staff(account.id, device.id, account.role, account.locale), story)
+
+    async def refresh(self, refresh_token: str) -> Session:
+        """The next session of the family. Raises `Refused`: UNAUTHENTICATED for a token that is not ours,
+        TOKEN_EXPIRED, DEVICE_REVOKED when the device, the user or the family is no longer served."""
+
+        async def story(work: Work) -> Session | Refused:
+            return await rotate_session(work, self._tokens, self._settings, refresh_token)
+
+        told = await self._told(Principal(PrincipalKind.STAFF), story)
+        if isinstance(told, Refused):
+            self._forget(refresh_token)
+            raise told
+        return told
+
+    async def sign_out(self, refresh_token: str) -> None:
+        """End the family of a refresh token; a family that has ended already stays so, without complaint."""
+        family_id, _ = self._tokens.read_refresh(refresh_token)
+
+        async def story(work: Work) -> None:
+            await end_session(work, family_id)
+
+        await self._told(Principal(PrincipalKind.STAFF), story)
+        self._standings.pop(family_id, None)
+
+    async def me(self, principal: Principal) -> Me:
+        async with self._engine.read() as conn:
+            return await read_me(conn, principal)
+
+    async def standing(self, access_token: str) -> Standing:
+        """Who asks, by an access token whose sign-in still holds.
+
+        Role and language are the database's, not the token's. Raises `Refused`: UNAUTHENTICATED, TOKEN_EXPIRED,
+        DEVICE_REVOKED.
+        """
+        claims = self._tokens.read(access_token)
+        found = self._standings.get(claims.family_id)
+        if found is None or not 0 <= self._clock() - found[0] < STANDING_FRESH_MS:
+            asked_at_ms = self._clock()
+            async with self._engine.read() as conn:
+                found = asked_at_ms, await read_standing(conn, claims)
+            self._keep(claims.family_id, found)
+        if isinstance(found[1], Refused):
+            raise Refused(*found[1].problems)
+        return found[1]
+
+    def _keep(self, family_id: str, found: tuple[int, Standing | Refused]) -> None:
+        self._standings[family_id] = found
+        self._standings.move_to_end(family_id)
+        while len(self._standings) > STANDINGS_MAX:
+            self._standings.popitem(last=False)
+
+    def _forget(self, refresh_token: str) -> None:
+        """A refused refresh may have ended the family."""
+        try:
+            self._standings.pop(self._tokens.read_refresh(refresh_token)[0], None)
+        except Refused:
+            return
+
+    async def _told(self, principal: Principal, story: Callable[[Work], Awaitable[T]]) -> T:
+        result, _ = await in_work(
+            self._engine, principal, story, clock=self._clock, retries_max=self._settings.write_retries_max
+        )
+        return result
+
+
+async def read_standing(conn: Connection, claims: Claims) -> Standing | Refused:
+    rows = await conn.fetch(
+        "SELECT u.role, u.locale, d.state FROM refresh_family f JOIN device d ON d.id = f.device_id"
+        " JOIN user_account u ON u.id = f.user_id AND u.id = d.user_id"
+        " WHERE f.id = ? AND d.id = ? AND u.id = ? AND u.active AND f.revoked_at IS NULL",
+        claims.family_id,
+        claims.device_id,
+        claims.user_id,
+    )
+    if not rows or rows[0][2] not in SERVED_STATES:
+        return Refused(Problem(Code.DEVICE_REVOKED))
+    ((role, locale, state),) = rows
+    return Standing(_staff(claims.user_id, claims.device_id, role, locale), state)
+
+
+def _form_problems(email: str, password: str, device: DeviceGiven) -> list[Problem]:
+    problems = []
+    for path, text, characters_max in (
+        (("email",), email, EMAIL_CHARACTERS_MAX),
+        (("password",), password, PASSWORD_CHARACTERS_MAX),
+        (("device", "name"), device.name, DEVICE_NAME_CHARACTERS_MAX),
+        (("device", "platform"), device.platform, DEVICE_PLATFORM_CHARACTERS_MAX),
+    ):
+        if not text.strip():
+            problems.append(Problem(Code.REQUIRED, path))
+        elif len(text) > characters_max:
+            problems.append(Problem(Code.TOO_LONG, path, (str(characters_max),)))
+        elif not _storable(text):
+            problems.append(Problem(Code.INVALID_VALUE, path))
+    if not is_id(device.id):
+        problems.append(Problem(Code.INVALID_VALUE, ("device", "id"), ("a UUID in small letters",)))
+    return problems
+
+
+def _storable(text: str) -> bool:
+    """Neither database keeps a NUL or half of a surrogate pair, and no keyboard types them."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _staff(user_id: str, device_id: str, role: str, locale: str) -> Principal:
+    return Principal(PrincipalKind.STAFF, user_id=user_id, device_id=device_id, role=Role(role), locale=locale)
+
+
+async def _locked_family(conn: Connection, family_id: str) -> _Family | None:
+    rows = await conn.fetch(
+        "SELECT id, user_id, device_id, generation, rotated_at, expires_at, revoked_at IS NOT NULL"
+        " FROM refresh_family WHERE id = ? FOR UPDATE",
+        family_id,
+    )
+    return _Family(*rows[0]) if rows else None
+
+
+async def _step(work: Work, settings: Settings, family: _Family) -> _Family:
+    stepped = replace(
+        family,
+        generation=family.generation + 1,
+        rotated_at_ms=work.now_ms,
+        expires_at_ms=_expiry(work, settings),
+    )
+    await work.conn.execute(
+        "UPDATE refresh_family SET generation = ?, rotated_at = ?, expires_at = ? WHERE id = ?",
+        stepped.generation,
+        stepped.rotated_at_ms,
+        stepped.expires_at_ms,
+        stepped.id,
+    )
+    return stepped
+
+
+async def _end_family(work: Work, family: _Family) -> None:
+    await work.conn.execute("UPDATE refresh_family SET revoked_at = ? WHERE id = ?", work.now_ms, family.id)
+
+
+def _in_grace(work: Work, settings: Settings, family: _Family, generation: int) -> bool:
+    age_ms = work.now_ms - family.rotated_at_ms
+    return generation == family.generation - 1 and age_ms <= settings.refresh_grace_seconds * 1_000
+
+
+def _expiry(work: Work, settings: Settings) -> int:
+    return work.now_ms + settings.refresh_token_days * DAY_MS
+
+
+def _session(tokens: Tokens, family: _Family, role: str, locale: str, device_state: str) -> Session:
+    access_token, access_expires_at_ms = tokens.issue(
+        user_id=family.user_id, device_id=family.device_id, family_id=family.id, role=role, locale=locale
+    )
+    return Session(
+        access_token,
+        access_expires_at_ms,
+        tokens.refresh_token(family.id, family.generation),
+        family.expires_at_ms,
+        family.user_id,
+        family.device_id,
+        device_state,
+    )

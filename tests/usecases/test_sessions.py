@@ -1,0 +1,259 @@
+"""Signing in: one successor per refresh, reuse ends the family, a revoked device is out within a second."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import pytest
+from argon2 import PasswordHasher
+
+from backend.auth.keys import new_keys, read_keys
+from backend.auth.passwords import Passwords
+from backend.auth.tokens import Tokens
+from backend.config import Settings
+from backend.errors import Code, Refused
+from backend.ids import new_id
+from backend.storage.engine import Engine
+from backend.usecases.sessions import STANDINGS_MAX, DeviceGiven, Session, Sessions
+from tests import factories
+from tests.clocks import HandClock
+
+PASSWORD = "demo"
+PASSWORD_HASH = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1).hash(PASSWORD)
+
+
+@dataclass
+class World:
+    engine: Engine
+    clock: HandClock
+    settings: Settings
+    tokens: Tokens
+    sessions: Sessions
+    user_id: str
+    email: str
+    device: DeviceGiven
+
+    async def sign_in(self, device: DeviceGiven | None = None) -> Session:
+        return await self.sessions.sign_in(self.email, PASSWORD, device or self.device)
+
+    async def execute(self, sql: str, *args: object) -> None:
+        async with self.engine.write() as conn:
+            await conn.execute(sql, *args)
+
+    async def fetch(self, sql: str, *args: object) -> list[tuple[object, ...]]:
+        async with self.engine.read() as conn:
+            return [tuple(row) for row in await conn.fetch(sql, *args)]
+
+
+@pytest.fixture
+async def world(engine: Engine) -> AsyncIterator[World]:
+    clock, settings, passwords = HandClock(), Settings(), Passwords(workers=1)
+    tokens = Tokens(read_keys(new_keys()), settings, clock)
+    sessions = Sessions(engine, tokens, passwords, settings=settings, clock=clock)
+    async with engine.write() as conn:
+        user_id = await factories.user(conn, email="min@example.com", locale="ko", password_hash=PASSWORD_HASH)
+    device = DeviceGiven(new_id(), "Min's phone", "ANDROID")
+    yield World(engine, clock, settings, tokens, sessions, user_id, "min@example.com", device)
+    passwords.close()
+
+
+async def refused(waiting: object) -> Code:
+    with pytest.raises(Refused) as caught:
+        await waiting  # type: ignore[misc]
+    (problem,) = caught.value.problems
+    return problem.code
+
+
+async def test_signing_in_registers_the_device_and_says_who_asks(world: World) -> None:
+    session = await world.sign_in()
+    standing = await world.sessions.standing(session.access_token)
+    principal = standing.principal
+    assert (principal.user_id, principal.device_id) == (world.user_id, world.device.id)
+    assert (principal.role, principal.locale, standing.device_state) == ("REP", "ko", "ACTIVE")
+    me = await world.sessions.me(principal)
+    assert (me.name, me.device_name, me.device_platform) == ("Kim Min-seo", "Min's phone", "ANDROID")
+    assert await world.fetch("SELECT actor, device_id, action FROM audit_entry") == [
+        (f"staff:{world.user_id}", world.device.id, "SIGN_IN")
+    ]
+
+
+async def test_the_email_is_taken_in_any_case(world: World) -> None:
+    world.email = " Min@Example.COM "
+    assert (await world.sign_in()).user_id == world.user_id
+
+
+async def test_who_may_not_sign_in_always_gets_the_same_answer(world: World) -> None:
+    async with world.engine.write() as conn:
+        other = await factories.user(conn)
+        taken = await factories.device(conn, other)
+        await factories.user(conn, email="gone@example.com", password_hash=PASSWORD_HASH, active=False)
+        await factories.user(conn, email="unset@example.com")
+    attempts = [
+        ("nobody@example.com", PASSWORD, world.device),
+        (world.email, "wrong", world.device),
+        ("gone@example.com", PASSWORD, world.device),
+        ("unset@example.com", PASSWORD, world.device),
+        (world.email, PASSWORD, replace(world.device, id=taken)),
+    ]
+    for attempt in attempts:
+        with pytest.raises(Refused) as caught:
+            await world.sessions.sign_in(*attempt)
+        (problem,) = caught.value.problems
+        assert (problem.code, problem.path, problem.allowed) == (Code.SIGN_IN_FAILED, (), ())
+    assert await world.fetch("SELECT count(*) FROM refresh_family") == [(0,)]
+    assert await world.fetch("SELECT id, user_id, name FROM device") == [(taken, other, "a phone")]
+
+
+async def test_what_is_malformed_is_named_all_at_once(world: World) -> None:
+    with pytest.raises(Refused) as caught:
+        await world.sessions.sign_in("", "x" * 2_000, DeviceGiven("phone-1", " ", "A\x00"))
+    assert {(problem.code, problem.path) for problem in caught.value.problems} == {
+        (Code.REQUIRED, ("email",)),
+        (Code.TOO_LONG, ("password",)),
+        (Code.INVALID_VALUE, ("device", "id")),
+        (Code.REQUIRED, ("device", "name")),
+        (Code.INVALID_VALUE, ("device", "platform")),
+    }
+
+
+async def test_each_refresh_gives_a_new_token_and_pushes_the_end_out(world: World) -> None:
+    first = await world.sign_in()
+    world.clock.forward(days=20)
+    second = await world.sessions.refresh(first.refresh_token)
+    world.clock.forward(days=20)
+    third = await world.sessions.refresh(second.refresh_token)
+    assert len({first.refresh_token, second.refresh_token, third.refresh_token}) == 3
+    assert (await world.sessions.standing(third.access_token)).principal.user_id == world.user_id
+    world.clock.forward(days=30)
+    assert await refused(world.sessions.refresh(third.refresh_token)) is Code.TOKEN_EXPIRED
+
+
+async def test_a_lost_answer_is_answered_with_the_same_successor(world: World) -> None:
+    first = await world.sign_in()
+    second = await world.sessions.refresh(first.refresh_token)
+    world.clock.forward(seconds=30)
+    again = await world.sessions.refresh(first.refresh_token)
+    assert again.refresh_token == second.refresh_token
+    assert (await world.sessions.refresh(again.refresh_token)).refresh_token != second.refresh_token
+
+
+async def test_a_predecessor_after_the_grace_ends_the_family(world: World) -> None:
+    first = await world.sign_in()
+    second = await world.sessions.refresh(first.refresh_token)
+    world.clock.forward(seconds=30.001)
+    assert await refused(world.sessions.refresh(first.refresh_token)) is Code.DEVICE_REVOKED
+    assert await refused(world.sessions.refresh(second.refresh_token)) is Code.DEVICE_REVOKED
+    assert await refused(world.sessions.standing(second.access_token)) is Code.DEVICE_REVOKED
+    assert await world.fetch("SELECT actor FROM audit_entry WHERE action = 'REUSE'") == [(f"staff:{world.user_id}",)]
+
+
+async def test_an_older_generation_ends_the_family_even_within_the_grace(world: World) -> None:
+    first = await world.sign_in()
+    second = await world.sessions.refresh(first.refresh_token)
+    third = await world.sessions.refresh(second.refresh_token)
+    assert await refused(world.sessions.refresh(first.refresh_token)) is Code.DEVICE_REVOKED
+    assert await refused(world.sessions.refresh(third.refresh_token)) is Code.DEVICE_REVOKED
+
+
+async def test_a_hundred_refreshes_at_once_give_one_successor(world: World) -> None:
+    first = await world.sign_in()
+    given = await asyncio.gather(*(world.sessions.refresh(first.refresh_token) for _ in range(100)))
+    assert len({session.refresh_token for session in given}) == 1
+    assert await world.fetch("SELECT generation, revoked_at FROM refresh_family") == [(2, None)]
+
+
+async def test_signing_in_again_on_a_device_ends_what_it_held(world: World) -> None:
+    first = await world.sign_in()
+    second = await world.sign_in()
+    assert await refused(world.sessions.refresh(first.refresh_token)) is Code.DEVICE_REVOKED
+    assert (await world.sessions.refresh(second.refresh_token)).device_id == world.device.id
+
+
+async def test_another_device_of_the_same_user_is_left_alone(world: World) -> None:
+    phone = await world.sign_in()
+    tablet = await world.sign_in(replace(world.device, id=new_id()))
+    await world.sessions.sign_out(phone.refresh_token)
+    assert (await world.sessions.refresh(tablet.refresh_token)).user_id == world.user_id
+
+
+async def test_signing_out_ends_both_tokens_and_may_be_repeated(world: World) -> None:
+    session = await world.sign_in()
+    await world.sessions.standing(session.access_token)
+    await world.sessions.sign_out(session.refresh_token)
+    await world.sessions.sign_out(session.refresh_token)
+    assert await refused(world.sessions.refresh(session.refresh_token)) is Code.DEVICE_REVOKED
+    assert await refused(world.sessions.standing(session.access_token)) is Code.DEVICE_REVOKED
+    assert await world.fetch("SELECT count(*) FROM audit_entry WHERE action = 'SIGN_OUT'") == [(1,)]
+
+
+@pytest.mark.parametrize("state", ["REVOKED", "WIPED"])
+async def test_a_revoked_device_is_out_within_a_second(world: World, state: str) -> None:
+    session = await world.sign_in()
+    await world.sessions.standing(session.access_token)
+    await world.execute("UPDATE device SET state = ?", state)
+    world.clock.forward(seconds=1)
+    assert await refused(world.sessions.standing(session.access_token)) is Code.DEVICE_REVOKED
+    assert await refused(world.sessions.refresh(session.refresh_token)) is Code.DEVICE_REVOKED
+    assert await refused(world.sign_in()) is Code.DEVICE_REVOKED
+
+
+async def test_a_draining_device_still_gets_in_to_push(world: World) -> None:
+    session = await world.sign_in()
+    await world.execute("UPDATE device SET state = 'DRAINING'")
+    world.clock.forward(seconds=1)
+    assert (await world.sessions.standing(session.access_token)).device_state == "DRAINING"
+    assert (await world.sessions.refresh(session.refresh_token)).device_state == "DRAINING"
+
+
+async def test_a_user_who_left_is_out_within_a_second(world: World) -> None:
+    session = await world.sign_in()
+    await world.execute("UPDATE user_account SET active = ?", False)
+    world.clock.forward(seconds=1)
+    assert await refused(world.sessions.standing(session.access_token)) is Code.DEVICE_REVOKED
+    assert await refused(world.sessions.refresh(session.refresh_token)) is Code.DEVICE_REVOKED
+
+
+async def test_a_new_role_counts_before_the_token_runs_out(world: World) -> None:
+    session = await world.sign_in()
+    await world.execute("UPDATE user_account SET role = 'MANAGER', locale = 'zh-CN'")
+    world.clock.forward(seconds=1)
+    principal = (await world.sessions.standing(session.access_token)).principal
+    assert (principal.role, principal.locale) == ("MANAGER", "zh-CN")
+
+
+async def test_a_genuine_token_for_another_device_than_its_sign_in_is_refused(world: World) -> None:
+    session = await world.sign_in()
+    family_id, _ = world.tokens.read_refresh(session.refresh_token)
+    async with world.engine.write() as conn:
+        other = await factories.device(conn, world.user_id)
+    token, _ = world.tokens.issue(
+        user_id=world.user_id, device_id=other, family_id=family_id, role="ADMIN", locale="en"
+    )
+    assert await refused(world.sessions.standing(token)) is Code.DEVICE_REVOKED
+
+
+async def test_a_family_this_database_does_not_know_is_refused(world: World) -> None:
+    session = await world.sign_in()
+    family_id, _ = world.tokens.read_refresh(session.refresh_token)
+    for token in (world.tokens.refresh_token(new_id(), 1), world.tokens.refresh_token(family_id, 2)):
+        assert await refused(world.sessions.refresh(token)) is Code.UNAUTHENTICATED
+    assert (await world.sessions.refresh(session.refresh_token)).user_id == world.user_id
+
+
+async def test_an_old_hash_is_renewed_when_its_password_is_known(world: World) -> None:
+    weak = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash(PASSWORD)
+    await world.execute("UPDATE user_account SET password_hash = ?", weak)
+    await world.sign_in()
+    (((renewed),),) = await world.fetch("SELECT password_hash FROM user_account")
+    assert renewed != weak
+    assert (await world.sign_in()).user_id == world.user_id
+    assert await world.fetch("SELECT password_hash FROM user_account") == [(renewed,)]
+
+
+async def test_what_is_remembered_of_sign_ins_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert STANDINGS_MAX > 2
+    monkeypatch.setattr("backend.usecases.sessions.STANDINGS_MAX", 2)
+    for _ in range(4):
+        session = await world.sign_in(replace(world.device, id=new_id()))
+        await world.sessions.standing(session.access_token)
+    assert len(world.sessions._standings) == 2
