@@ -1,5 +1,6 @@
 """Every setting, read once at start and passed down. A bad value stops the start, naming the variable."""
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -75,3 +76,19 @@ def read_settings(**overrides: object) -> Settings:
             wanted = (info.description if info and info.description else "") or item["msg"]
             lines.append(f"{PREFIX}{name.upper()}: {item['msg']}; wanted: {wanted}")
         raise BadSetting("\n".join(lines)) from None
+
+
+MESSAGES_DIR = Path(__file__).resolve().parent.parent / "mobile_contract" / "messages"
+
+
+def load_messages(folder: Path = MESSAGES_DIR) -> dict[str, dict[str, str]]:
+    """The message catalogue, locale → key → text; raises `BadSetting` naming the file that cannot be read."""
+    catalogue: dict[str, dict[str, str]] = {}
+    for file in sorted(folder.glob("*.json")):
+        try:
+            catalogue[file.stem] = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadSetting(f"{file}: {error}") from error
+    if not catalogue:
+        raise BadSetting(f"{folder}: no message catalogue")
+    return catalogue

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from backend.domain.times import check_instant, parse_day, parse_instant
+from backend.domain.times import INSTANT_MAX_MS, check_instant, instant_text, parse_day, parse_instant
 from backend.errors import Code, Problem, Refused
 
 INTEGER_MAX = 2**53 - 1
@@ -239,12 +239,12 @@ def personal_fields(shape: Shape) -> frozenset[str]:
 
 
 def in_order(first: str, last: str) -> Rule:
-    """A rule: when both are given, `first` is not after `last`."""
+    """A rule: when both instants are given, `first` is not after `last`."""
 
     def rule(record: Mapping[str, object]) -> Iterable[Problem]:
         low, high = record.get(first), record.get(last)
         if isinstance(low, int) and isinstance(high, int) and low > high:
-            yield Problem(Code.OUT_OF_RANGE, (last,), params={"after": first})
+            yield Problem(Code.OUT_OF_RANGE, (last,), allowed=(instant_text(low), instant_text(INSTANT_MAX_MS)))
 
     return rule
 

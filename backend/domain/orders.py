@@ -241,7 +241,12 @@ def edit_problems(at: str | None, walk: Iterable[str], changed: Iterable[str]) -
 def discount_problems(lines: Sequence[Line], cap_bp: int | None) -> list[Problem]:
     """DISCOUNT_OVER_CAP for each line above what the role may give, in basis points; None is no cap."""
     return [
-        Problem(Code.DISCOUNT_OVER_CAP, ("lines", str(index), "discountBp"), allowed=(str(cap_bp),))
+        Problem(
+            Code.DISCOUNT_OVER_CAP,
+            ("lines", str(index), "discountBp"),
+            allowed=(str(cap_bp),),
+            params={"percent": f"{cap_bp / 100:g}"},
+        )
         for index, line in enumerate(lines)
         if cap_bp is not None and _whole(line, "discountBp") > cap_bp
     ]
