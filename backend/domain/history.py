@@ -22,7 +22,8 @@ class OrderColumns:
     `customer`: (m,) row of the customer, 0..n−1; `day`: (m,) local order day, days since 1970-01-01 (a
     return carries the day of the *original* order); `net_minor`: (m,) net revenue in the reporting currency,
     negative for a return; `cost_minor`: (m,) cost of goods and cost to serve; `cost_known`: (m,) False where
-    no cost was recorded; `is_return`: (m,) True where the row is a return and not an order.
+    no cost was recorded; `is_return`: (m,) True where the row is a return and not an order; `order_key`: (m,)
+    optional, rows of equal key are one order delivered twice and count once.
     """
 
     customer: IntArray
@@ -31,6 +32,7 @@ class OrderColumns:
     cost_minor: IntArray
     cost_known: BoolArray
     is_return: BoolArray
+    order_key: IntArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def history_of(
     *Source*: R27, R50.
     """
     refuse_if(_problems(orders, customers_n, as_of_day))
-    counted = orders.net_minor != 0
+    counted = (orders.net_minor != 0) & _first_delivery(orders)
     who, day = orders.customer[counted], orders.day[counted]
     quarter = np.minimum((as_of_day - day) // QUARTER_DAYS, quarters_n)
     cell = who * (quarters_n + 1) + quarter
@@ -127,6 +129,15 @@ def _problems(orders: OrderColumns, customers_n: int, as_of_day: int) -> list[Pr
         if np.abs(getattr(orders, name)).max() > MONEY_MINOR_MAX
     )
     return found
+
+
+def _first_delivery(orders: OrderColumns) -> BoolArray:
+    """True for the first row of every order key, for all rows when there are no keys."""
+    if orders.order_key is None:
+        return np.ones(orders.customer.shape, dtype=np.bool_)
+    first = np.zeros(orders.customer.shape, dtype=np.bool_)
+    first[np.unique(orders.order_key, return_index=True)[1]] = True
+    return first
 
 
 def _purchase_days(customer: IntArray, day: IntArray) -> tuple[IntArray, IntArray]:

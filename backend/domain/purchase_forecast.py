@@ -4,6 +4,8 @@ Everything that depends on (x, T) only is computed once per distinct pair and ha
 *Source*: Fader, Hardie, Lee (2005), eq. 8–10; Batislam et al. (2007); R50.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from backend.domain.arrays import FloatArray, IntArray
@@ -14,30 +16,42 @@ SERIES_ENOUGH = 1e-13
 DENSE_CELLS_MAX = 1 << 24
 
 
-def expected_purchases(
-    fit: PurchaseFit, history: PurchaseHistory, horizons_days: tuple[int, ...]
-) -> FloatArray:
+@dataclass(frozen=True, slots=True)
+class CellForecast:
+    """Expected purchases of *active* customers per distinct (x, T).
+
+    `per_cell`: (c, h) until each horizon; `index`: (n,) the customer's cell.
+    """
+
+    per_cell: FloatArray
+    index: IntArray
+
+
+def forecast_cells(fit: PurchaseFit, history: PurchaseHistory, horizons_days: tuple[int, ...]) -> CellForecast:
+    """Compute the expectation once per distinct (x, T). Horizons in days ≥ 0, whatever the model's unit."""
+    if len(history.repeats_n) == 0:
+        return CellForecast(np.zeros((0, len(horizons_days))), np.zeros(0, dtype=np.int64))
+    x, observed, index = _distinct(history.repeats_n, history.observed_days)
+    columns = [
+        expected_while_alive(
+            fit.r + x,
+            fit.alpha + observed / float(fit.unit.days),
+            fit.a,
+            fit.b + x + float(fit.model),
+            days / float(fit.unit.days),
+        )
+        for days in horizons_days
+    ]
+    return CellForecast(np.stack(columns, axis=1), index)
+
+
+def expected_purchases(fit: PurchaseFit, history: PurchaseHistory, horizons_days: tuple[int, ...]) -> FloatArray:
     """(n, h) purchases expected from now until each horizon, given each customer's history.
 
-    Survival is already inside. Horizons in days ≥ 0, whatever unit the model was fitted in.
+    Survival is already inside.
     """
-    if len(history.repeats_n) == 0:
-        return np.zeros((0, len(horizons_days)))
-    x, observed, index = _distinct(history.repeats_n, history.observed_days)
-    per_cell = np.stack(
-        [
-            expected_while_alive(
-                fit.r + x,
-                fit.alpha + observed / float(fit.unit.days),
-                fit.a,
-                fit.b + x + float(fit.model),
-                days / float(fit.unit.days),
-            )
-            for days in horizons_days
-        ],
-        axis=1,
-    )
-    return np.asarray(alive_probability(fit, history)[:, None] * per_cell[index], dtype=np.float64)
+    cells = forecast_cells(fit, history, horizons_days)
+    return np.asarray(alive_probability(fit, history)[:, None] * cells.per_cell[cells.index], dtype=np.float64)
 
 
 def expected_of_new(fit: PurchaseFit, horizon_days: int) -> float:
@@ -45,14 +59,10 @@ def expected_of_new(fit: PurchaseFit, horizon_days: int) -> float:
     one = np.ones(1)
     until = horizon_days / float(fit.unit.days)
     alive = fit.b / (fit.a + fit.b) if fit.model else 1.0
-    return alive * float(
-        expected_while_alive(fit.r * one, fit.alpha * one, fit.a, (fit.b + fit.model) * one, until)[0]
-    )
+    return alive * float(expected_while_alive(fit.r * one, fit.alpha * one, fit.a, (fit.b + fit.model) * one, until)[0])
 
 
-def expected_while_alive(
-    rate: FloatArray, scale: FloatArray, a: float, b: FloatArray, until: float
-) -> FloatArray:
+def expected_while_alive(rate: FloatArray, scale: FloatArray, a: float, b: FloatArray, until: float) -> FloatArray:
     """Purchases until `until` of customers known to be active, λ ~ Gamma(rate, scale), p ~ Beta(a, b).
 
     The closed form is (a+b−1)/(a−1)·[1 − (scale/(scale+t))^rate ₂F₁(rate, b; a+b−1; t/(scale+t))]. Euler's
@@ -106,8 +116,6 @@ def _series(upper: FloatArray, a: float, order: FloatArray, z: FloatArray) -> Fl
     for k in range(1, SERIES_TERMS_MAX):
         term = term * ((upper + k) * ((a + k - 1.0) / (k + 1.0)) / (order + k)) * z
         total += term
-        if k % 8 == 0 and np.all(
-            np.abs(term) <= SERIES_ENOUGH * (1.0 - z) * np.maximum(np.abs(total), 1e-12)
-        ):
+        if k % 8 == 0 and np.all(np.abs(term) <= SERIES_ENOUGH * (1.0 - z) * np.maximum(np.abs(total), 1e-12)):
             break
     return total
