@@ -272,7 +272,8 @@ async def _delete(work: Work, collection: Collection, drafts: Sequence[Draft]) -
 async def _insert(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
     if not drafts:
         return
-    extra = sorted(set(drafts[0].after) - set(collection.columns) - {c.name for c in collection.children})
+    named = set().union(*(draft.after for draft in drafts))
+    extra = sorted(named - set(collection.columns) - {child.name for child in collection.children})
     names = [*collection.columns, *extra]
     columns = [*collection.columns.values(), *(column_of(name) for name in extra)]
     kinds = {declared.name: declared.kind for declared in collection.own_fields}

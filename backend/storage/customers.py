@@ -1,0 +1,83 @@
+"""Named queries on customers: what a child record needs of the customer it belongs to."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from backend.auth.principal import Principal
+from backend.storage.engine import Connection
+from backend.storage.visibility import granted_keys_sql, visible_to
+
+TIMEZONE_DEFAULT = "Asia/Shanghai"
+CHILD_TABLES = ("customer_contact", "visit", "sales_order", "task", "customer_score")
+"""Tables whose rows carry their customer's territory."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerHead:
+    """A customer as its children need it. `held`: the caller holds its own territory, not only a door's."""
+
+    id: str
+    territory_id: str | None
+    timezone: str
+    kind: str
+    currency: str | None
+    price_list_id: str | None
+    lat_e7: int | None
+    lon_e7: int | None
+    geofence_m: int
+    held: bool
+
+    @property
+    def place(self) -> dict[str, object]:
+        """Its position as `domain/visits.verification_of` reads it."""
+        return {"latE7": self.lat_e7, "lonE7": self.lon_e7, "geofenceM": self.geofence_m}
+
+
+async def lock_heads(conn: Connection, principal: Principal, ids: Iterable[str | None]) -> dict[str, CustomerHead]:
+    """The customers among `ids` that the principal sees, by id, held steady (FOR SHARE) until commit.
+
+    Always called before the children are locked, so that moving a customer and writing its children take turns.
+    """
+    wanted = sorted({customer_id for customer_id in ids if customer_id})
+    if not wanted:
+        return {}
+    visible, args = visible_to(principal, "customers", "t")
+    rows = await conn.fetch(
+        "SELECT t.id, t.territory_id, t.timezone, t.kind, t.currency, t.price_list_id, t.lat_e7, t.lon_e7,"
+        f" t.geofence_m, (t.territory_id IS NULL OR t.territory_id IN ({granted_keys_sql('territory')}))"
+        f" FROM customer t WHERE t.id = ANY(?) AND {visible} ORDER BY t.id FOR SHARE OF t",
+        principal.holder,
+        wanted,
+        *args,
+    )
+    return {
+        row[0]: CustomerHead(
+            id=row[0],
+            territory_id=row[1],
+            timezone=row[2] or TIMEZONE_DEFAULT,
+            kind=row[3],
+            currency=row[4],
+            price_list_id=row[5],
+            lat_e7=row[6],
+            lon_e7=row[7],
+            geofence_m=row[8],
+            held=bool(row[9]),
+        )
+        for row in rows
+    }
+
+
+async def customers_of(conn: Connection, table: str, ids: Sequence[str]) -> dict[str, str | None]:
+    """Record id → the customer it belongs to, for rows of a child table."""
+    if not ids:
+        return {}
+    rows = await conn.fetch(f"SELECT id, customer_id FROM {table} WHERE id = ANY(?)", list(ids))
+    return {row[0]: row[1] for row in rows}
+
+
+async def note_last(conn: Connection, column: str, at: Sequence[tuple[str, int]]) -> None:
+    """Raise `last_order_at` or `last_visit_at` of customers to a moment; never lowers it."""
+    await conn.execute_many(
+        f"UPDATE customer SET {column} = ? WHERE id = ? AND ({column} IS NULL OR {column} < ?)",
+        [(moment, customer_id, moment) for customer_id, moment in at],
+    )
