@@ -1,0 +1,365 @@
+"""The reference client: what a phone keeps, how it applies a page, and how it gets its own work through.
+
+Standard library only, so that it can be read beside `sync-protocol.md` and ported line by line. Everything one
+method changes belongs in one local transaction on a device; here it is plain dictionaries.
+"""
+
+import hashlib
+import json
+import secrets
+import time
+import unicodedata
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any, Protocol
+
+from mobile_contract.priority import priority, rank
+
+Document = dict[str, Any]
+Key = tuple[str, str]
+"""(collection, record id)"""
+Place = tuple[str, str, str]
+"""(collection, record id, scope): a record is held as long as it has one"""
+
+SCHEMA_VERSION = 1
+KIND_OF = {
+    "customers": "customer",
+    "contacts": "contact",
+    "customerContacts": "customerContact",
+    "visits": "visit",
+    "orders": "order",
+    "tasks": "task",
+}
+"""collection → its name inside `change` of a mutation"""
+CLUSTERS = dict(
+    zip(
+        "ㄳㄵㄶㄺㄻㄼㄽㄾㄿㅀㅄ",
+        ["ㄱㅅ", "ㄴㅈ", "ㄴㅎ", "ㄹㄱ", "ㄹㅁ", "ㄹㅂ", "ㄹㅅ", "ㄹㅌ", "ㄹㅍ", "ㄹㅎ", "ㅂㅅ"],
+        strict=True,
+    )
+)
+PHONE_TERM = frozenset("0123456789+().-")
+
+
+class Refusal(Exception):
+    """The server refuses the whole request; `code` as in `errors.md`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Transport(Protocol):
+    """Two requests, in the JSON of the GraphQL fields `syncPull` and `syncPush`; both may raise `Refusal`."""
+
+    def pull(self, request: Document) -> Document: ...
+
+    def push(self, mutations: list[Document]) -> list[Document]: ...
+
+
+@dataclass(slots=True)
+class Replica:
+    """One device. `documents` hold what was pulled, `answered` what a push wrote and no pull has brought yet."""
+
+    limit: int = 500
+    cursor: str | None = None
+    clock: int = 0
+    complete_at: int = -1
+    """the clock of the last complete page: whatever was written up to it has been brought, or is not ours"""
+    documents: dict[Key, Document] = field(default_factory=dict)
+    seqs: dict[Key, int] = field(default_factory=dict)
+    places: set[Place] = field(default_factory=set)
+    marks: set[Place] = field(default_factory=set)
+    refetch: list[Document] = field(default_factory=list)
+    queue: list[Document] = field(default_factory=list)
+    client_seq: int = 0
+    answered: dict[Key, tuple[int, Document]] = field(default_factory=dict)
+    outcomes: dict[str, Document] = field(default_factory=dict)
+    """mutation id → its last answer; what was refused or lost comes as a document of `syncIssues` as well"""
+    new_id: Callable[[], str] = field(default=lambda: uuid7())
+
+    # -- pulling -------------------------------------------------------------------------------------------
+
+    def pull_request(self) -> Document:
+        return {
+            "cursor": self.cursor,
+            "limit": self.limit,
+            "schemaVersion": SCHEMA_VERSION,
+            "refetch": list(self.refetch),
+        }
+
+    def apply(self, request: Document, page: Document) -> bool:
+        """Take one page together with its cursor; False when the page belongs to another position."""
+        if request["cursor"] != self.cursor:
+            return False  # a late or doubled answer: what it says is older than what is held
+        asked = {(wish["scope"], wish["collection"]) for wish in request["refetch"]}
+        self.marks |= {place for place in self.places if (place[2], place[0]) in asked}
+        self.refetch = [wish for wish in self.refetch if wish not in request["refetch"]]
+        lost = set(page["scopesRemoved"])
+        self._drop({place for place in self.places if place[2] in lost})
+        for block in page["blocks"]:
+            scope, collection = block["scope"], block["collection"]
+            self._drop({(collection, record_id, scope) for record_id in block["left"]})
+            for row in block["rows"]:
+                self._put(scope, collection, row)
+        self.cursor, self.clock = page["cursor"], page["clock"]
+        if page["complete"]:
+            self._drop(set(self.marks))
+            self.complete_at = self.clock
+            self.answered = {key: held for key, held in self.answered.items() if held[0] > self.clock}
+        standing = {place[:2] for place in self.places}
+        for key in [key for key in self.documents if key not in standing]:
+            del self.documents[key], self.seqs[key]
+        if page["complete"]:
+            self.refetch = self.mismatches(page["checksums"])
+        return True
+
+    def _put(self, scope: str, collection: str, row: Document) -> None:
+        key = (collection, row["document"]["id"])
+        self.places.add((*key, scope))
+        self.marks.discard((*key, scope))
+        self.documents[key], self.seqs[key] = row["document"], row["seq"]
+        if key in self.answered and self.answered[key][0] <= row["seq"]:
+            del self.answered[key]
+
+    def _drop(self, places: set[Place]) -> None:
+        self.places -= places
+        self.marks -= places
+
+    def expire(self) -> None:
+        """After CURSOR_EXPIRED, and after the queue was pushed: start again, sweeping what no longer comes."""
+        self.cursor, self.complete_at, self.refetch = None, -1, []
+        self.marks = set(self.places)
+
+    def sums(self) -> dict[tuple[str, str], tuple[str, int]]:
+        """(scope, collection) → (sum of digests, number of documents), computed from what is held."""
+        totals: dict[tuple[str, str], list[int]] = {}
+        digests = {key: digest(document) for key, document in self.documents.items()}
+        for collection, record_id, scope in self.places:
+            total = totals.setdefault((scope, collection), [0, 0])
+            total[0] += digests[collection, record_id]
+            total[1] += 1
+        return {pair: (f"{total % 2**64:016x}", count) for pair, (total, count) in totals.items()}
+
+    def mismatches(self, checksums: Iterable[Document]) -> list[Document]:
+        """What to ask again: where the server's sum is another, or where it has nothing and we have."""
+        theirs = {(c["scope"], c["collection"]): (c["sum"], c["count"]) for c in checksums}
+        mine = self.sums()
+        wrong = sorted(pair for pair in theirs.keys() | mine.keys() if theirs.get(pair) != mine.get(pair))
+        return [{"scope": scope, "collection": collection} for scope, collection in wrong]
+
+    # -- working offline -----------------------------------------------------------------------------------
+
+    def edit(self, collection: str, record_id: str, fields: Document, **more: Any) -> str:
+        """Create or change a record, now and without signal; returns the mutation's id.
+
+        `more`: `group` ties mutations together, `capturedAt` is the moment of the work.
+        """
+        base = self.seen_seq(collection, record_id)
+        return self._enqueue(collection, {"id": record_id, "baseRev": base, "set": dict(fields)}, more)
+
+    def delete(self, collection: str, record_id: str, **more: Any) -> str:
+        base = self.seen_seq(collection, record_id)
+        return self._enqueue(collection, {"id": record_id, "baseRev": base, "delete": True}, more)
+
+    def _enqueue(self, collection: str, wish: Document, more: Mapping[str, Any]) -> str:
+        self.client_seq += 1
+        mutation = {
+            "id": self.new_id(),
+            "clientSeq": self.client_seq,
+            "group": None,
+            "capturedAt": None,
+            **more,
+            "change": {KIND_OF[collection]: wish},
+        }
+        self.queue.append(mutation)
+        return str(mutation["id"])
+
+    def seen_seq(self, collection: str, record_id: str) -> int | None:
+        """The revision an edit is based on: 0 for a record made here that the server has not answered yet."""
+        key = (collection, record_id)
+        seqs = [self.seqs[key]] if key in self.seqs else []
+        seqs += [self.answered[key][0]] if key in self.answered else []
+        if seqs:
+            return max(seqs)
+        return 0 if any(k == key for k, _ in self._wishes()) else None
+
+    def view(self, collection: str, record_id: str) -> Document | None:
+        """A record as its user sees it: what the server said last, and his own unsent work on top."""
+        key = (collection, record_id)
+        found = self.documents.get(key)
+        if key in self.answered and self.answered[key][0] > self.seqs.get(key, -1):
+            found = self.answered[key][1]
+        for wished, wish in self._wishes():
+            if wished == key:
+                found = None if wish.get("delete") else overlaid(found or {"id": record_id}, wish["set"])
+        return found
+
+    def views(self, collection: str) -> dict[str, Document]:
+        keys = {*self.documents, *self.answered, *(key for key, _ in self._wishes())}
+        seen = {key[1]: self.view(*key) for key in keys if key[0] == collection}
+        return {record_id: document for record_id, document in seen.items() if document is not None}
+
+    def _wishes(self) -> Iterator[tuple[Key, Document]]:
+        collections = {kind: collection for collection, kind in KIND_OF.items()}
+        for mutation in self.queue:
+            for kind, wish in mutation["change"].items():
+                yield (collections[kind], wish["id"]), wish
+
+    # -- pushing -------------------------------------------------------------------------------------------
+
+    def take_answers(self, answers: Iterable[Document]) -> None:
+        """Keep what RETRY asks to keep; everything else is settled, once and for ever."""
+        settled = set()
+        for answer in answers:
+            self.outcomes[answer["id"]] = answer
+            if answer["status"] == "RETRY":
+                continue
+            settled.add(answer["id"])
+            for row in answer["records"]:
+                key = (row["collection"], row["document"]["id"])
+                # never the cursor: it would skip what others committed in between
+                if row["seq"] > max(self.seqs.get(key, -1), self.complete_at):
+                    self.answered[key] = (row["seq"], row["document"])
+        self.queue = [mutation for mutation in self.queue if mutation["id"] not in settled]
+
+    # -- both, over a transport ------------------------------------------------------------------------------
+
+    def sync(self, transport: Transport, *, rounds_max: int = 1_000, push_mutations: int = 100) -> None:
+        """Push the queue, then pull until complete and equal. Raises what the server refuses but an old cursor."""
+        self.send(transport, push_mutations)
+        for _ in range(rounds_max):
+            request = self.pull_request()
+            try:
+                page = transport.pull(request)
+            except Refusal as refusal:
+                if refusal.code != "CURSOR_EXPIRED" or self.cursor is None:
+                    raise
+                self.send(transport, push_mutations)
+                self.expire()
+                continue
+            self.apply(request, page)
+            if page["complete"] and not self.refetch:
+                return
+        raise Refusal("NOT_SETTLING")
+
+    def send(self, transport: Transport, push_mutations: int = 100) -> None:
+        while self.queue:
+            before = len(self.queue)
+            self.take_answers(transport.push(self.next_push(push_mutations)))
+            if len(self.queue) == before:
+                return  # everything was answered RETRY: later
+
+    def next_push(self, mutations_max: int) -> list[Document]:
+        """The front of the queue, never cutting a group in two."""
+        end = mutations_max
+        while 0 < end < len(self.queue) and self.queue[end]["group"] == self.queue[end - 1]["group"] is not None:
+            end += 1
+        return self.queue[:end]
+
+    # -- looking things up offline ---------------------------------------------------------------------------
+
+    def search(self, collection: str, text: str) -> list[Document]:
+        """The records every term of the query occurs in, in the server's order."""
+        terms = query_terms(text)
+        found = [
+            d for d in self.views(collection).values() if all(term in (d.get("searchKeys") or "") for term in terms)
+        ]
+        return sorted(found, key=lambda d: (d.get("sortKey") or "", d["id"]))
+
+    def ranked(self, today: str) -> list[tuple[str, Document]]:
+        """(customer id, priority) of every customer with a score, re-ranked with what this device knows."""
+        tables = {d["id"]: d["tables"] for d in self.views("priorityTables").values()}
+        scored = {}
+        for record_id, score in self.views("scores").items():
+            if score.get("tableId") in tables:
+                published = tables[score["tableId"]]
+                facts = self.facts(record_id, today)
+                scored[record_id] = priority(published["parameters"], published["tables"], score["facts"], facts)
+        return [(record_id, scored[record_id]) for record_id in rank(scored)]
+
+    def facts(self, customer_id: str, today: str) -> Document:
+        """What the device knows of one customer: visits, open tasks, orders. Days count from 1970-01-01."""
+        visits = [v for v in self.views("visits").values() if v["customerId"] == customer_id]
+        tasks = [t for t in self.views("tasks").values() if t.get("customerId") == customer_id]
+        orders = [
+            o for o in self.views("orders").values() if o["customerId"] == customer_id and o["state"] != "CANCELLED"
+        ]
+        made = max(((day_of(v["checkInAt"]), v["id"]) for v in visits if v["state"] == "COMPLETED"), default=None)
+        agreed = [(day_of(v["plannedAt"]), v["id"]) for v in visits if v["state"] in ("PLANNED", "CONFIRMED")]
+        ahead = min((visit for visit in agreed if visit[0] >= day_of(today)), default=None)
+        ordered = max(((o.get("orderedOn") or "", o["id"]) for o in orders), default=None)
+        return {
+            "today": day_of(today),
+            "lastVisitDay": made and made[0],
+            "lastVisitId": made and made[1],
+            "nextAppointmentDay": ahead and ahead[0],
+            "nextAppointmentId": ahead and ahead[1],
+            "lastOrderId": ordered and ordered[1],
+            "openTasks": [
+                {
+                    "id": t["id"],
+                    "dueDay": day_of(t["dueOn"] or t["dueAt"]) if t.get("dueOn") or t.get("dueAt") else None,
+                }
+                for t in tasks
+                if t["state"] not in ("DONE", "CANCELLED")
+            ],
+        }
+
+
+def canonical(document: Document) -> bytes:
+    """The bytes digests are taken of: sorted keys, no spaces, UTF-8."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(document: Document) -> int:
+    """First 8 bytes of SHA-256."""
+    return int.from_bytes(hashlib.sha256(canonical(document)).digest()[:8], "big")
+
+
+def overlaid(document: Document, fields: Document) -> Document:
+    """A record with a change on top: maps by key (null takes a key away), lines by id, their cells by SKU."""
+    after = dict(document)
+    for name, value in fields.items():
+        held = after.get(name)
+        if isinstance(value, Mapping):
+            entries = {**(held or {}), **value}
+            after[name] = {key: entry for key, entry in entries.items() if entry not in (None, 0)}
+        elif name == "lines":
+            lines = {line["id"]: line for line in held or []}
+            for line in value:
+                lines[line["id"]] = overlaid(lines.get(line["id"], {}), line)
+            after[name] = [line for line in lines.values() if not line.get("removed") and line.get("cells")]
+        else:
+            after[name] = value
+    return after
+
+
+def query_terms(text: str) -> list[str]:
+    """A typed query cut into terms: clusters apart, folded, and a term of phone characters only its digits."""
+    apart = "".join(CLUSTERS.get(character, character) for character in text)
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", apart).lower())
+    terms = []
+    for term in folded.split():
+        digits = "".join(c for c in term if c in "0123456789")
+        terms.append(digits if digits and PHONE_TERM.issuperset(term) else term)
+    return list(dict.fromkeys(terms))
+
+
+def day_of(text: str) -> int:
+    """Days since 1970-01-01 of a day, or of a moment in UTC."""
+    return date.fromisoformat(text[:10]).toordinal() - date(1970, 1, 1).toordinal()
+
+
+def instant(epoch_ms: int) -> str:
+    """A moment as documents carry it."""
+    moment = datetime.fromtimestamp(epoch_ms / 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03d}Z"
+
+
+def uuid7() -> str:
+    """A new id that sorts by the time it was made."""
+    stamp = int(time.time() * 1000) << 80
+    return str(uuid.UUID(int=stamp | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)))
