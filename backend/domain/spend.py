@@ -62,14 +62,20 @@ def fit_spend(
     far = (np.abs(found.at - centre) > PLAUSIBLE_LOG_DISTANCE).any()
     if not found.converged or far or np.exp(found.at[1]) < Q_MIN:
         found = maximise(lambda theta: _with_prior(_curve(packed, theta), theta, centre), centre)
-        status = FitStatus.REGULARISED if found.converged else FitStatus.NOT_CONVERGED
-    p, q, v = (float(value) for value in np.exp(found.at))
-    errors = np.exp(found.at) * standard_errors(found.hessian)
+        status = FitStatus.REGULARISED
+    at = found.at
+    if not found.converged or (np.abs(at - centre) > PLAUSIBLE_LOG_DISTANCE).any():
+        # Equal spends have no maximum at all: stop at the edge of what is plausible, with the mean seen.
+        at = np.clip(at, centre - PLAUSIBLE_LOG_DISTANCE, centre + PLAUSIBLE_LOG_DISTANCE)
+        at[1] = max(at[1], np.log(Q_MIN))
+        at[2] = np.log(np.exp(at[1]) - 1.0) - at[0]
+    p, q, v = (float(value) for value in np.exp(at))
+    errors = np.exp(at) * standard_errors(found.hessian)
     return SpendFit(
         p=p,
         q=max(q, Q_MIN),
         v=v * unit,
-        log_likelihood=_curve(packed, found.at)[0] - mean.size * float(np.log(unit)),
+        log_likelihood=_curve(packed, at)[0] - mean.size * float(np.log(unit)),
         standard_errors=(float(errors[0]), float(errors[1]), float(errors[2]) * unit),
         status=status,
         customers_n=int(mean.size),

@@ -14,8 +14,9 @@ def order_columns(
     *,
     costs: Sequence[int | None] | None = None,
     returns: Sequence[int] = (),
+    keys: Sequence[int] | None = None,
 ) -> OrderColumns:
-    """Rows of (customer, day, net amount); `costs` beside them; `returns`: positions that are returns."""
+    """Rows of (customer, day, net amount); `costs` beside them; `returns`: positions of returns; `keys`: order keys."""
     found = list(rows)
     cost = list(costs) if costs is not None else [None] * len(found)
     flags = np.zeros(len(found), dtype=np.bool_)
@@ -27,6 +28,7 @@ def order_columns(
         cost_minor=np.array([value or 0 for value in cost], dtype=np.int64),
         cost_known=np.array([value is not None for value in cost], dtype=np.bool_),
         is_return=flags,
+        order_key=None if keys is None else np.array(keys, dtype=np.int64),
     )
 
 
@@ -37,6 +39,7 @@ def history(
     costs: Sequence[int | None] | None = None,
     returns: Sequence[int] = (),
     returns_recorded: bool = False,
+    keys: Sequence[int] | None = None,
 ) -> HistoryColumns:
-    columns = order_columns(rows, costs=costs, returns=returns)
+    columns = order_columns(rows, costs=costs, returns=returns, keys=keys)
     return history_of(columns, customers_n=customers_n, as_of_day=TODAY, returns_recorded=returns_recorded)
