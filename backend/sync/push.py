@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
+from backend.auth.principal import Principal
 from backend.errors import Code, Problem, Refused
 from backend.ids import is_id, new_id
 from backend.storage.engine import Connection
@@ -247,7 +248,7 @@ async def _keep_refused(work: Work, mutation: Mutation, answer: Answer) -> None:
     )
 
 
-async def read_answered(conn: Connection, work: Work, answers: Sequence[Answer]) -> list[Answer]:
+async def read_answered(conn: Connection, principal: Principal, answers: Sequence[Answer]) -> list[Answer]:
     """The answers with the records they wrote, read after commit under the caller's scope of now."""
     wanted: dict[str, set[str]] = {}
     for answer in answers:
@@ -256,7 +257,7 @@ async def read_answered(conn: Connection, work: Work, answers: Sequence[Answer])
     found: dict[tuple[str, str], Row] = {}
     for name, ids in wanted.items():
         declared = COLLECTIONS[name]
-        visible, args = visible_to(work.principal, name, "t", record_column=declared.record_column)
+        visible, args = visible_to(principal, name, "t", record_column=declared.record_column)
         rows = await conn.fetch(
             "SELECT f.record_id, f.seq, f.digest, f.document FROM feed f"
             f" JOIN {declared.table} t ON t.{declared.record_column} = f.record_id"

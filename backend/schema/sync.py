@@ -1,0 +1,247 @@
+"""The native sync protocol: what changed since a cursor, and a device's queue. See `sync-protocol.md`."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import orjson
+import strawberry
+from strawberry.scalars import JSON
+
+from backend.errors import Code, Problem, Refused
+from backend.schema.context import Info
+from backend.schema.refusals import Problem as ShownProblem
+from backend.schema.refusals import Refusal, refuse, show_problems
+from backend.schema.scalars import BigInt, Instant
+from backend.sync.protocol import answer_pull, answer_push
+from backend.sync.pull import SCHEMA_VERSION, Page, PullRequest, Refetch, Row
+from backend.sync.push import Answer, Mutation
+
+COLLECTION_OF_KEY: Mapping[str, str] = {
+    "customer": "customers",
+    "contact": "contacts",
+    "customer_contact": "customerContacts",
+    "visit": "visits",
+    "order": "orders",
+    "task": "tasks",
+}
+"""Key of a change in `SyncChange` → collection."""
+
+
+@strawberry.type(description="A record as the feed holds it.")
+class SyncRow:
+    seq: BigInt = strawberry.field(description="The clock of its last change; also the record's `rev`.")
+    digest: str = strawberry.field(description="First 8 bytes of the document's SHA-256, 16 hexadecimal digits.")
+    document: JSON = strawberry.field(description="The record: sorted keys; integers, texts, booleans, null.")
+
+
+@strawberry.type(description="What one page says about one collection in one scope.")
+class SyncBlock:
+    scope: str = strawberry.field(description="The scope, such as `territory:<id>`.")
+    collection: str = strawberry.field(description="The collection, such as `visits`.")
+    rows: list[SyncRow] = strawberry.field(description="Records that stand in the scope.")
+    left: list[strawberry.ID] = strawberry.field(description="Records that left the scope.")
+
+
+@strawberry.type(description="What a device must hold of one collection in one scope once a pull is complete.")
+class SyncChecksum:
+    scope: str = strawberry.field(description="The scope.")
+    collection: str = strawberry.field(description="The collection.")
+    sum: str = strawberry.field(description="Sum of the digests modulo 2^64, 16 hexadecimal digits.")
+    count: int = strawberry.field(description="How many records.")
+
+
+@strawberry.type(description="One page of a pull. Apply it in one local transaction together with its cursor.")
+class SyncPage:
+    clock: BigInt = strawberry.field(description="The feed's clock in the snapshot this page was read from.")
+    cursor: str = strawberry.field(description="Where to go on; only this user on this device can present it.")
+    complete: bool = strawberry.field(description="True when nothing more was there at that clock.")
+    blocks: list[SyncBlock] = strawberry.field(description="The records, by scope and collection.")
+    scopes_removed: list[str] = strawberry.field(description="Scopes no longer yours: drop all their places.")
+    acked_mutation: BigInt = strawberry.field(description="The last `clientSeq` of this device with an answer.")
+    checksums: list[SyncChecksum] = strawberry.field(description="On a complete page: what you must now hold.")
+
+
+@strawberry.input(description="A collection in a scope to be sent again whole, because its checksum differed.")
+class SyncRefetch:
+    scope: str = strawberry.field(description="The scope.")
+    collection: str = strawberry.field(description="The collection.")
+
+
+@strawberry.input(description="One record to be created, changed or deleted.")
+class SyncRecord:
+    id: strawberry.ID = strawberry.field(description="The record's id, made by the client: a UUID, version 7.")
+    base_rev: BigInt | None = strawberry.field(
+        default=None, description="The `rev` the change was made on; absent for a new record."
+    )
+    set: JSON | None = strawberry.field(default=None, description="Fields by their document names.")
+    delete: bool = strawberry.field(default=False, description="Delete the record for all.")
+    base: JSON | None = strawberry.field(
+        default=None, description="What the changed fields held before, to be shown beside a conflict."
+    )
+
+
+@strawberry.input(one_of=True, description="A change of exactly one collection.")
+class SyncChange:
+    customer: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="A customer.")
+    contact: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="A contact.")
+    customer_contact: SyncRecord | None = strawberry.field(
+        default=strawberry.UNSET, description="A link between a customer and a contact."
+    )
+    visit: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="A visit.")
+    order: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="An order with its lines.")
+    task: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="A task.")
+
+
+@strawberry.input(description="One entry of a device's queue.")
+class SyncMutation:
+    id: strawberry.ID = strawberry.field(description="The mutation's own id; a replay is answered as before.")
+    client_seq: BigInt = strawberry.field(description="1, 2, 3 … on this device, without a gap.")
+    change: SyncChange = strawberry.field(description="What to change.")
+    group: str | None = strawberry.field(default=None, description="Mutations of one group stand or fall together.")
+    captured_at: Instant | None = strawberry.field(default=None, description="When it was entered on the device.")
+
+
+@strawberry.type(description="A record a mutation wrote, as it stands for you now.")
+class SyncWritten:
+    collection: str = strawberry.field(description="The collection.")
+    seq: BigInt = strawberry.field(description="Its `rev` now.")
+    digest: str = strawberry.field(description="Its digest.")
+    document: JSON = strawberry.field(description="The record.")
+
+
+@strawberry.type(description="What became of one mutation. Only RETRY is to be sent again.")
+class SyncAnswer:
+    id: strawberry.ID = strawberry.field(description="The mutation's id.")
+    status: str = strawberry.field(
+        description="APPLIED, MERGED, CONFLICT, REFUSED, DEPENDENCY_FAILED, RETRY or ALREADY_HANDLED."
+    )
+    problems: list[ShownProblem] = strawberry.field(description="Why it was refused, or which fields conflict.")
+    records: list[SyncWritten] = strawberry.field(description="The records it wrote.")
+
+
+@strawberry.type(description="The answers to a push, in the order of its mutations. It is no cursor: pull as before.")
+class SyncPushed:
+    clock: BigInt = strawberry.field(description="The feed's clock after the push.")
+    results: list[SyncAnswer] = strawberry.field(description="One per mutation.")
+
+
+SyncPushResult = Annotated[SyncPushed | Refusal, strawberry.union("SyncPushResult", description="The answers, or why none.")]
+
+
+@strawberry.type
+class SyncQueries:
+    @strawberry.field(description="One page of what changed for you since a cursor; without one, everything.")
+    async def sync_pull(
+        self,
+        info: Info,
+        cursor: Annotated[str | None, strawberry.argument(description="From the last page applied.")] = None,
+        limit: Annotated[int, strawberry.argument(description="Most rows of the page.")] = 500,
+        schema_version: Annotated[
+            int, strawberry.argument(description="The document schema the client understands.")
+        ] = SCHEMA_VERSION,
+        refetch: Annotated[
+            list[SyncRefetch] | None, strawberry.argument(description="What to send again whole.")
+        ] = None,
+    ) -> SyncPage:
+        context = info.context
+        wishes = tuple(Refetch(wish.scope, wish.collection) for wish in refetch or [])
+        page = await answer_pull(
+            context.engine,
+            context.caller,
+            PullRequest(cursor, limit, schema_version, wishes),
+            secret=context.cursor_secret,
+            rows_max=context.settings.pull_rows_max,
+            bytes_max=context.settings.pull_bytes_max,
+            retries_max=context.settings.write_retries_max,
+            clock=context.clock,
+        )
+        return _page(page)
+
+
+@strawberry.type
+class SyncMutations:
+    @strawberry.mutation(description="Hand in a device's queue. What is refused comes back, and is kept as a sync issue.")
+    async def sync_push(
+        self,
+        info: Info,
+        mutations: Annotated[list[SyncMutation], strawberry.argument(description="The queue, oldest first.")],
+    ) -> SyncPushResult:
+        context = info.context
+        try:
+            clock, answers = await answer_push(
+                context.engine,
+                context.caller,
+                [_mutation(index, mutation) for index, mutation in enumerate(mutations)],
+                context.use_cases,
+                mutations_max=context.settings.push_mutations_max,
+                retries_max=context.settings.write_retries_max,
+                clock=context.clock,
+            )
+        except Refused as refused:
+            return refuse(info, refused)
+        return SyncPushed(clock=BigInt(clock), results=[_answer(info, answer) for answer in answers])
+
+
+def _page(page: Page) -> SyncPage:
+    return SyncPage(
+        clock=BigInt(page.clock),
+        cursor=page.cursor,
+        complete=page.complete,
+        blocks=[
+            SyncBlock(
+                scope=block.scope,
+                collection=block.collection,
+                rows=[_row(row) for row in block.rows],
+                left=[strawberry.ID(record_id) for record_id in block.left],
+            )
+            for block in page.blocks
+        ],
+        scopes_removed=list(page.scopes_removed),
+        acked_mutation=BigInt(page.acked_mutation),
+        checksums=[
+            SyncChecksum(scope=one.scope, collection=one.collection, sum=one.total, count=one.count)
+            for one in page.checksums
+        ],
+    )
+
+
+def _row(row: Row) -> SyncRow:
+    return SyncRow(seq=BigInt(row.seq), digest=row.digest, document=orjson.Fragment(row.document))
+
+
+def _mutation(index: int, given: SyncMutation) -> Mutation:
+    for key, collection in COLLECTION_OF_KEY.items():
+        record = getattr(given.change, key)
+        if isinstance(record, SyncRecord):
+            if record.set is not None and not isinstance(record.set, dict):
+                raise Refused(Problem(Code.INVALID_VALUE, ("mutations", str(index), "change", key, "set"), ("map",)))
+            return Mutation(
+                id=given.id,
+                client_seq=given.client_seq,
+                collection=collection,
+                record_id=record.id,
+                base_rev=record.base_rev,
+                fields=record.set or {},
+                delete=record.delete,
+                group=given.group,
+                captured_at_ms=given.captured_at,
+                base=record.base if isinstance(record.base, dict) else None,
+            )
+    raise Refused(Problem(Code.REQUIRED, ("mutations", str(index), "change"), tuple(COLLECTION_OF_KEY)))
+
+
+def _answer(info: Info, answer: Answer) -> SyncAnswer:
+    return SyncAnswer(
+        id=strawberry.ID(answer.mutation_id),
+        status=answer.status.value,
+        problems=show_problems(info, answer.problems),
+        records=[
+            SyncWritten(
+                collection=row.collection,
+                seq=BigInt(row.seq),
+                digest=row.digest,
+                document=orjson.Fragment(row.document),
+            )
+            for row in answer.records
+        ],
+    )

@@ -1,0 +1,89 @@
+"""The two calls of the native protocol, from who may make them to what is noted afterwards."""
+
+from collections.abc import Sequence
+
+from backend.auth.principal import Principal, PrincipalKind, Role
+from backend.clock import Clock
+from backend.errors import Code, Problem, Refused
+from backend.storage.engine import Connection, Engine
+from backend.sync.pull import Page, PullRequest, pull
+from backend.sync.push import Answer, Mutation, UseCaseTable, push, read_answered
+from backend.sync.work import Door, Work, in_work
+
+SYNCING_ROLES = frozenset({Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ADMIN})
+"""Marketers and analysts read online; they hold no slice of the company on a device."""
+
+
+def check_syncing(principal: Principal) -> None:
+    """Raise NOT_PERMITTED for whoever has no device to sync, or a role that does not."""
+    if principal.kind is not PrincipalKind.STAFF or not principal.device_id or principal.role not in SYNCING_ROLES:
+        raise Refused(Problem(Code.NOT_PERMITTED))
+
+
+async def answer_pull(
+    engine: Engine,
+    principal: Principal,
+    request: PullRequest,
+    *,
+    secret: bytes,
+    rows_max: int,
+    bytes_max: int,
+    retries_max: int,
+    clock: Clock,
+) -> Page:
+    """One page for the caller's device. Raises what `pull` raises, OUT_OF_RANGE for a limit, DEVICE_REVOKED."""
+    check_syncing(principal)
+    if not 1 <= request.limit <= rows_max:
+        raise Refused(Problem(Code.OUT_OF_RANGE, ("limit",), ("1", str(rows_max))))
+    async with engine.read() as conn:
+        acked = await _acked_of_active_device(conn, principal)
+        page = await pull(conn, principal, request, secret=secret, bytes_max=bytes_max)
+    if page.base > acked:
+        await in_work(
+            engine, principal, lambda work: _note_acked(work, page.base), clock=clock, retries_max=retries_max
+        )
+    return page
+
+
+async def _acked_of_active_device(conn: Connection, principal: Principal) -> int:
+    rows = await conn.fetch(
+        "SELECT acked_seq, state FROM device WHERE id = ? AND user_id = ?", principal.device_id, principal.holder
+    )
+    if not rows or rows[0][1] != "ACTIVE":
+        raise Refused(Problem(Code.DEVICE_REVOKED))
+    return int(rows[0][0])
+
+
+async def _note_acked(work: Work, base: int) -> None:
+    """What a device has surely seen: history below the least of these may be collected."""
+    await work.conn.execute(
+        "UPDATE device SET acked_seq = ?, last_seen_at = ? WHERE id = ? AND acked_seq < ?",
+        base,
+        work.now_ms,
+        work.principal.device_id,
+        base,
+    )
+
+
+async def answer_push(
+    engine: Engine,
+    principal: Principal,
+    mutations: Sequence[Mutation],
+    table: UseCaseTable,
+    *,
+    mutations_max: int,
+    retries_max: int,
+    clock: Clock,
+) -> tuple[int, list[Answer]]:
+    """(clock after it, one answer per mutation with the records written as they stand for the caller)."""
+    check_syncing(principal)
+    answers, work = await in_work(
+        engine,
+        principal,
+        lambda work: push(work, mutations, table, mutations_max=mutations_max),
+        clock=clock,
+        retries_max=retries_max,
+        door=Door.PUSH,
+    )
+    async with engine.read() as conn:
+        return work.seq, await read_answered(conn, principal, answers)
