@@ -85,13 +85,7 @@ def parse_email(text: str) -> str:
     """
     name, _, domain = text.rpartition("@")
     address = f"{name}@{domain.lower()}"
-    if (
-        len(text) > 254
-        or _EMAIL.fullmatch(address) is None
-        or ".." in name
-        or name[:1] == "."
-        or name[-1:] == "."
-    ):
+    if len(text) > 254 or _EMAIL.fullmatch(address) is None or ".." in name or name[:1] == "." or name[-1:] == ".":
         raise Refused(Problem(Code.INVALID_VALUE, allowed=("name@example.com",)))
     return address
 

@@ -87,9 +87,7 @@ _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fff
 _NOT_DIGITS = re.compile(r"\D+", re.ASCII)
 _PHONE_TERM = re.compile(r"[0-9+().\-]*[0-9][0-9+().\-]*", re.ASCII)
 _HANGUL_FIRST, _HANGUL_LAST, _PER_INITIAL, _INITIAL_FIRST = 0xAC00, 0xD7A3, 588, 0x1100
-_UNDECOMPOSED = str.maketrans(
-    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"}
-)
+_UNDECOMPOSED = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th"})
 
 
 def fold(text: str) -> str:
@@ -101,9 +99,7 @@ def fold(text: str) -> str:
 def query_keys(text: str) -> tuple[str, ...]:
     """The terms of a typed query, all of which must occur in a record's search keys; none for a blank one."""
     apart = "".join(CLUSTERS.get(character, character) for character in text)
-    terms = (
-        _NOT_DIGITS.sub("", term) if _PHONE_TERM.fullmatch(term) else term for term in fold(apart).split()
-    )
+    terms = (_NOT_DIGITS.sub("", term) if _PHONE_TERM.fullmatch(term) else term for term in fold(apart).split())
     return tuple(dict.fromkeys(terms))
 
 
@@ -112,9 +108,7 @@ def matches(keys: str, terms: Sequence[str]) -> bool:
     return all(term in keys for term in terms)
 
 
-def search_keys(
-    names: Mapping[str, str | None], *, code: str | None = None, phones: Iterable[str] = ()
-) -> str:
+def search_keys(names: Mapping[str, str | None], *, code: str | None = None, phones: Iterable[str] = ()) -> str:
     """Everything a record is found by, space-separated, each key once.
 
     `names` by language (zh, ko, en; any script is understood under any of them), `code` the company's own,
@@ -258,9 +252,7 @@ def _unaccented(text: str) -> str:
     if text.isascii():
         return text
     bases = ((character, unicodedata.normalize("NFD", character)[0]) for character in text)
-    return "".join(base if base.isascii() else character for character, base in bases).translate(
-        _UNDECOMPOSED
-    )
+    return "".join(base if base.isascii() else character for character, base in bases).translate(_UNDECOMPOSED)
 
 
 def _alphanumeric(text: str) -> str:

@@ -89,9 +89,7 @@ def step_problem(machine: Machine, at: str | None, to: str, by: Stepper) -> Prob
     )
 
 
-def evidence_problems(
-    machine: Machine, entered: Iterable[str], record: Mapping[str, object]
-) -> list[Problem]:
+def evidence_problems(machine: Machine, entered: Iterable[str], record: Mapping[str, object]) -> list[Problem]:
     """EVIDENCE_MISSING for each proof the record lacks of the states entered on a walk, each once."""
     lacking = {
         group: state

@@ -43,9 +43,7 @@ def parse_instant(text: str) -> int:
 def check_instant(at_ms: int) -> int:
     """The same number when it lies in 1970..2199; raises OUT_OF_RANGE."""
     if not INSTANT_MIN_MS <= at_ms <= INSTANT_MAX_MS:
-        raise Refused(
-            Problem(Code.OUT_OF_RANGE, allowed=("1970-01-01T00:00:00.000Z", "2199-12-31T23:59:59.999Z"))
-        )
+        raise Refused(Problem(Code.OUT_OF_RANGE, allowed=("1970-01-01T00:00:00.000Z", "2199-12-31T23:59:59.999Z")))
     return at_ms
 
 

@@ -239,9 +239,7 @@ anything = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([f.name for f in THING.fields]), anything, max_size=5), st.booleans())
 @settings(max_examples=150)
-def test_whatever_is_sent_gets_an_answer_and_clean_values_are_stable(
-    sent: dict[str, object], creating: bool
-) -> None:
+def test_whatever_is_sent_gets_an_answer_and_clean_values_are_stable(sent: dict[str, object], creating: bool) -> None:
     clean, problems = validate(THING, sent, creating=creating)
     if not problems:
         assert validate(THING, clean, creating=creating) == (clean, [])

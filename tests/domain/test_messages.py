@@ -147,7 +147,7 @@ def test_a_problem_is_told_with_field_and_possible_values() -> None:
 def test_no_text_ends_with_an_empty_place() -> None:
     for code in Code:
         for locale in LOCALES:
-            told = render_problem(MESSAGES, Problem(code, ("notes",), ("3",), {"percent": 5, "reference": "x"}), locale)
+            told = render_problem(MESSAGES, Problem(code, ("notes",), ("3",), {"percent": 5, "id": "x"}), locale)
             assert "–" not in told, told
             assert "{" not in told
 

@@ -139,9 +139,7 @@ def test_the_rate_of_a_day_is_the_latest_that_has_started() -> None:
         ("9" * 39, "USD", None),
     ],
 )
-def test_plain_decimals_become_minor_units_and_nothing_else_does(
-    text: str, currency: str, minor: int | None
-) -> None:
+def test_plain_decimals_become_minor_units_and_nothing_else_does(text: str, currency: str, minor: int | None) -> None:
     if minor is not None:
         assert parse_decimal(text, currency) == minor
         return

@@ -25,12 +25,8 @@ def found(keys: str, query: str) -> bool:
     return matches(keys, query_keys(query))
 
 
-@pytest.mark.parametrize(
-    "query", ["ww", "WW", "wangwei", "Wang Wei", "wei wang", "ｗａｎｇ", "wan", "", "sh0123"]
-)
-@pytest.mark.parametrize(
-    "second", ["", "王伟", "王偉", "偉", "伟", "SH-0123", "138-0013-8000", "(138)0013.8000"]
-)
+@pytest.mark.parametrize("query", ["ww", "WW", "wangwei", "Wang Wei", "wei wang", "ｗａｎｇ", "wan", "", "sh0123"])
+@pytest.mark.parametrize("second", ["", "王伟", "王偉", "偉", "伟", "SH-0123", "138-0013-8000", "(138)0013.8000"])
 def test_wang_wei_is_found_by_whatever_a_rep_types(query: str, second: str) -> None:
     assert found(WANG_WEI, f"{query} {second}")
 
@@ -108,9 +104,7 @@ def in_order(*names: str, person: bool = False) -> None:
 
 
 def test_chinese_sorts_by_pinyin_and_tone_among_latin_names() -> None:
-    in_order(
-        "阿里", "Adidas", "北辰百货", "Beta", "李娜", "万宁", "汪伟", "王伟", "王玮", "Wangxi", "Zara", "张伟"
-    )
+    in_order("阿里", "Adidas", "北辰百货", "Beta", "李娜", "万宁", "汪伟", "王伟", "王玮", "Wangxi", "Zara", "张伟")
     in_order("万宁", "王伟")
 
 
