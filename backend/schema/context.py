@@ -7,8 +7,10 @@ import strawberry
 
 from backend.auth.principal import Principal
 from backend.clock import Clock
-from backend.config import Settings
+from backend.config import Settings, load_messages
+from backend.domain.messages import LOCALE_DEFAULT, Catalogue
 from backend.errors import Code, Problem, Refused
+from backend.sync.push import UseCaseTable
 
 if TYPE_CHECKING:
     from backend.reads.compiler import Plans
@@ -38,6 +40,11 @@ class Context:
     plans: "Plans"
     document_key: str = ""
     """Identity of the document text; without one no plan is kept."""
+    messages: Catalogue = field(default_factory=load_messages)
+    locale: str = LOCALE_DEFAULT
+    use_cases: UseCaseTable = field(default_factory=dict)
+    """(collection, intent) → use case, handed in by the composition root."""
+    cursor_secret: bytes = b""
     compiled: bool = True
     """False sends every selection down the ordinary path, which tests compare with."""
     reads: ReadCounts = field(default_factory=ReadCounts)

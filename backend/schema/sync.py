@@ -1,7 +1,7 @@
 """The native sync protocol: what changed since a cursor, and a device's queue. See `sync-protocol.md`."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, cast
 
 import orjson
 import strawberry
@@ -125,7 +125,9 @@ class SyncPushed:
     results: list[SyncAnswer] = strawberry.field(description="One per mutation.")
 
 
-SyncPushResult = Annotated[SyncPushed | Refusal, strawberry.union("SyncPushResult", description="The answers, or why none.")]
+SyncPushResult = Annotated[
+    SyncPushed | Refusal, strawberry.union("SyncPushResult", description="The answers, or why none.")
+]
 
 
 @strawberry.type
@@ -160,7 +162,9 @@ class SyncQueries:
 
 @strawberry.type
 class SyncMutations:
-    @strawberry.mutation(description="Hand in a device's queue. What is refused comes back, and is kept as a sync issue.")
+    @strawberry.mutation(
+        description="Hand in a device's queue. What is refused comes back, and is kept as a sync issue."
+    )
     async def sync_push(
         self,
         info: Info,
@@ -205,8 +209,13 @@ def _page(page: Page) -> SyncPage:
     )
 
 
+def stored(document: bytes) -> JSON:
+    """The document's own bytes, put into the answer unparsed."""
+    return cast(JSON, orjson.Fragment(document))
+
+
 def _row(row: Row) -> SyncRow:
-    return SyncRow(seq=BigInt(row.seq), digest=row.digest, document=orjson.Fragment(row.document))
+    return SyncRow(seq=BigInt(row.seq), digest=row.digest, document=stored(row.document))
 
 
 def _mutation(index: int, given: SyncMutation) -> Mutation:
@@ -240,7 +249,7 @@ def _answer(info: Info, answer: Answer) -> SyncAnswer:
                 collection=row.collection,
                 seq=BigInt(row.seq),
                 digest=row.digest,
-                document=orjson.Fragment(row.document),
+                document=stored(row.document),
             )
             for row in answer.records
         ],

@@ -1,0 +1,46 @@
+"""How a refusal looks to a client: every problem at once, in the reader's words."""
+
+from collections.abc import Sequence
+
+import strawberry
+
+from backend.domain.messages import render_problem
+from backend.errors import Problem as FoundProblem
+from backend.errors import Refused, Retry
+from backend.schema.context import Info
+
+strawberry.enum(Retry, description="When sending the same again can help.")
+
+
+@strawberry.type(description="One reason for a refusal.")
+class Problem:
+    code: str = strawberry.field(description="The code; `errors.md` lists them. More may be added.")
+    message: str = strawberry.field(description="What is wrong and what to do next, in the reader's language.")
+    path: list[str] = strawberry.field(description="The way to the value, down to the cell.")
+    allowed: list[str] = strawberry.field(description="What would have been taken.")
+    retry: Retry = strawberry.field(description="When sending it again can help.")
+
+
+@strawberry.type(description="The request was understood and is refused; nothing of it was written.")
+class Refusal:
+    problems: list[Problem] = strawberry.field(description="All of its problems.")
+
+
+def show_problems(info: Info, problems: Sequence[FoundProblem]) -> list[Problem]:
+    """The problems in the words of whoever asks."""
+    context = info.context
+    return [
+        Problem(
+            code=problem.code.value,
+            message=render_problem(context.messages, problem, context.locale),
+            path=list(problem.path),
+            allowed=list(problem.allowed),
+            retry=problem.retry,
+        )
+        for problem in problems
+    ]
+
+
+def refuse(info: Info, refused: Refused) -> Refusal:
+    """What a mutation answers instead of its payload."""
+    return Refusal(problems=show_problems(info, refused.problems))
