@@ -1,0 +1,41 @@
+"""The domain's enums as GraphQL enums. They may grow: a client keeps a value it does not know."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import strawberry
+
+from backend.domain.catalogue import ArticleState
+from backend.domain.consent import Channel
+from backend.domain.contacts import ContactRole, Language
+from backend.domain.customers import CustomerKind, LifecycleStage
+from backend.domain.orders import OrderSource, OrderState
+from backend.domain.permissions import Role
+from backend.domain.tasks import TaskPriority, TaskSource, TaskState
+from backend.domain.territories import TerritoryKind
+from backend.domain.visits import VisitOutcome, VisitPurpose, VisitReason, VisitState, VisitVerification
+
+ENUMS: Mapping[str, type[StrEnum]] = {
+    members.__name__: strawberry.enum(members, description=(members.__doc__ or "").strip())
+    for members in (
+        ArticleState,
+        Channel,
+        ContactRole,
+        CustomerKind,
+        Language,
+        LifecycleStage,
+        OrderSource,
+        OrderState,
+        Role,
+        TaskPriority,
+        TaskSource,
+        TaskState,
+        TerritoryKind,
+        VisitOutcome,
+        VisitPurpose,
+        VisitReason,
+        VisitState,
+        VisitVerification,
+    )
+}
+"""Name, as the domain's fields give it → enum."""
