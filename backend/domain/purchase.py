@@ -108,9 +108,7 @@ def as_history(repeats_n: IntArray, last_repeat_days: IntArray, observed_days: I
     if (last_repeat_days > observed_days).any() or (last_repeat_days < 0).any():
         problems.append(Problem(Code.OUT_OF_RANGE, ("last_repeat_days",), ("0..observed_days",)))
     if ((repeats_n == 0) != (last_repeat_days == 0)).any():
-        problems.append(
-            Problem(Code.OUT_OF_RANGE, ("last_repeat_days",), ("0 exactly where repeats_n is 0",))
-        )
+        problems.append(Problem(Code.OUT_OF_RANGE, ("last_repeat_days",), ("0 exactly where repeats_n is 0",)))
     refuse_if(problems)
     return PurchaseHistory(repeats_n, last_repeat_days, observed_days)
 
@@ -188,14 +186,18 @@ def alive_probability(fit: PurchaseFit, history: PurchaseHistory) -> FloatArray:
 
     BG/NBD gives exactly 1 without a repeat purchase; MBG/NBD does not.
     """
-    x = history.repeats_n.astype(np.float64)
-    t = history.last_repeat_days / float(fit.unit.days)
-    observed = history.observed_days / float(fit.unit.days)
-    tries = x + fit.model
-    can_leave = tries > 0
-    below = np.where(can_leave, fit.b + tries - 1.0, 1.0)
-    odds_log = (fit.r + x) * (np.log(fit.alpha + observed) - np.log(fit.alpha + t)) + np.log(fit.a / below)
-    return np.where(can_leave, 1.0 / (1.0 + np.exp(np.minimum(odds_log, 700.0))), 1.0)
+    if history.repeats_n.size == 0:
+        return np.zeros(0)
+    # Days and counts are small whole numbers: logarithms are looked up, one per distinct day and count.
+    counts = np.arange(int(history.repeats_n.max()) + 1, dtype=np.float64)
+    days = np.arange(int(history.observed_days.max()) + 1, dtype=np.float64)
+    tries = counts + fit.model
+    odds_of_count = np.log(fit.a / np.where(tries > 0, fit.b + tries - 1.0, 1.0))
+    log_since = np.log(fit.alpha + days / float(fit.unit.days))
+    silence = log_since[history.observed_days] - log_since[history.last_repeat_days]
+    odds_log = (fit.r + counts)[history.repeats_n] * silence + odds_of_count[history.repeats_n]
+    alive = 1.0 / (1.0 + np.exp(np.minimum(odds_log, 700.0)))
+    return alive if fit.model else np.where(history.repeats_n > 0, alive, 1.0)
 
 
 def _shipped(model: Model, unit: TimeUnit, cells: Cells, customers_n: int) -> PurchaseFit:
@@ -203,9 +205,7 @@ def _shipped(model: Model, unit: TimeUnit, cells: Cells, customers_n: int) -> Pu
     alpha = alpha * 7.0 / unit.days
     value = log_likelihood(model, cells, r, alpha, a, b) if customers_n else 0.0
     nan = float("nan")
-    return PurchaseFit(
-        model, unit, r, alpha, a, b, value, (nan, nan, nan, nan), FitStatus.SHIPPED_PRIOR, customers_n
-    )
+    return PurchaseFit(model, unit, r, alpha, a, b, value, (nan, nan, nan, nan), FitStatus.SHIPPED_PRIOR, customers_n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,9 +276,7 @@ def _curve(packed: _Packed, theta: FloatArray) -> Curve:
     cross = weight.sum() / alpha - weight @ (stays / past_end + gone / past_last)
     hessian[0, 1] += cross
     hessian[1, 0] += cross
-    hessian[1, 1] += (
-        weight @ (rate * (stays / past_end**2 + gone / past_last**2)) - weight.sum() * r / alpha**2
-    )
+    hessian[1, 1] += weight @ (rate * (stays / past_end**2 + gone / past_last**2)) - weight.sum() * r / alpha**2
     hessian[2, 2] -= weight @ gone / a**2
     hessian[3, 3] += weight @ (gone / below**2)
     value += _add_sums(packed, r, a, b, gradient, hessian)
@@ -286,9 +284,7 @@ def _curve(packed: _Packed, theta: FloatArray) -> Curve:
     return value, gradient * scale, hessian * np.outer(scale, scale) + np.diag(gradient * scale)
 
 
-def _add_sums(
-    packed: _Packed, r: float, a: float, b: float, gradient: FloatArray, hessian: FloatArray
-) -> float:
+def _add_sums(packed: _Packed, r: float, a: float, b: float, gradient: FloatArray, hessian: FloatArray) -> float:
     """Add Σ log(r+k) and Σ log((b+k)/(a+b+k)) to value, gradient and Hessian (in place)."""
     steps, repeats, tries = packed.steps, packed.repeat_tail, packed.tries_tail
     of_r, of_b, of_ab = r + steps, b + steps, a + b + steps

@@ -182,6 +182,7 @@ class ScoreColumns:
     churn_basis: IntArray
     value_at_stake_minor: IntColumn
     uplift_minor: IntColumn
+    uplift_basis: IntArray
     expected_orders_milli: IntColumn
     stage: IntArray
     segment: SegmentColumns
@@ -280,6 +281,7 @@ def score_customers(inputs: ScoreInputs, parameters: ScoreParameters, as_of_day:
         churn_basis=risk.basis,
         value_at_stake_minor=future.value_at_stake_minor,
         uplift_minor=uplift,
+        uplift_basis=np.where(uplift.known, Basis.ASSUMED_RESPONSE, Basis.NOT_RECORDED).astype(np.int64),
         expected_orders_milli=future.expected_orders_milli,
         stage=stage,
         segment=segments,

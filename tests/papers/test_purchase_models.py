@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.special import gammaln, hyp2f1
 
+from backend.domain.pareto import fit_pareto, pareto_log_likelihood
 from backend.domain.purchase import (
     Cells,
     FitStatus,
@@ -75,3 +77,27 @@ def test_bg_nbd_likelihood_of_hard_rows(x: float, t: float, published: float):
     value = log_likelihood(Model.BG_NBD, one_cell(x, t, 40.0), 0.25, 4.0, 0.8, 2.5)
     digits = 8 if x == 0 else 4
     assert round(value, digits) == published
+
+
+def test_pareto_nbd_fit_reproduces_the_published_parameters():
+    fit = fit_pareto(calibration()[0])
+    assert fit.status is FitStatus.CONVERGED
+    assert (round(fit.r, 3), round(fit.s, 3)) == (0.553, 0.606)
+    assert (round(fit.alpha, 3), round(fit.beta, 3)) == (10.578, 11.669)
+    assert round(fit.log_likelihood, 3) == -9594.976
+
+
+def test_pareto_nbd_likelihood_agrees_with_the_closed_form():
+    # The published closed form with Gauss' hypergeometric function, for α ≥ β and x purchases until t of T.
+    r, alpha, s, beta = 0.6, 11.0, 0.7, 9.0
+    for x, t, horizon in ((0.0, 0.0, 38.9), (2.0, 30.4, 38.9), (25.0, 37.0, 39.0), (3.0, 39.0, 39.0)):
+        power = r + s + x
+
+        def tail(at: float, power: float = power) -> float:
+            return float(hyp2f1(power, s + 1, power + 1, (alpha - beta) / (alpha + at)) / (alpha + at) ** power)
+
+        inner = (alpha + horizon) ** -(r + x) * (beta + horizon) ** -s
+        inner += s / power * (tail(t) - tail(horizon))
+        closed = gammaln(r + x) - gammaln(r) + r * np.log(alpha) + s * np.log(beta) + np.log(inner)
+        ours = pareto_log_likelihood(one_cell(x, t, horizon), TimeUnit.WEEK, r, alpha, s, beta)
+        assert ours == pytest.approx(closed, abs=1e-9)
