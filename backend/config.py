@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     password_hash_workers_max: int = Field(default=2, ge=1, le=16)
 
     body_bytes_max: int = Field(default=4_000_000, ge=1_000)
+    body_seconds_max: int = Field(default=20, ge=1, le=600, description="seconds a request may take to arrive")
     document_tokens_max: int = Field(default=8_000, ge=100)
     document_depth_max: int = Field(default=14, ge=3, le=50)
     document_aliases_max: int = Field(default=200, ge=1)

@@ -14,7 +14,9 @@ from backend.sync.push import UseCaseTable
 
 if TYPE_CHECKING:
     from backend.reads.compiler import Plans
+    from backend.reads.ordinary import Loader
     from backend.storage.engine import Engine
+    from backend.usecases.sessions import Sessions
 
 
 @dataclass
@@ -26,6 +28,9 @@ class ReadCounts:
     fallbacks: int = 0
     statements: int = 0
     plan_hits: int = 0
+
+    def count_statement(self) -> None:
+        self.statements += 1
 
 
 @dataclass
@@ -45,9 +50,12 @@ class Context:
     use_cases: UseCaseTable = field(default_factory=dict)
     """(collection, intent) → use case, handed in by the composition root."""
     cursor_secret: bytes = b""
+    session_door: "Sessions | None" = None
     compiled: bool = True
     """False sends every selection down the ordinary path, which tests compare with."""
     reads: ReadCounts = field(default_factory=ReadCounts)
+    loader: "Loader | None" = None
+    """Of the ordinary way, made when first needed; never kept across a write."""
 
     @property
     def caller(self) -> Principal:
@@ -55,6 +63,12 @@ class Context:
         if self.principal is None:
             raise Refused(Problem(Code.UNAUTHENTICATED))
         return self.principal
+
+    @property
+    def sessions(self) -> "Sessions":
+        """The door to signing in, which every served request has."""
+        assert self.session_door is not None, "no door to signing in was handed in"
+        return self.session_door
 
 
 Info = strawberry.Info[Context, Any]

@@ -6,16 +6,17 @@ from graphql import print_schema
 from backend.schema.clock import ClockQueries
 from backend.schema.execute import core_schema
 from backend.schema.scalars import schema_config
+from backend.schema.sessions import SessionMutations, SessionQueries
 from backend.schema.sync import SyncMutations, SyncQueries
 
 
 @strawberry.type(description="Everything that can be read. What is outside your scope is not found.")
-class Query(ClockQueries, SyncQueries):
+class Query(ClockQueries, SessionQueries, SyncQueries):
     pass
 
 
 @strawberry.type(description="Everything that can be changed. Each mutation answers its payload or a Refusal.")
-class Mutation(SyncMutations):
+class Mutation(SessionMutations, SyncMutations):
     pass
 
 

@@ -1,0 +1,348 @@
+"""GraphQL over HTTP: from a request to a document, a caller and an answer.
+
+The answer's form is negotiated: `application/graphql-response+json` tells by its status whether the request ran,
+`application/json` answers 200 to every well-formed request, as older clients expect. Whatever is not a
+well-formed request is answered 4xx and never reaches the executor. Source: GraphQL over HTTP, working draft.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+
+import orjson
+import strawberry
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    OperationType,
+)
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from backend.config import Settings
+from backend.domain.messages import Catalogue, locale_of, render_problem
+from backend.errors import OPERATOR, Code, Problem, Refused
+from backend.schema.context import Context
+from backend.schema.errors import errors_json, refusal_extensions, refusal_message
+from backend.schema.execute import Documents, Prepared, core_schema, encode, execute
+from backend.schema.limits import Limits
+from backend.usecases.sessions import Sessions, Standing
+
+GRAPHQL_TYPE = "application/graphql-response+json"
+JSON_TYPE = "application/json"
+OPEN_FIELDS = frozenset({"signIn", "refresh", "signOut", "__schema", "__type", "__typename"})
+"""Root fields for which nobody needs to have signed in."""
+DRAINING_FIELDS = OPEN_FIELDS | {"me", "serverTime", "syncPush"}
+"""Root fields for a device that may hand in what it holds and nothing else."""
+STATUS_OF: Mapping[Code, int] = {
+    Code.UNAUTHENTICATED: 401,
+    Code.TOKEN_EXPIRED: 401,
+    Code.DEVICE_REVOKED: 403,
+    Code.TOO_LARGE: 413,
+    Code.BUSY: 503,
+    Code.INTERNAL: 500,
+}
+"""Statuses of what stops a request before it runs; all else is 400."""
+ACCEPT_CHARACTERS_MAX = 1_000
+
+MakeContext = Callable[[Standing | None, str], Context]
+"""What a request's resolvers are handed, for who asks and in which language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A well-formed request."""
+
+    text: str
+    operation_name: str | None
+    variables: Mapping[str, Any]
+
+
+class Malformed(Exception):
+    """The request is not a GraphQL request. `status` says in which way."""
+
+    def __init__(self, status: int, message: str, *, code: Code = Code.BAD_REQUEST, allow: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.allow = allow
+
+
+class GraphQLEdge:
+    """Answers the requests of one path."""
+
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        documents: Documents,
+        limits: Limits,
+        sessions: Sessions,
+        *,
+        settings: Settings,
+        messages: Catalogue,
+        make_context: MakeContext,
+    ) -> None:
+        self._schema = schema
+        self._documents = documents
+        self._limits = limits
+        self._sessions = sessions
+        self._settings = settings
+        self._messages = messages
+        self._make_context = make_context
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to a GET or POST; never raises for what a client sent."""
+        media_type = answered_type(request.headers.get("accept"))
+        if media_type is None:
+            return _respond(_error(Code.BAD_REQUEST, f"wanted: {GRAPHQL_TYPE} or {JSON_TYPE}"), 406, JSON_TYPE)
+        try:
+            asked = await self._asked(request)
+        except Malformed as malformed:
+            headers = {"allow": malformed.allow} if malformed.allow else {}
+            return _respond(_error(malformed.code, malformed.message), malformed.status, media_type, headers)
+        standing, refused = await self._who(request)
+        locale = standing.principal.locale if standing else accepted_locale(request.headers.get("accept-language"))
+        prepared = self._documents.prepare(asked.text)
+        if prepared.document is None:
+            return self._unrun(prepared, media_type)
+        operation = operation_of(prepared.document, asked.operation_name)
+        if operation is None:
+            known = _error(Code.BAD_REQUEST, "operationName names no operation of the document, or is needed")
+            return _respond(known, _status(400, media_type), media_type)
+        if request.method == "GET" and operation.operation is not OperationType.QUERY:
+            return _respond(_error(Code.BAD_REQUEST, "GET is for queries only"), 405, media_type, {"allow": "POST"})
+        if operation.operation is OperationType.SUBSCRIPTION:
+            return _respond(
+                _error(Code.BAD_REQUEST, "subscriptions are not answered here"), _status(400, media_type), media_type
+            )
+        barred = self._barred(prepared.document, operation, standing, refused, locale)
+        if barred is not None:
+            code, entry = barred
+            return _respond(entry, STATUS_OF[code], media_type, _challenge(code))
+        try:
+            self._limits.check_variables(prepared.document, operation, asked.variables)
+        except Refused as costly:
+            return _respond(_refusal_error(costly), _status(400, media_type), media_type)
+        result = await execute(
+            self._schema,
+            self._make_context(standing, locale),
+            self._documents,
+            asked.text,
+            asked.variables,
+            asked.operation_name,
+        )
+        return _respond(result, 200 if "data" in result else _status(400, media_type), media_type)
+
+    def _unrun(self, prepared: Prepared, media_type: str) -> Response:
+        return _respond({"errors": errors_json(prepared.errors)}, _status(400, media_type), media_type)
+
+    async def _who(self, request: Request) -> tuple[Standing | None, Refused | None]:
+        """Who asks; nobody, with the reason, when the token is not taken.
+
+        A worn-out token is no obstacle to `refresh`, so the reason matters only when a field needs somebody.
+        """
+        header = request.headers.get("authorization")
+        if header is None:
+            return None, None
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            return None, Refused(Problem(Code.UNAUTHENTICATED))
+        try:
+            return await self._sessions.standing(token.strip()), None
+        except Refused as refused:
+            return None, refused
+
+    def _barred(
+        self,
+        document: DocumentNode,
+        operation: OperationDefinitionNode,
+        standing: Standing | None,
+        refused: Refused | None,
+        locale: str,
+    ) -> tuple[Code, dict[str, Any]] | None:
+        """What stops this caller from asking for this operation's root fields, if anything does."""
+        if standing is not None and standing.device_state == "ACTIVE":
+            return None
+        allowed = OPEN_FIELDS if standing is None else DRAINING_FIELDS
+        shut = sorted(root_fields(document, operation) - allowed)
+        if not shut:
+            return None
+        missing = Refused(Problem(Code.UNAUTHENTICATED if standing is None else Code.DEVICE_REVOKED))
+        reason = refused or missing
+        entry = {
+            "message": " ".join(render_problem(self._messages, problem, locale) for problem in reason.problems),
+            "path": [shut[0]],
+            "extensions": refusal_extensions(reason),
+        }
+        return reason.problems[0].code, {"errors": [entry]}
+
+    async def _asked(self, request: Request) -> Asked:
+        if request.method == "GET":
+            return _asked_from(_query_parameters(request))
+        _check_content_type(request.headers.get("content-type"))
+        try:
+            async with asyncio.timeout(self._settings.body_seconds_max):
+                body = await _read_body(request, self._settings.body_bytes_max)
+        except TimeoutError:
+            raise Malformed(408, f"the body took longer than {self._settings.body_seconds_max} s to arrive") from None
+        except ClientDisconnect:
+            raise Malformed(400, "the body ended early") from None
+        try:
+            found = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise Malformed(400, "the body is not JSON in UTF-8") from None
+        return _asked_from(found)
+
+
+def answered_type(accept: str | None) -> str | None:
+    """The media type to answer with; None when the client takes neither.
+
+    Nothing said, or anything taken, means `application/json`: what clients older than the draft expect.
+    """
+    if accept is None or not accept.strip():
+        return JSON_TYPE
+    wishes: list[tuple[float, int, str]] = []
+    for place, part in enumerate(accept[:ACCEPT_CHARACTERS_MAX].split(",")):
+        name, _, parameters = part.strip().partition(";")
+        offered = {GRAPHQL_TYPE: GRAPHQL_TYPE, JSON_TYPE: JSON_TYPE, "application/*": JSON_TYPE, "*/*": JSON_TYPE}
+        media_type = offered.get(name.strip().lower())
+        quality = _quality(parameters)
+        if media_type and quality > 0:
+            wishes.append((-quality, place, media_type))
+    return min(wishes)[2] if wishes else None
+
+
+def accepted_locale(accept_language: str | None) -> str:
+    """The catalogue's locale that an Accept-Language header likes best."""
+    best, best_quality = "", 0.0
+    for part in (accept_language or "")[:ACCEPT_CHARACTERS_MAX].split(","):
+        name, _, parameters = part.strip().partition(";")
+        quality = _quality(parameters)
+        if quality > best_quality:
+            best, best_quality = name.strip(), quality
+    return locale_of(best)
+
+
+def operation_of(document: DocumentNode, name: str | None) -> OperationDefinitionNode | None:
+    """The operation of that name, or the only one; None when there is no telling."""
+    operations = [found for found in document.definitions if isinstance(found, OperationDefinitionNode)]
+    if name is not None:
+        operations = [found for found in operations if found.name is not None and found.name.value == name]
+    return operations[0] if len(operations) == 1 else None
+
+
+def root_fields(document: DocumentNode, operation: OperationDefinitionNode) -> set[str]:
+    """Names of the fields an operation asks for at its root, through fragments."""
+    fragments = {found.name.value: found for found in document.definitions if isinstance(found, FragmentDefinitionNode)}
+    names: set[str] = set()
+    spread: set[str] = set()
+    waiting = [operation.selection_set]
+    while waiting:
+        for selection in waiting.pop().selections:
+            if isinstance(selection, FieldNode):
+                names.add(selection.name.value)
+            elif isinstance(selection, InlineFragmentNode):
+                waiting.append(selection.selection_set)
+            elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in spread:
+                spread.add(selection.name.value)
+                waiting.append(fragments[selection.name.value].selection_set)
+    return names
+
+
+async def _read_body(request: Request, bytes_max: int) -> bytes:
+    too_large = Malformed(413, f"the body is larger than {bytes_max} bytes", code=Code.TOO_LARGE)
+    stated = request.headers.get("content-length", "0")
+    if stated.isdecimal() and int(stated[:20]) > bytes_max:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > bytes_max:
+            raise too_large
+    return bytes(body)
+
+
+def _check_content_type(content_type: str | None) -> None:
+    message = Message()
+    message["content-type"] = content_type or ""
+    charset = message.get_param("charset", "utf-8")
+    if message.get_content_type() != JSON_TYPE or str(charset).lower() not in {"utf-8", "utf8"}:
+        raise Malformed(415, f"the body must be {JSON_TYPE} in UTF-8")
+
+
+def _query_parameters(request: Request) -> dict[str, object]:
+    found: dict[str, object] = dict(request.query_params)
+    for name in ("variables", "extensions"):
+        if found.get(name):
+            try:
+                found[name] = orjson.loads(str(found[name]))
+            except (orjson.JSONDecodeError, UnicodeEncodeError):
+                raise Malformed(400, f"{name} is not JSON") from None
+        else:
+            found.pop(name, None)
+    return found
+
+
+def _asked_from(found: object) -> Asked:
+    if not isinstance(found, dict):
+        raise Malformed(400, "the request must be a map with `query`")
+    text, name, variables, extensions = (
+        found.get(key) for key in ("query", "operationName", "variables", "extensions")
+    )
+    if not isinstance(text, str) or not text:
+        raise Malformed(400, "`query` must be a text")
+    if name is not None and not isinstance(name, str):
+        raise Malformed(400, "`operationName` must be a text or null")
+    if variables is not None and not isinstance(variables, dict):
+        raise Malformed(400, "`variables` must be a map or null")
+    if extensions is not None and not isinstance(extensions, dict):
+        raise Malformed(400, "`extensions` must be a map or null")
+    return Asked(text, name or None, variables or {})
+
+
+def _quality(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.strip().partition("=")
+        if name.strip().lower() == "q":
+            try:
+                quality = float(value)
+            except ValueError:
+                return 0.0
+            return quality if 0 <= quality <= 1 else 0.0
+    return 1.0
+
+
+def _status(status: int, media_type: str) -> int:
+    """A well-formed request that could not run: told by the status only where the client expects that."""
+    return status if media_type == GRAPHQL_TYPE else 200
+
+
+def _challenge(code: Code) -> dict[str, str]:
+    return {"www-authenticate": "Bearer"} if STATUS_OF[code] == 401 else {}
+
+
+def _error(code: Code, detail: str) -> dict[str, Any]:
+    return {"errors": [{"message": f"{OPERATOR[code]}: {detail}", "extensions": {"code": code.value}}]}
+
+
+def _refusal_error(refused: Refused) -> dict[str, Any]:
+    return {"errors": [{"message": refusal_message(refused), "extensions": refusal_extensions(refused)}]}
+
+
+def _respond(
+    result: Mapping[str, Any], status: int, media_type: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(encode(result), status, dict(headers or {}), f"{media_type}; charset=utf-8")
+
+
+def make_documents(schema: strawberry.Schema, settings: Settings) -> tuple[Documents, Limits]:
+    """The kept documents of a schema, held to the limits before they are validated."""
+    limits = Limits(core_schema(schema), settings)
+    return Documents(schema, settings, limits.check), limits

@@ -1,0 +1,141 @@
+"""Signing in and staying signed in."""
+
+from typing import Annotated
+
+import strawberry
+
+from backend.auth.principal import Role
+from backend.errors import Refused
+from backend.schema.context import Info
+from backend.schema.refusals import Refusal, refuse
+from backend.schema.scalars import Instant
+from backend.usecases.sessions import DeviceGiven
+from backend.usecases.sessions import Me as FoundMe
+from backend.usecases.sessions import Session as OpenedSession
+
+strawberry.enum(Role, description="What a colleague does in the company. More may be added.")
+
+
+@strawberry.input(description="The device that signs in.")
+class DeviceInput:
+    id: strawberry.ID = strawberry.field(description="Made once on the device and kept: a UUID in small letters.")
+    name: str = strawberry.field(description="What its owner calls it, at most 120 characters.")
+    platform: str = strawberry.field(description="Such as ANDROID, IOS or WEB, at most 40 characters.")
+
+
+@strawberry.type(description="What a device holds to ask as somebody.")
+class Session:
+    access_token: str = strawberry.field(description="Goes into each request: `Authorization: Bearer …`.")
+    access_token_expires_at: Instant = strawberry.field(description="Refresh before.")
+    refresh_token: str = strawberry.field(
+        description="Good for one refresh, which gives the next. Using one again later ends the sign-in."
+    )
+    refresh_token_expires_at: Instant = strawberry.field(description="Sign in again after that.")
+    user_id: strawberry.ID = strawberry.field(description="Who signed in.")
+    device_id: strawberry.ID = strawberry.field(description="The device the tokens are bound to.")
+    device_state: str = strawberry.field(description="ACTIVE; or DRAINING: it may push what it holds, nothing else.")
+
+
+@strawberry.type(description="The sign-in has ended; its tokens are worth nothing now.")
+class SignedOut:
+    ok: bool = strawberry.field(description="Always true.")
+
+
+@strawberry.type(description="The device that asks.")
+class MyDevice:
+    id: strawberry.ID = strawberry.field(description="Its id.")
+    name: str = strawberry.field(description="What its owner calls it.")
+    platform: str = strawberry.field(description="Such as ANDROID, IOS or WEB.")
+    state: str = strawberry.field(description="ACTIVE; or DRAINING: it may push what it holds, nothing else.")
+
+
+@strawberry.type(description="The colleague who asks.")
+class Me:
+    id: strawberry.ID = strawberry.field(description="The user's id.")
+    name: str = strawberry.field(description="The name.")
+    email: str = strawberry.field(description="The address used to sign in.")
+    role: Role = strawberry.field(description="What the colleague does in the company.")
+    locale: str = strawberry.field(description="The language messages are written in: en, zh-CN or ko.")
+    device: MyDevice = strawberry.field(description="The device that asks.")
+
+
+SignInResult = Annotated[
+    Session | Refusal,
+    strawberry.union("SignInResult", description="The session; or why not, e-mail and password told as one."),
+]
+RefreshResult = Annotated[
+    Session | Refusal, strawberry.union("RefreshResult", description="The next session, or why there is none.")
+]
+SignOutResult = Annotated[
+    SignedOut | Refusal, strawberry.union("SignOutResult", description="Signed out, or why the token is not taken.")
+]
+RefreshToken = Annotated[str, strawberry.argument(description="The refresh token of the session.")]
+
+
+@strawberry.type
+class SessionQueries:
+    @strawberry.field(description="Who asks, with which device.")
+    async def me(self, info: Info) -> Me:
+        return _me(await info.context.sessions.me(info.context.caller))
+
+
+@strawberry.type
+class SessionMutations:
+    @strawberry.mutation(description="Begin a session on a device, which is registered by it.")
+    async def sign_in(
+        self,
+        info: Info,
+        email: Annotated[str, strawberry.argument(description="The colleague's e-mail address.")],
+        password: Annotated[str, strawberry.argument(description="The password.")],
+        device: Annotated[DeviceInput, strawberry.argument(description="The device.")],
+    ) -> SignInResult:
+        given = DeviceGiven(device.id, device.name, device.platform)
+        try:
+            return _session(await info.context.sessions.sign_in(email, password, given))
+        except Refused as refused:
+            return refuse(info, refused)
+
+    @strawberry.mutation(
+        description="Go on with a session. When the answer was lost, asking again within 30 seconds gives the same."
+    )
+    async def refresh(self, info: Info, refresh_token: RefreshToken) -> RefreshResult:
+        try:
+            return _session(await info.context.sessions.refresh(refresh_token))
+        except Refused as refused:
+            return refuse(info, refused)
+
+    @strawberry.mutation(description="End a session: both its tokens are refused from now on.")
+    async def sign_out(self, info: Info, refresh_token: RefreshToken) -> SignOutResult:
+        try:
+            await info.context.sessions.sign_out(refresh_token)
+        except Refused as refused:
+            return refuse(info, refused)
+        return SignedOut(ok=True)
+
+
+def _session(opened: OpenedSession) -> Session:
+    return Session(
+        access_token=opened.access_token,
+        access_token_expires_at=Instant(opened.access_expires_at_ms),
+        refresh_token=opened.refresh_token,
+        refresh_token_expires_at=Instant(opened.refresh_expires_at_ms),
+        user_id=strawberry.ID(opened.user_id),
+        device_id=strawberry.ID(opened.device_id),
+        device_state=opened.device_state,
+    )
+
+
+def _me(found: FoundMe) -> Me:
+    return Me(
+        id=strawberry.ID(found.user_id),
+        name=found.name,
+        email=found.email,
+        role=Role(found.role),
+        locale=found.locale,
+        device=MyDevice(
+            id=strawberry.ID(found.device_id),
+            name=found.device_name,
+            platform=found.device_platform,
+            state=found.device_state,
+        ),
+    )
