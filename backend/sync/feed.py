@@ -130,7 +130,9 @@ async def _write_collection(
         " digest = excluded.digest, document = excluded.document",
         rows,
     )
-    await _write_places(conn, collection.name, seq, digests, {row[2] for row in rows}, sums)
+    # a chain's doors may still name a head that is gone: what does not exist stands nowhere
+    wanted = await places_of(conn, collection.name, list(documents))
+    await _write_places(conn, collection.name, seq, digests, {row[2] for row in rows}, wanted, sums)
 
 
 def _next_field_seq(old: Stored | None, touch: Touch, seq: int, writer: str) -> dict[str, tuple[int, str]]:
@@ -153,10 +155,10 @@ async def _write_places(
     seq: int,
     digests: Mapping[str, tuple[int, int]],
     changed: set[str],
+    wanted: Mapping[str, set[str]],
     sums: "_Sums",
 ) -> None:
     ids = list(digests)
-    wanted = await places_of(conn, collection, ids)
     open_rows = await conn.fetch(
         "SELECT id, scope, record_id FROM feed_scope WHERE collection = ? AND record_id = ANY(?) AND left_seq IS NULL",
         collection,
