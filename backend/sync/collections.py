@@ -100,6 +100,8 @@ SCORE = _read_only(
         "priority": Kind.INT,
         "segment": Kind.ENUM,
         "segmentSince": Kind.DATE,
+        "previousSegment": Kind.ENUM,
+        "segmentCause": Kind.ENUM,
         "stage": Kind.ENUM,
         "existingValueMinor": Kind.MONEY_MINOR,
         "potentialMinor": Kind.MONEY_MINOR,

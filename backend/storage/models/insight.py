@@ -3,7 +3,7 @@
 from tortoise import fields
 from tortoise.models import Model
 
-from backend.storage.models.columns import Day, Id, JsonText, Millis, Minor, Text
+from backend.storage.models.columns import Day, Id, JsonText, LongText, Millis, Minor, Text
 
 
 class ScoreRun(Model):
@@ -14,11 +14,15 @@ class ScoreRun(Model):
     models = JsonText()
     """Fitted parameters, their status and level factors, for the record."""
     scope = JsonText()
+    problems = JsonText()
+    """Why it failed, or whom it had to leave out: problems as clients see them."""
     customers_scored = fields.IntField()
     customers_changed = fields.IntField()
     milliseconds = fields.BigIntField()
     started_at = Millis()
     finished_at = Millis(null=True)
+    beat_at = Millis()
+    """The last sign of life while it runs."""
     started_by = Text(max_length=60)
 
     class Meta:
@@ -41,14 +45,17 @@ class PriorityTable(Model):
 class CustomerScore(Model):
     customer_id = Id(primary_key=True)
     run_id = Id(db_index=True)
+    table_id = Id()
+    """The priority table its facts are ranked with."""
     territory_id = Id(null=True)
     priority = fields.IntField()
     segment = Text(max_length=12)
     segment_since = Day()
     previous_segment = Text(max_length=12, null=True)
+    segment_cause = Text(max_length=20)
     stage = Text(max_length=20)
-    existing_value_minor = Minor()
-    potential_minor = Minor()
+    existing_value_minor = Minor(null=True)
+    potential_minor = Minor(null=True)
     loyalty_hundredths = fields.IntField(null=True)
     satisfaction_hundredths = fields.IntField(null=True)
     churn_risk_bp = fields.IntField(null=True)
@@ -57,10 +64,18 @@ class CustomerScore(Model):
     currency = Text(max_length=3)
     basis = Text(max_length=20)
     coverage_bp = fields.IntField()
+    """Share of the weight of loyalty's parts that was recorded."""
     confidence_bp = fields.IntField()
+    """How much the customer's own history weighs in its forecasts."""
     as_of = Day()
     facts = JsonText()
     """The integers a phone ranks with (`mobile_contract/priority.py`)."""
+    evidence = LongText()
+    """Ids of the order, visits and tasks the lines name, to tell whether they still stand."""
+    segment_state = fields.BigIntField()
+    segment_state_before = fields.BigIntField()
+    segment_counted_on = Day()
+    """The segment's memory, packed: as the night of that day left it, and as it found it."""
 
     class Meta:
         table = "customer_score"
