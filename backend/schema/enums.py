@@ -6,7 +6,7 @@ from enum import StrEnum
 import strawberry
 
 from backend.domain.catalogue import ArticleState
-from backend.domain.consent import Channel
+from backend.domain.consent import Channel, ConsentChange, ConsentChannel, ConsentPurpose, ConsentSource
 from backend.domain.contacts import ContactRole, Language
 from backend.domain.customers import CustomerKind, LifecycleStage
 from backend.domain.orders import OrderSource, OrderState
@@ -20,6 +20,10 @@ ENUMS: Mapping[str, type[StrEnum]] = {
     for members in (
         ArticleState,
         Channel,
+        ConsentChange,
+        ConsentChannel,
+        ConsentPurpose,
+        ConsentSource,
         ContactRole,
         CustomerKind,
         Language,
