@@ -11,9 +11,11 @@ from backend.domain.history import HistoryColumns, OrderColumns, history_of
 from backend.domain.lifecycle import Stage
 from backend.domain.priority import LINES, LineCode
 from backend.domain.purchase import FitStatus
+from backend.domain.score_documents import score_documents
 from backend.domain.scoring import ScoreColumns, ScoreInputs, ScoreParameters, score_customers
 from backend.domain.segments import ONBOARDING, as_previous
 from backend.errors import Code, Refused
+from mobile_contract import priority as reference
 from tests.domain.worlds import TODAY, history
 from tests.papers.cdnow import orders
 
@@ -178,3 +180,15 @@ def test_bad_columns_are_refused_together():
         score_customers(inputs, ScoreParameters(), TODAY - 1)
     assert {p.code for p in refused.value.problems} == {Code.INVALID_VALUE, Code.IN_THE_FUTURE}
     assert len(refused.value.problems) == 3
+
+
+@pytest.mark.requirement("R28")
+def test_a_customers_document_lets_a_device_compute_the_servers_priority(scored):
+    documents = score_documents(scored)
+    parameters, tables = ScoreParameters().priority.document(), scored.tables.document()
+    for row in range(0, len(documents), 97):
+        found = reference.priority(parameters, tables, documents[row], {"today": scored.as_of_day})
+        assert found["score"] == scored.priority.score[row] == documents[row]["priority"]
+        assert [line["points"] for line in found["lines"]] == scored.priority.points[row].tolist()
+    assert all(isinstance(value, int | str | None) for value in documents[0].values())
+    assert documents[0]["satisfactionBp"] is None, "never asked travels as not recorded, not as the prior"
