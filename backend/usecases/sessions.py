@@ -23,6 +23,7 @@ from backend.sync.work import Work, in_work
 T = TypeVar("T")
 DAY_MS = 86_400_000
 EMAIL_CHARACTERS_MAX = 254
+PASSWORD_CHARACTERS_MIN = 10
 DEVICE_NAME_CHARACTERS_MAX = 120
 DEVICE_PLATFORM_CHARACTERS_MAX = 40
 STANDING_FRESH_MS = 500
@@ -222,6 +223,13 @@ class Sessions:
         self._settings = settings
         self._clock = clock
         self._standings: OrderedDict[str, tuple[int, Standing | Refused]] = OrderedDict()
+
+    async def password_hash(self, password: str) -> str:
+        """The hash of a new password; raises `Refused(OUT_OF_RANGE)` for one too short or too long."""
+        if not PASSWORD_CHARACTERS_MIN <= len(password) <= PASSWORD_CHARACTERS_MAX:
+            bounds = (str(PASSWORD_CHARACTERS_MIN), str(PASSWORD_CHARACTERS_MAX))
+            raise Refused(Problem(Code.OUT_OF_RANGE, ("password",), bounds))
+        return await self._passwords.hash(password)
 
     async def sign_in(self, email: str, password: str, device: DeviceGiven) -> Session:
         """A session for whoever knows the password. An unknown e-mail costs and answers what a wrong one does.
