@@ -1,8 +1,630 @@
-"""Plans."""
+"""From a selection and the fields asked of it to one SQL statement that prints the finished answer.
+
+Every row of every entity is read through `Scopes.rows_of`, which adds the scope predicate: there is no
+other way to name an entity's table. Statements hold no values, so one plan serves every request of its shape.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from backend.auth.principal import Principal
+from backend.reads.entities import (
+    ENTITIES,
+    LIST_ROWS_MAX,
+    Column,
+    Embedded,
+    Entity,
+    Filter,
+    Kind,
+    Many,
+    Order,
+    Relation,
+    readable,
+)
+from backend.reads.printing import PRINTERS, joined, literal, masked
+from backend.reads.selection import TYPENAME, Asked, Form, Selection, SortKind, Span
+from backend.storage.dialects import Dialect
+from backend.storage.visibility import visible_sql
+
+
+class Source(Enum):
+    """Where the value of a `?` comes from when a plan is run."""
+
+    USER = auto()
+    NOW = auto()
+    WHERE = auto()
+    """value `part` of the selection's filter `slot`"""
+    ROWS = auto()
+    """how many rows span `slot` asks for"""
+    ROWS_AND_ONE = auto()
+    """one more, to know whether there are more"""
+    POSITION = auto()
+    """value `part` of the cursor of span `slot`"""
+    GIVEN = auto()
+    """value `part` of those handed over beside the selection"""
+
+
+class Parameter(NamedTuple):
+    source: Source
+    slot: int = 0
+    part: int = 0
+
+
+_USER = Parameter(Source.USER)
+_NOW = Parameter(Source.NOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """A piece of a statement with the parameters of its `?`, in order."""
+
+    text: str
+    parameters: tuple[Parameter, ...] = ()
+
+
+def sql_of(*parts: str | Sql, by: str = "") -> Sql:
+    """The pieces one after the other."""
+    texts: list[str] = []
+    parameters: list[Parameter] = []
+    for part in parts:
+        if isinstance(part, Sql):
+            texts.append(part.text)
+            parameters.extend(part.parameters)
+        else:
+            texts.append(part)
+    return Sql(by.join(texts), tuple(parameters))
+
+
+def _printed(parts: Sequence[str | Sql]) -> Sql:
+    """JSON text out of its pieces; a plain `str` is text as it stands, an `Sql` an expression."""
+    merged: list[str | Sql] = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += part
+        else:
+            merged.append(part)
+    texts = [literal(part) if isinstance(part, str) else part.text for part in merged]
+    parameters = [p for part in merged if isinstance(part, Sql) for p in part.parameters]
+    return Sql(joined(texts), tuple(parameters))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A statement, where its parameters come from, and whatever the caller wants to keep beside it."""
+
+    sql: str
+    parameters: tuple[Parameter, ...]
+    note: Any = None
+
+    def arguments(self, principal: Principal, now_ms: int, selection: Selection, spans: Sequence[Span]) -> list[Any]:
+        """The values of one run, in the order of the statement's `?`."""
+        return arguments_of(self.parameters, principal, now_ms, selection.where, spans)
+
+
+Where = tuple[tuple[str, tuple[Any, ...]], ...]
+
+
+def arguments_of(
+    parameters: Sequence[Parameter],
+    principal: Principal,
+    now_ms: int,
+    where: Where = (),
+    spans: Sequence[Span] = (),
+    given: Sequence[Any] = (),
+) -> list[Any]:
+    """The value of each parameter."""
+
+    def value(parameter: Parameter) -> Any:
+        match parameter.source:
+            case Source.USER:
+                return principal.holder
+            case Source.NOW:
+                return now_ms
+            case Source.WHERE:
+                return where[parameter.slot][1][parameter.part]
+            case Source.ROWS:
+                return spans[parameter.slot].rows
+            case Source.ROWS_AND_ONE:
+                return spans[parameter.slot].rows + 1
+            case Source.POSITION:
+                position = spans[parameter.slot].position
+                assert position is not None, "a plan is used for the shape it was made for"
+                return position[parameter.part]
+            case Source.GIVEN:
+                return given[parameter.part]
+
+    return [value(parameter) for parameter in parameters]
 
 
 class Plans:
-    """Compiled plans, bounded."""
+    """Plans of a process by key; the least recently used leave."""
 
     def __init__(self, entries_max: int) -> None:
         self._entries_max = entries_max
+        self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
+
+    def get(self, key: Hashable) -> Plan | None:
+        plan = self._plans.get(key)
+        if plan is not None:
+            self._plans.move_to_end(key)
+        return plan
+
+    def keep(self, key: Hashable, plan: Plan) -> None:
+        self._plans[key] = plan
+        while len(self._plans) > self._entries_max:
+            self._plans.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+
+def scope_class(principal: Principal) -> Hashable:
+    """What of a principal changes a statement: not whose rows, only which kinds and with which masks."""
+    return principal.role, "read:all" in principal.rights
+
+
+Shapes = Sequence[tuple[bool, int]]
+"""`Span.shape` by slot."""
+
+Conditions = Callable[[str], Iterator[Sql]]
+"""Given the alias of an entity's row: what must hold of it beside its scope."""
+
+
+def compile_selection(
+    selection: Selection,
+    asked: Sequence[Asked],
+    shapes: Shapes,
+    principal: Principal,
+    dialect: Dialect,
+    note: Any = None,
+) -> Plan:
+    """The statement that answers `asked` about a selection: one row with the bytes, or no row for null."""
+    sql = _Compiler(principal, dialect, shapes).statement(selection, asked)
+    return Plan(sql.text, sql.parameters, note)
+
+
+@dataclass
+class _Row:
+    """An alias, and the columns taken from it."""
+
+    alias: str
+    used: dict[str, None] = field(default_factory=dict)
+
+    def column(self, name: str) -> str:
+        self.used[name] = None
+        return f'{self.alias}."{name}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """An order with its direction settled."""
+
+    name: str
+    order: Order
+    descending: bool
+
+
+class Scopes:
+    """The scope predicate of any entity for one principal, with fresh aliases for what it joins."""
+
+    def __init__(self, principal: Principal) -> None:
+        self.principal = principal
+        self._aliases = 0
+
+    def alias(self, letter: str) -> str:
+        self._aliases += 1
+        return f"{letter}{self._aliases}"
+
+    def scope(self, entity: Entity, alias: str) -> Sql:
+        """What makes the row `alias` visible; false for what the role may not read at all."""
+        if not readable(self.principal, entity):
+            return Sql("1 = 0")
+        if entity.unplaced:
+            return Sql("1 = 1")
+        if entity.part_of is None:
+            text, asks = visible_sql(entity.name, alias, record_column=entity.id_column)
+            return Sql(text, (_USER,) * asks)
+        name, own, theirs = entity.part_of
+        parent, above = ENTITIES[name], self.alias("w")
+        return sql_of(
+            f'EXISTS (SELECT 1 FROM {parent.table} {above} WHERE {above}."{theirs}" = {alias}."{own}" AND ',
+            self.scope(parent, above),
+            ")",
+        )
+
+    def rows_of(
+        self,
+        entity: Entity,
+        alias: str,
+        conditions: Iterator[Sql],
+        *,
+        join: Sql | None = None,
+        scoped_already: bool = False,
+    ) -> Sql:
+        """FROM and WHERE of an entity's rows, always within scope.
+
+        `scoped_already`: the rows are parts of a row whose scope stands in the same statement.
+        """
+        scope = [] if scoped_already else [self.scope(entity, alias)]
+        return sql_of(
+            f" FROM {entity.table} {alias} ",
+            join or Sql(""),
+            " WHERE ",
+            sql_of(*conditions, *scope, by=" AND "),
+        )
+
+    def filled(self, template: str, alias: str, scope: Sql | None, values: Sequence[Parameter] = ()) -> Sql:
+        """A template with its alias, the moment and the scope of its further table put in."""
+        waiting = iter(values)
+        pieces: list[str | Sql] = []
+        for piece in _PLACEHOLDER.split(template.replace("{a}", alias)):
+            if piece == "{now}":
+                pieces.append(Sql("?::bigint", (_NOW,)))
+            elif piece == "{scope}":
+                assert scope is not None, f"no scope declared for {template}"
+                pieces.append(scope)
+            elif piece == "?":
+                pieces.append(Sql("?", (next(waiting),)))
+            else:
+                pieces.append(piece)
+        return sql_of(*pieces)
+
+    def filter_sql(self, declared: Filter, alias: str, dialect: Dialect, values: Sequence[Parameter]) -> Sql:
+        template = declared.sqlite if dialect is Dialect.SQLITE and declared.sqlite else declared.sql
+        return self.filled(template, alias, self._further(declared, alias), values)
+
+    def join_sql(self, order: Order, alias: str) -> Sql:
+        return self.filled(order.join, alias, self._further(order, alias)) if order.join else Sql("")
+
+    def _further(self, declared: Filter | Order, alias: str) -> Sql | None:
+        if declared.scoped is None:
+            return None
+        further = ENTITIES[declared.scoped.collection]
+        return self.scope(further, declared.scoped.alias.replace("{a}", alias))
+
+
+_PLACEHOLDER = re.compile(r"(\?|\{now\}|\{scope\})")
+
+
+def settled(entity: Entity, name: str | None, descending: bool | None) -> Ordered:
+    """The order asked for, or the entity's first; in the direction asked for, or the order's own."""
+    order = entity.orders[name or entity.first_order]
+    return Ordered(name or entity.first_order, order, order.descending if descending is None else descending)
+
+
+def cursor_holds(order: Order, principal: Principal) -> tuple[SortKind, ...]:
+    """The kinds of sort keys a cursor carries: none of a personal key for a masked role."""
+    return () if order.key.personal and principal.masked else (order.key.kind,)
+
+
+def where_conditions(
+    scopes: Scopes, entity: Entity, selection: Selection, dialect: Dialect, alias: str
+) -> Iterator[Sql]:
+    """The selection's filters over the row `alias`."""
+    for slot, (name, values) in enumerate(selection.where):
+        declared = entity.filters[name]
+        parameters = [Parameter(Source.WHERE, slot, index) for index in range(len(values))]
+        if declared.repeats:
+            for parameter in parameters:
+                yield scopes.filter_sql(declared, alias, dialect, [parameter])
+        else:
+            yield scopes.filter_sql(declared, alias, dialect, parameters)
+
+
+def fixed_conditions(scopes: Scopes, relation: Relation, dialect: Dialect, alias: str) -> Iterator[Sql]:
+    """The filters a relation always has."""
+    for name in relation.where:
+        yield scopes.filter_sql(ENTITIES[relation.entity].filters[name], alias, dialect, ())
+
+
+def behind(entity: Entity, ordered: Ordered, shape: tuple[bool, int], slot: int, alias: str) -> Iterator[Sql]:
+    """What holds of rows beyond the cursor of a span; nothing without one."""
+    backward, held = shape
+    if not held:
+        return
+    sign = "<" if ordered.descending != backward else ">"
+    key = ordered.order.key.sql.replace("{a}", alias)
+    here = f'({key}, {alias}."{entity.id_column}")'
+    values = [Parameter(Source.POSITION, slot, index) for index in range(held)]
+    if held == 2:
+        kind = ordered.order.key.kind.value
+        yield Sql(f"{here} {sign} (?::{kind}, ?::text)", tuple(values))
+        return
+    # the cursor names a record only: its key is looked up, and where it is gone the list starts again
+    its_key = ordered.order.key.sql.replace("{a}", f"{alias}c")
+    its_row = f'FROM {entity.table} {alias}c WHERE {alias}c."{entity.id_column}" = ?::text'
+    yield Sql(
+        f"(NOT EXISTS (SELECT 1 {its_row}) OR {here} {sign} ((SELECT {its_key} {its_row}), ?::text))",
+        (values[0],) * 3,
+    )
+
+
+class _Compiler(Scopes):
+    def __init__(self, principal: Principal, dialect: Dialect, shapes: Shapes) -> None:
+        super().__init__(principal)
+        self._dialect = dialect
+        self._printer = PRINTERS[dialect]
+        self._shapes = shapes
+
+    def statement(self, selection: Selection, asked: Sequence[Asked]) -> Sql:
+        entity = ENTITIES[selection.entity]
+
+        def conditions(alias: str) -> Iterator[Sql]:
+            return where_conditions(self, entity, selection, self._dialect, alias)
+
+        if selection.form is Form.ONE:
+            row = _Row(self.alias("t"))
+            answer = self._object(entity, row, asked)
+            return sql_of(
+                "SELECT ",
+                self._bytes(answer),
+                self.rows_of(entity, row.alias, conditions(row.alias)),
+            )
+        ordered = settled(entity, selection.order, selection.descending)
+        if selection.form is Form.PAGE:
+            return sql_of("SELECT ", self._bytes(self._page(entity, asked, 0, conditions, ordered)))
+        return sql_of(
+            "SELECT ",
+            self._bytes(self._list(entity, asked, conditions, ordered, Sql("?", (Parameter(Source.ROWS, 0),)))),
+        )
+
+    def _bytes(self, sql: Sql) -> Sql:
+        return Sql(self._printer.as_bytes(sql.text), sql.parameters)
+
+    def _object(self, entity: Entity, row: _Row, asked: Sequence[Asked]) -> Sql:
+        return self._pairs((found, self._field(entity, row, found)) for found in asked)
+
+    def _pairs(self, pairs: Iterator[tuple[Asked, str | Sql]]) -> Sql:
+        parts: list[str | Sql] = []
+        for found, value in pairs:
+            parts += ["," if parts else "{", f'"{found.key}":', value]
+        return _printed([*parts, "}"] if parts else ["{}"])
+
+    def _field(self, entity: Entity, row: _Row, asked: Asked) -> str | Sql:
+        if asked.name == TYPENAME:
+            return f'"{entity.typename}"'
+        match entity.by_name[asked.name]:
+            case Column() as column:
+                return self._column(entity, row, column)
+            case Embedded() as embedded:
+                return self._embedded(entity, row, embedded, asked.fields)
+            case Relation() as relation:
+                return self._relation(entity, row, relation, asked)
+
+    def _column(self, entity: Entity, row: _Row, column: Column) -> str | Sql:
+        if column.expression is not None:
+            row.column(column.column)
+            return Sql(self._printer.value(column.expression.replace("{a}", row.alias), column.kind, False))
+        nullable = entity.nullable(column.column)
+        if not (column.personal and self.principal.masked):
+            return Sql(self._printer.value(row.column(column.column), column.kind, nullable))
+        if column.kind is not Kind.TEXT:
+            return "null"
+        return Sql(self._printer.value(masked(row.column(column.column)), column.kind, nullable))
+
+    def _embedded(self, entity: Entity, row: _Row, embedded: Embedded, asked: Sequence[Asked]) -> str | Sql:
+        by_name = {column.name: column for column in embedded.columns}
+        answer = self._pairs(
+            (
+                found,
+                f'"{embedded.typename}"' if found.name == TYPENAME else self._column(entity, row, by_name[found.name]),
+            )
+            for found in asked
+        )
+        if not entity.nullable(embedded.unless_null):
+            return answer
+        absent = row.column(embedded.unless_null)
+        return sql_of(f"CASE WHEN {absent} IS NULL THEN 'null' ELSE ", answer, " END")
+
+    def _relation(self, entity: Entity, row: _Row, relation: Relation, asked: Asked) -> Sql:
+        target = ENTITIES[relation.entity]
+        ours = row.column(relation.ours)
+        part = target.part_of == (entity.name, relation.theirs, relation.ours)
+
+        def conditions(alias: str) -> Iterator[Sql]:
+            yield Sql(f'{alias}."{relation.theirs}" = {ours}')
+            yield from fixed_conditions(self, relation, self._dialect, alias)
+
+        if relation.many is Many.ONE:
+            inner = _Row(self.alias("t"))
+            answer = self._object(target, inner, asked.fields)
+            rows = self.rows_of(target, inner.alias, conditions(inner.alias), scoped_already=part)
+            return sql_of("coalesce((SELECT ", answer, rows, "), 'null')")
+        ordered = settled(target, relation.order, None)
+        if relation.many is Many.FIRST:
+            inner = _Row(self.alias("r"))
+            answer = self._object(target, inner, asked.fields)
+            picked = self._picked(target, inner, conditions, ordered, False, Sql("1"), part)
+            return sql_of("coalesce((SELECT ", answer, " FROM (", picked, f") {inner.alias}), 'null')")
+        if relation.many is Many.LIST:
+            most = Sql(str(LIST_ROWS_MAX))
+            return self._list(target, asked.fields, conditions, ordered, most, part)
+        return self._page(target, asked.fields, asked.slot, conditions, ordered, part)
+
+    def _picked(
+        self,
+        entity: Entity,
+        outer: _Row,
+        conditions: Conditions,
+        ordered: Ordered,
+        backward: bool,
+        most: Sql,
+        part: bool,
+        *,
+        with_key: bool = False,
+    ) -> Sql:
+        """The columns `outer` uses of the rows asked for, in order. What is printed comes after the limit."""
+        alias = self.alias("t")
+        key = ordered.order.key.sql.replace("{a}", alias)
+        taken = [f'{alias}."{name}" AS "{name}"' for name in outer.used]
+        if with_key:
+            taken.append(f"{key} AS sort_by")
+        way = "DESC" if ordered.descending != backward else "ASC"
+        return sql_of(
+            f"SELECT {', '.join(taken) or '1 AS one'}",
+            self.rows_of(
+                entity,
+                alias,
+                conditions(alias),
+                join=self.join_sql(ordered.order, alias),
+                scoped_already=part,
+            ),
+            f' ORDER BY {key} {way}, {alias}."{entity.id_column}" {way} LIMIT ',
+            most,
+        )
+
+    def _list(
+        self,
+        entity: Entity,
+        asked: Sequence[Asked],
+        conditions: Conditions,
+        ordered: Ordered,
+        most: Sql,
+        part: bool = False,
+    ) -> Sql:
+        row = _Row(self.alias("r"))
+        answer = self._object(entity, row, asked)
+        picked = self._picked(entity, row, conditions, ordered, False, most, part)
+        outer = self.alias("j")
+        return sql_of(
+            f"(SELECT {self._printer.gathered(f'{outer}.j')} FROM (SELECT ",
+            answer,
+            " AS j FROM (",
+            picked,
+            f") {row.alias}) {outer})",
+        )
+
+    def _page(
+        self,
+        entity: Entity,
+        asked: Sequence[Asked],
+        slot: int,
+        conditions: Conditions,
+        ordered: Ordered,
+        part: bool = False,
+    ) -> Sql:
+        """A connection: pick one row more than asked, number them, print each, gather."""
+        page = _Page(self, entity, slot, ordered, self._shapes[slot])
+        answer = self._pairs((found, page.field(found, conditions, part)) for found in asked)
+        if not page.reads_rows:
+            return answer
+
+        def beyond(alias: str) -> Iterator[Sql]:
+            yield from conditions(alias)
+            yield from behind(entity, ordered, self._shapes[slot], slot, alias)
+
+        backward = self._shapes[slot][0]
+        most = Sql("?", (Parameter(Source.ROWS_AND_ONE, slot),))
+        picked = self._picked(entity, page.row, beyond, ordered, backward, most, part, with_key=True)
+        way = "DESC" if ordered.descending != backward else "ASC"
+        row, numbered = page.row.alias, self.alias("n")
+        number = f'row_number() OVER (ORDER BY {numbered}.sort_by {way}, {numbered}."{entity.id_column}" {way})'
+        return sql_of(
+            "(SELECT ",
+            answer,
+            " FROM (SELECT ",
+            sql_of(f"{row}.n AS n, {row}.total AS total", *page.printed, by=", "),
+            f" FROM (SELECT {numbered}.*, {number} AS n, count(*) OVER () AS total FROM (",
+            picked,
+            f") {numbered}) {row} ORDER BY {row}.n {'DESC' if backward else 'ASC'}) {page.alias})",
+        )
+
+
+class _Page:
+    """What the fields of a connection need of its rows."""
+
+    def __init__(
+        self, compiler: _Compiler, entity: Entity, slot: int, ordered: Ordered, shape: tuple[bool, int]
+    ) -> None:
+        self._compiler = compiler
+        self._entity = entity
+        self._slot = slot
+        self._ordered = ordered
+        self._backward, self._held = shape
+        self.row = _Row(compiler.alias("r"))
+        self.row.column(entity.id_column)
+        self.alias = compiler.alias("g")
+        self.printed: list[Sql] = []
+        self.reads_rows = False
+
+    def field(self, asked: Asked, conditions: Conditions, part: bool) -> str | Sql:
+        match asked.name:
+            case "totalCount":
+                return self._total(conditions, part)
+            case "nodes":
+                node = self._compiler._object(self._entity, self.row, asked.fields)
+                return self._gathered(node)
+            case "edges":
+                pairs = ((found, self._edge_field(found)) for found in asked.fields)
+                return self._gathered(self._compiler._pairs(pairs))
+            case "pageInfo":
+                self.reads_rows = True
+                pairs = ((found, self._info_field(found)) for found in asked.fields)
+                return self._compiler._pairs(pairs)
+            case _:
+                return f'"{self._entity.typename}Connection"'
+
+    def _total(self, conditions: Conditions, part: bool) -> Sql:
+        alias = self._compiler.alias("t")
+        rows = self._compiler.rows_of(self._entity, alias, conditions(alias), scoped_already=part)
+        return sql_of("CAST((SELECT count(*)", rows, ") AS TEXT)")
+
+    def _gathered(self, printed: Sql) -> Sql:
+        self.reads_rows = True
+        name = f"j{len(self.printed)}"
+        self.printed.append(sql_of(printed, f" AS {name}"))
+        text = self._compiler._printer.gathered(f"{self.alias}.{name}", only=f"{self.alias}.n <= ?::bigint")
+        return Sql(text, (Parameter(Source.ROWS, self._slot),))
+
+    def _edge_field(self, asked: Asked) -> str | Sql:
+        match asked.name:
+            case "node":
+                return self._compiler._object(self._entity, self.row, asked.fields)
+            case "cursor":
+                return _printed(['"', self._cursor(), '"'])
+            case _:
+                return f'"{self._entity.typename}Edge"'
+
+    def _cursor(self) -> Sql:
+        printer = self._compiler._printer
+        held = cursor_holds(self._ordered.order, self._compiler.principal)
+        values: list[str | Sql] = [f'["{self._ordered.name}",']
+        for kind in held:
+            as_kind = Kind.TEXT if kind is SortKind.TEXT else Kind.BIGINT
+            values += [Sql(printer.value(f"{self.row.alias}.sort_by", as_kind, False)), ","]
+        values += [Sql(printer.value(self.row.column(self._entity.id_column), Kind.TEXT, False)), "]"]
+        return Sql(printer.hexadecimal(_printed(values).text))
+
+    def _info_field(self, asked: Asked) -> str | Sql:
+        more = Sql("count(*) > ?::bigint", (Parameter(Source.ROWS, self._slot),))
+        came_from = Sql("1 = 1" if self._held else "1 = 0")
+        match asked.name:
+            case "hasNextPage":
+                return _truth(came_from if self._backward else more)
+            case "hasPreviousPage":
+                return _truth(more if self._backward else came_from)
+            case "startCursor":
+                return self._end(first=not self._backward)
+            case "endCursor":
+                return self._end(first=self._backward)
+            case _:
+                return '"PageInfo"'
+
+    def _end(self, *, first: bool) -> Sql:
+        """The cursor of the row numbered 1, or of the last one within the span."""
+        name = f"j{len(self.printed)}"
+        self.printed.append(sql_of(self._cursor(), f" AS {name}"))
+        a, rows = self.alias, Parameter(Source.ROWS, self._slot)
+        if first:
+            which = Sql(f"{a}.n = 1 AND {a}.n <= ?::bigint", (rows,))
+        else:
+            which = Sql(f"{a}.n <= ?::bigint AND ({a}.n = ?::bigint OR {a}.n = {a}.total)", (rows, rows))
+        return sql_of(f"coalesce('\"' || max({a}.{name}) FILTER (WHERE ", which, ") || '\"', 'null')")
+
+
+def _truth(condition: Sql) -> Sql:
+    return sql_of("CASE WHEN ", condition, " THEN 'true' ELSE 'false' END")

@@ -4,7 +4,7 @@ A resolver says the first part as a `Selection`; the second comes from the docum
 Neither knows GraphQL's own types.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -77,7 +77,7 @@ class Selection:
     @property
     def shape(self) -> tuple[Any, ...]:
         """What of it changes the statement, as against its values."""
-        filters = tuple(name for name, _ in self.where)
+        filters = tuple((name, len(values)) for name, values in self.where)
         return self.entity, self.form, filters, self.order, self.descending
 
 
@@ -148,22 +148,13 @@ def read_position(cursor: str, order: str, kinds: tuple[SortKind, ...]) -> tuple
         wanted = str if kind is SortKind.TEXT else int
         if type(key) is not wanted or (isinstance(key, int) and abs(key) >= 2**63):
             raise ValueError("not a cursor of this order")
-    if not isinstance(record_id, str) or "\x00" in cursor_text(values[1:]):
+    if any("\x00" in text for text in (*keys, record_id) if isinstance(text, str)):
+        raise ValueError("no database keeps such a text")
+    if not isinstance(record_id, str):
         raise ValueError("not a cursor of this order")
     return (*keys, record_id)
-
-
-def cursor_text(values: list[Any]) -> str:
-    return "".join(str(value) for value in values)
 
 
 def write_position(order: str, values: tuple[str | int, ...]) -> str:
     """The cursor that `read_position` reads."""
     return orjson.dumps([order, *values]).hex().upper()
-
-
-def problems_of(slots: Mapping[int, Refused]) -> None:
-    """Raise one `Refused` with the problems of all slots."""
-    problems = [problem for refused in slots.values() for problem in refused.problems]
-    if problems:
-        raise Refused(*problems)

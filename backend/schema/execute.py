@@ -111,7 +111,7 @@ async def execute(
         variable_values=dict(variables) if variables else None,
         operation_name=operation_name,
         executor_class=SelectionExecutor,
-        is_awaitable=optimized_is_awaitable,
+        is_awaitable=optimized_is_awaitable,  # type: ignore[arg-type]
         operation_extensions=None,
     )
     return answer(await result if isawaitable(result) else result)

@@ -1,7 +1,157 @@
-"""The executor that completes a `Selection` in the database."""
+"""The executor that completes a `Selection` in the database.
 
+A resolver of a table-backed field checks permission and returns a `Selection`. What the document asks below it
+becomes one SQL statement (`backend/reads/compiler.py`), whose bytes stand in the answer as they come. Where a
+computed field is asked, records are read the ordinary way and the library goes on as usual.
+"""
+
+from typing import Any
+
+import orjson
+from graphql import (
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLResolveInfo,
+    get_named_type,
+    is_non_null_type,
+)
+from graphql.execution.collect_fields import FieldDetailsList
+from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from backend.errors import Code, Problem, Refused
+from backend.reads.compiler import Plan, compile_selection, scope_class
+from backend.reads.entities import ENTITIES
+from backend.reads.ordinary import Loader, Record
+from backend.reads.selection import Form, Selection, Span
+from backend.schema.context import Context
+from backend.schema.selection import NestedPage, Wanted, spans_of, variables_shape, wanted_of
 
 
 class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Graphql-core's executor."""
+    """Graphql-core's executor, which knows selections and the records of the ordinary way."""
+
+    context_value: Context
+
+    def complete_value(
+        self,
+        return_type: GraphQLOutputType,
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        if isinstance(result, Selection):
+            return self._complete_selection(return_type, field_details_list, info, path, result, position_context)
+        if isinstance(result, Record):
+            kind = self.schema.get_type(result.typename)
+            assert isinstance(kind, GraphQLObjectType)
+            return self.collect_and_execute_subfields(kind, field_details_list, path, result, position_context)
+        return super().complete_value(return_type, field_details_list, info, path, result, position_context)
+
+    async def _complete_selection(
+        self,
+        return_type: GraphQLOutputType,
+        details: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        selection: Selection,
+        position_context: Any,
+    ) -> Any:
+        """The answer's bytes, or None.
+
+        Raised here when null may not stand: the caller sees a coroutine, which is never None.
+        """
+        self._count_selection(info)
+        steps = tuple(step for step in path.as_list() if isinstance(step, str))
+        plan_or_wanted, spans = self._planned(return_type, details, selection, steps)
+        if isinstance(plan_or_wanted, Plan):
+            answer = await self._run(plan_or_wanted, selection, spans)
+        else:
+            found = await self._loader().read(selection, spans[0])
+            answer = self.complete_value(return_type, details, info, path, found, position_context)
+            if self.is_awaitable(answer):
+                answer = await answer
+        if answer is None and is_non_null_type(return_type):
+            raise TypeError(f"Cannot return null for non-nullable field {info.parent_type}.{info.field_name}.")
+        return answer
+
+    def _count_selection(self, info: GraphQLResolveInfo[Any]) -> None:
+        context = self.context_value
+        context.reads.selections += 1
+        most = context.settings.root_selections_max
+        if context.reads.selections > most:
+            raise Refused(Problem(Code.TOO_MANY, (info.field_name,), allowed=(str(most),)))
+
+    def _planned(
+        self,
+        return_type: GraphQLOutputType,
+        details: FieldDetailsList,
+        selection: Selection,
+        steps: tuple[str, ...],
+    ) -> tuple[Plan | Wanted, list[Span]]:
+        """A plan, kept or new; or what is wanted, when it cannot be compiled."""
+        context, principal = self.context_value, self.context_value.caller
+        key = (
+            context.document_key,
+            self.operation.name.value if self.operation.name else None,
+            steps,
+            selection.shape,
+            _page_shape(selection),
+            variables_shape(self.variable_values.coerced),
+            scope_class(principal),
+            context.engine.dialect,
+        )
+        if context.compiled and context.document_key and (plan := context.plans.get(key)) is not None:
+            context.reads.plan_hits += 1
+            return plan, self._spans(selection, plan.note, steps)
+        wanted = wanted_of(self, selection, self._kind(return_type, selection), details, steps)
+        spans = self._spans(selection, wanted.nested, steps)
+        if wanted.computed or not context.compiled:
+            context.reads.fallbacks += 1
+            return wanted, spans
+        shapes = [span.shape for span in spans]
+        plan = compile_selection(selection, wanted.asked, shapes, principal, context.engine.dialect, note=wanted.nested)
+        if context.document_key:
+            context.plans.keep(key, plan)
+        return plan, spans
+
+    def _spans(self, selection: Selection, nested: tuple[NestedPage, ...], steps: tuple[str, ...]) -> list[Span]:
+        context = self.context_value
+        return spans_of(self, selection, nested, steps, context.caller, context.settings)
+
+    def _kind(self, return_type: GraphQLOutputType, selection: Selection) -> GraphQLObjectType:
+        """The concrete type: of an interface, the one the selection's entity is."""
+        if selection.form is Form.PAGE:
+            kind: GraphQLNamedType | None = get_named_type(return_type)
+        else:
+            kind = self.schema.get_type(ENTITIES[selection.entity].typename)
+        assert isinstance(kind, GraphQLObjectType)
+        return kind
+
+    async def _run(self, plan: Plan, selection: Selection, spans: list[Span]) -> Any:
+        context = self.context_value
+        arguments = plan.arguments(context.caller, context.now_ms, selection, spans)
+        context.reads.compiled += 1
+        context.reads.statements += 1
+        async with context.engine.read() as connection:
+            rows = await connection.fetch(plan.sql, *arguments)
+        return orjson.Fragment(rows[0][0]) if rows else None
+
+    def _loader(self) -> Loader:
+        context = self.context_value
+        if context.loader is None:
+            context.loader = Loader(context.engine, context.caller, context.now_ms, context.reads.count_statement)
+        return context.loader
+
+
+def _page_shape(selection: Selection) -> tuple[bool, ...]:
+    page = selection.page
+    return tuple(value is None for value in (page.first, page.after, page.last, page.before))
+
+
+def read_attribute(source: Any, name: str) -> Any:
+    """How a field without a resolver of its own finds its value."""
+    return source.read(name) if isinstance(source, Record) else getattr(source, name)

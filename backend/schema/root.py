@@ -3,15 +3,20 @@
 import strawberry
 from graphql import print_schema
 
+from backend.errors import SelvedgeError
+from backend.reads.entities import check_entities
 from backend.schema.clock import ClockQueries
 from backend.schema.execute import core_schema
+from backend.schema.executor import SelectionExecutor, read_attribute
+from backend.schema.queries import RecordQueries
 from backend.schema.scalars import schema_config
 from backend.schema.sessions import SessionMutations, SessionQueries
 from backend.schema.sync import SyncMutations, SyncQueries
+from backend.schema.types import NODE_TYPES, check_types
 
 
 @strawberry.type(description="Everything that can be read. What is outside your scope is not found.")
-class Query(ClockQueries, SessionQueries, SyncQueries):
+class Query(ClockQueries, RecordQueries, SessionQueries, SyncQueries):
     pass
 
 
@@ -20,8 +25,22 @@ class Mutation(SessionMutations, SyncMutations):
     pass
 
 
+class Mismatch(SelvedgeError):
+    """The entity table, the models and the object types do not say the same."""
+
+
 def build_schema() -> strawberry.Schema:
-    return strawberry.Schema(query=Query, mutation=Mutation, config=schema_config(getattr))
+    """The schema, checked against the entity table; raises `Mismatch` with one line for each difference."""
+    schema = strawberry.Schema(
+        query=Query,
+        mutation=Mutation,
+        types=NODE_TYPES,
+        config=schema_config(read_attribute),
+        execution_context_class=SelectionExecutor,
+    )
+    if problems := [*check_entities(), *check_types(core_schema(schema))]:
+        raise Mismatch("\n".join(problems))
+    return schema
 
 
 def print_sdl() -> str:

@@ -68,4 +68,4 @@ SCALARS: dict[object, Any] = {
 
 
 def schema_config(default_resolver: Any) -> StrawberryConfig:
-    return StrawberryConfig(scalar_map=SCALARS, default_resolver=default_resolver, relay_max_results=None)
+    return StrawberryConfig(scalar_map=SCALARS, default_resolver=default_resolver)

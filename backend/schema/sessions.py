@@ -13,8 +13,6 @@ from backend.usecases.sessions import DeviceGiven
 from backend.usecases.sessions import Me as FoundMe
 from backend.usecases.sessions import Session as OpenedSession
 
-strawberry.enum(Role, description="What a colleague does in the company. More may be added.")
-
 
 @strawberry.input(description="The device that signs in.")
 class DeviceInput:

@@ -1,0 +1,798 @@
+"""Every entity that can be read: field → column, relation → join and order, filter and sort → SQL.
+
+**To add a field:** a line in the entity's `columns(…)` below, and a line with its description in the object
+type of the same name in `backend/schema/types.py`. `check_entities` and the schema's own check say at start-up
+what does not fit.
+
+Templates hold `{a}` where the alias of the entity's row goes.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+from tortoise.models import Model
+
+from backend.auth.principal import Principal
+from backend.domain.permissions import Action, Collection, may
+from backend.reads.selection import SortKind
+from backend.storage.models import catalogue, customers, insight, people, territories, work
+from backend.storage.visibility import PLACES
+
+
+class Kind(StrEnum):
+    """How a column is stored and written."""
+
+    ID = "ID"
+    TEXT = "TEXT"
+    ENUM = "ENUM"
+    INT = "INT"
+    """|x| < 2^31"""
+    BIGINT = "BIGINT"
+    """|x| < 2^53"""
+    TIMESTAMP = "TIMESTAMP"
+    """epoch ms, written as an instant"""
+    DATE = "DATE"
+    BOOL = "BOOL"
+    JSON = "JSON"
+    """JSON text, embedded as it stands"""
+    TEXTS = "TEXTS"
+    """JSON text that is a list of texts"""
+
+
+LIST_ROWS_MAX = 1_000
+"""A bound above every list that is no connection: an order has at most 500 lines."""
+
+_BEFORE_CAPITAL = re.compile(r"(?<=[a-z0-9])([A-Z])")
+
+
+def snake(name: str) -> str:
+    """`checkInLatE7` → `check_in_lat_e7`."""
+    return _BEFORE_CAPITAL.sub(r"_\1", name).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A field printed from one column, or from the SQL of `expression`. `personal`: masked roles read
+    the first character of a text, and nothing of anything else."""
+
+    name: str
+    kind: Kind
+    column: str
+    personal: bool = False
+    expression: str | None = None
+
+    @property
+    def attribute(self) -> str:
+        return snake(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """An object made of the row's own columns; null where `unless_null` is."""
+
+    name: str
+    typename: str
+    columns: tuple[Column, ...]
+    unless_null: str
+
+
+class Many(StrEnum):
+    """What a relation leads to."""
+
+    ONE = "ONE"
+    """one row or null"""
+    FIRST = "FIRST"
+    """the first of many, or null"""
+    LIST = "LIST"
+    """a bounded list"""
+    PAGE = "PAGE"
+    """a connection"""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """Rows of `entity` whose `theirs` equals this row's `ours`; `where` names filters without values."""
+
+    name: str
+    entity: str
+    many: Many
+    ours: str
+    theirs: str
+    order: str | None = None
+    where: tuple[str, ...] = ()
+
+
+Field = Column | Embedded | Relation
+
+
+@dataclass(frozen=True, slots=True)
+class Scoped:
+    """A further table in a filter or sort, under `alias`, together with the scope of its collection."""
+
+    collection: str
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition. `?` takes the values in order, `{now}` the moment of the request, `{scope}` the scope
+    predicate of `scoped`. `sqlite` differs where the databases do. `repeats`: once per value, all must hold."""
+
+    sql: str
+    sqlite: str | None = None
+    scoped: Scoped | None = None
+    repeats: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One key, NOT NULL or coalesced. `personal`: a masked role's cursor does not hold it."""
+
+    sql: str
+    kind: SortKind
+    personal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Keys in one direction; the id comes last by itself. `join` brings in a scoped table for a key."""
+
+    key: SortKey
+    descending: bool = False
+    join: str | None = None
+    scoped: Scoped | None = None
+
+
+@dataclass(frozen=True)
+class Entity:
+    """One kind of record. Its scope is that of its collection, or of the parent row it is a part of.
+
+    `right`: on what a role must have one of `actions`; None for what every colleague sees.
+    `part_of`: (parent entity, own column, parent's column): visible exactly when that parent is.
+    `unplaced`: has no scope but the right: the organisation's own records, never synced.
+    """
+
+    name: str
+    typename: str
+    model: type[Model]
+    right: Collection | None
+    fields: tuple[Field, ...]
+    orders: Mapping[str, Order]
+    filters: Mapping[str, Filter] = field(default_factory=dict)
+    id_column: str = "id"
+    part_of: tuple[str, str, str] | None = None
+    unplaced: bool = False
+    actions: tuple[Action, ...] = (Action.READ,)
+    node: bool = False
+
+    @cached_property
+    def table(self) -> str:
+        return str(self.model._meta.db_table)
+
+    @cached_property
+    def by_name(self) -> dict[str, Field]:
+        return {found.name: found for found in self.fields}
+
+    @cached_property
+    def by_attribute(self) -> dict[str, Field]:
+        return {snake(found.name): found for found in self.fields}
+
+    @cached_property
+    def first_order(self) -> str:
+        return next(iter(self.orders))
+
+    def nullable(self, column: str) -> bool:
+        return bool(self.model._meta.fields_map[column].null)
+
+    @cached_property
+    def relations(self) -> tuple[Relation, ...]:
+        return tuple(found for found in self.fields if isinstance(found, Relation))
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """Every column field, those inside embedded objects too."""
+        return tuple(_columns(self.fields))
+
+
+def _columns(fields: tuple[Field, ...]) -> Iterator[Column]:
+    for found in fields:
+        if isinstance(found, Column):
+            yield found
+        elif isinstance(found, Embedded):
+            yield from found.columns
+
+
+def readable(principal: Principal, entity: Entity) -> bool:
+    """True when the role may read this kind of record at all; which of them, the scope says."""
+    if entity.right is None:
+        return True
+    if principal.role is None:
+        return "read:all" in principal.rights
+    return any(may(principal.role, action, entity.right) for action in entity.actions)
+
+
+def columns(kind: Kind, *names: str, personal: bool = False, **renamed: str) -> tuple[Column, ...]:
+    """Fields of one kind, each kept in the column of its name in snake case or as `renamed` says."""
+    return tuple(Column(name, kind, renamed.get(name, snake(name)), personal) for name in (*names, *renamed))
+
+
+def _rev(collection: str, id_column: str = "id") -> Column:
+    """`seq` of the record's last change, joined from the feed; 0 before the feed knows the record."""
+    sql = f"coalesce((SELECT f.seq FROM feed f WHERE f.key = '{collection}:' || {{a}}.{id_column}), 0)"
+    return Column("rev", Kind.BIGINT, id_column, expression=sql)
+
+
+def _money(name: str, column: str) -> Embedded:
+    return Embedded(
+        name,
+        "Money",
+        (
+            Column("amountMinor", Kind.BIGINT, column),
+            Column("currency", Kind.TEXT, "currency"),
+        ),
+        unless_null=column,
+    )
+
+
+def _one(name: str, entity: str, ours: str, theirs: str = "id") -> Relation:
+    return Relation(name, entity, Many.ONE, ours, theirs)
+
+
+def _page(name: str, entity: str, theirs: str, order: str, ours: str = "id") -> Relation:
+    return Relation(name, entity, Many.PAGE, ours, theirs, order)
+
+
+def _list(name: str, entity: str, theirs: str, order: str, ours: str = "id") -> Relation:
+    return Relation(name, entity, Many.LIST, ours, theirs, order)
+
+
+def _text_key(sql: str, **more: bool) -> SortKey:
+    return SortKey(sql, SortKind.TEXT, **more)
+
+
+def _number_key(sql: str) -> SortKey:
+    return SortKey(sql, SortKind.INTEGER)
+
+
+_ID = Kind.ID
+_NAMES = ("nameZh", "nameKo", "nameEn")
+_BY_ID = {"id": Filter("{a}.id = ?::text"), "ids": Filter("{a}.id = ANY(?)")}
+_SEARCH = {"search": Filter("strpos({a}.search_keys, ?::text) > 0", "instr({a}.search_keys, ?) > 0", repeats=True)}
+
+
+def _same(name: str, column: str) -> dict[str, Filter]:
+    return {name: Filter(f"{{a}}.{column} = ?::text")}
+
+
+def _among(name: str, column: str) -> dict[str, Filter]:
+    return {name: Filter(f"{{a}}.{column} = ANY(?)")}
+
+
+def _between(column: str) -> dict[str, Filter]:
+    return {
+        "from": Filter(f"{{a}}.{column} >= ?::bigint"),
+        "to": Filter(f"{{a}}.{column} < ?::bigint"),
+    }
+
+
+CUSTOMERS = Entity(
+    "customers",
+    "Customer",
+    customers.Customer,
+    Collection.CUSTOMERS,
+    (
+        _rev("customers"),
+        *columns(_ID, "id", "parentId", "territoryId", "priceListId"),
+        *columns(Kind.TEXT, "code"),
+        *columns(Kind.TEXT, *_NAMES, personal=True),
+        *columns(Kind.ENUM, "kind", "stage"),
+        *columns(Kind.TEXT, "country", "province", "city", "district", "postcode", "timezone", "currency"),
+        *columns(Kind.TEXT, "street", "addressLine", "phone", "email", "taxId", "notes", personal=True),
+        *columns(Kind.TEXTS, "tags"),
+        *columns(Kind.INT, "latE7", "lonE7", personal=True),
+        *columns(Kind.INT, "geofenceM", "termsDays", "cadenceDays", "completenessPercent"),
+        *columns(Kind.JSON, "openHours"),
+        *columns(Kind.DATE, "customerSince"),
+        *columns(Kind.TIMESTAMP, "createdAt", "lastOrderAt", "lastVisitAt"),
+        _money("creditLimit", "credit_limit_minor"),
+        _one("parent", "customers", "parent_id"),
+        _one("territory", "territories", "territory_id"),
+        _one("priceList", "priceLists", "price_list_id"),
+        _one("score", "scores", "id", "customer_id"),
+        Relation("nextVisit", "visits", Many.FIRST, "id", "customer_id", "SOONEST", ("ahead",)),
+        _page("doors", "customers", "parent_id", "NAME"),
+        _page("contacts", "customerContacts", "customer_id", "CREATED_AT"),
+        _page("visits", "visits", "customer_id", "HAPPENS_AT"),
+        _page("orders", "orders", "customer_id", "ORDERED_AT"),
+        _page("tasks", "tasks", "customer_id", "DUE"),
+    ),
+    {
+        "NAME": Order(_text_key("{a}.sort_key", personal=True)),
+        "PRIORITY": Order(
+            _number_key("coalesce({a}s.priority, -1)"),
+            descending=True,
+            join="LEFT JOIN customer_score {a}s ON {a}s.customer_id = {a}.id AND {scope}",
+            scoped=Scoped("scores", "{a}s"),
+        ),
+        "CREATED_AT": Order(_number_key("{a}.created_at"), descending=True),
+        "LAST_ORDER_AT": Order(_number_key("coalesce({a}.last_order_at, 0)"), descending=True),
+    },
+    {
+        **_BY_ID,
+        **_SEARCH,
+        **_among("kindIn", "kind"),
+        **_among("stageIn", "stage"),
+        **_same("territoryId", "territory_id"),
+        **_same("parentId", "parent_id"),
+        "tag": Filter(
+            "EXISTS (SELECT 1 FROM json_array_elements_text({a}.tags::json) t(value) WHERE t.value = ?::text)",
+            "EXISTS (SELECT 1 FROM json_each({a}.tags) t WHERE t.value = ?)",
+        ),
+    },
+    node=True,
+)
+
+CUSTOMER_CONTACTS = Entity(
+    "customerContacts",
+    "CustomerContact",
+    customers.CustomerContact,
+    Collection.CONTACTS,
+    (
+        _rev("customerContacts"),
+        *columns(_ID, "id", "customerId", "contactId"),
+        *columns(Kind.ENUM, "role"),
+        *columns(Kind.BOOL, primary="is_primary"),
+        *columns(Kind.TIMESTAMP, "createdAt"),
+        _one("customer", "customers", "customer_id"),
+        _one("contact", "contacts", "contact_id"),
+    ),
+    {"CREATED_AT": Order(_number_key("{a}.created_at"))},
+    _BY_ID,
+    node=True,
+)
+
+CONTACTS = Entity(
+    "contacts",
+    "Contact",
+    customers.Contact,
+    Collection.CONTACTS,
+    (
+        _rev("contacts"),
+        *columns(_ID, "id"),
+        *columns(Kind.TEXT, *_NAMES, "phone", "email", "notes", personal=True),
+        *columns(Kind.DATE, "birthDate", personal=True),
+        *columns(Kind.JSON, "channels", personal=True),
+        *columns(Kind.ENUM, "preferredChannel", "locale"),
+        *columns(Kind.JSON, "consentEvents"),
+        *columns(Kind.TIMESTAMP, "createdAt"),
+        _page("customers", "customerContacts", "contact_id", "CREATED_AT"),
+    ),
+    {
+        "NAME": Order(_text_key("{a}.sort_key", personal=True)),
+        "CREATED_AT": Order(_number_key("{a}.created_at"), descending=True),
+    },
+    {
+        **_BY_ID,
+        **_SEARCH,
+        "customerId": Filter(
+            "EXISTS (SELECT 1 FROM customer_contact {a}l WHERE {a}l.contact_id = {a}.id"
+            " AND {a}l.customer_id = ?::text AND {scope})",
+            scoped=Scoped("customerContacts", "{a}l"),
+        ),
+    },
+    node=True,
+)
+
+VISITS = Entity(
+    "visits",
+    "Visit",
+    work.Visit,
+    Collection.VISITS,
+    (
+        _rev("visits"),
+        *columns(_ID, "id", "customerId", "repId", "territoryId", "rescheduledFromId"),
+        *columns(Kind.ENUM, "state", "purpose", "verification", "outcome", "reason"),
+        *columns(
+            Kind.TIMESTAMP,
+            "plannedAt",
+            "windowStartAt",
+            "windowEndAt",
+            "checkInAt",
+            "checkOutAt",
+            "happensAt",
+            "createdAt",
+        ),
+        *columns(Kind.INT, "checkInLatE7", "checkInLonE7", "checkOutLatE7", "checkOutLonE7", personal=True),
+        *columns(Kind.INT, "checkInAccuracyM", "checkInFixAgeS", "minutesPlanned"),
+        *columns(Kind.TEXT, "nextStep"),
+        *columns(Kind.TEXT, "notes", personal=True),
+        _one("customer", "customers", "customer_id"),
+        _one("rep", "people", "rep_id"),
+        _one("rescheduledFrom", "visits", "rescheduled_from_id"),
+    ),
+    {
+        "HAPPENS_AT": Order(_number_key("{a}.happens_at"), descending=True),
+        "SOONEST": Order(_number_key("{a}.happens_at")),
+    },
+    {
+        **_BY_ID,
+        **_same("customerId", "customer_id"),
+        **_same("repId", "rep_id"),
+        **_same("territoryId", "territory_id"),
+        **_among("stateIn", "state"),
+        **_between("happens_at"),
+        "ahead": Filter("{a}.state IN ('PLANNED', 'CONFIRMED') AND {a}.happens_at >= {now}"),
+    },
+    node=True,
+)
+
+ORDERS = Entity(
+    "orders",
+    "Order",
+    work.SalesOrder,
+    Collection.ORDERS,
+    (
+        _rev("orders"),
+        *columns(_ID, "id", "customerId", "repId", "territoryId", "seasonId"),
+        *columns(Kind.TEXT, "number", "window", "currency", "poNumber", "rejectReason", "notes"),
+        *columns(Kind.ENUM, "state", "source"),
+        *columns(Kind.DATE, "requestedShipOn", "orderedOn"),
+        *columns(Kind.BIGINT, "units"),
+        *columns(Kind.TIMESTAMP, "orderedAt", "submittedAt", "createdAt"),
+        _money("total", "total_minor"),
+        _one("customer", "customers", "customer_id"),
+        _one("rep", "people", "rep_id"),
+        _one("season", "seasons", "season_id"),
+        _list("lines", "orderLines", "order_id", "POSITION"),
+    ),
+    {"ORDERED_AT": Order(_number_key("{a}.ordered_at"), descending=True)},
+    {
+        **_BY_ID,
+        **_same("customerId", "customer_id"),
+        **_same("repId", "rep_id"),
+        **_same("territoryId", "territory_id"),
+        **_same("seasonId", "season_id"),
+        **_among("stateIn", "state"),
+        **_between("ordered_at"),
+    },
+    node=True,
+)
+
+ORDER_LINES = Entity(
+    "orderLines",
+    "OrderLine",
+    work.OrderLine,
+    Collection.ORDERS,
+    (
+        *columns(_ID, "id", "styleId", "colourId"),
+        *columns(Kind.INT, "position", "discountBp"),
+        *columns(Kind.TEXT, "description"),
+        *columns(Kind.BIGINT, "unitPriceMinor", "units", "totalMinor"),
+        *columns(Kind.JSON, "cells"),
+        _one("style", "styles", "style_id"),
+        _one("colour", "colours", "colour_id"),
+    ),
+    {"POSITION": Order(_number_key("{a}.position"))},
+    part_of=("orders", "order_id", "id"),
+)
+
+TASKS = Entity(
+    "tasks",
+    "Task",
+    work.Task,
+    Collection.TASKS,
+    (
+        _rev("tasks"),
+        *columns(_ID, "id", "customerId", "assigneeId", "territoryId", "relatedId"),
+        *columns(Kind.TEXT, "title"),
+        *columns(Kind.TEXT, "notes", personal=True),
+        *columns(Kind.ENUM, "state", "priority", "source"),
+        *columns(Kind.DATE, "dueOn"),
+        *columns(Kind.TIMESTAMP, "dueAt", "snoozedUntil", "doneAt", "createdAt"),
+        _one("customer", "customers", "customer_id"),
+        _one("assignee", "people", "assignee_id"),
+    ),
+    {"DUE": Order(_number_key("{a}.due_sort"))},
+    {
+        **_BY_ID,
+        **_same("assigneeId", "assignee_id"),
+        **_same("customerId", "customer_id"),
+        **_among("stateIn", "state"),
+        "dueBefore": Filter("{a}.due_sort < ?::bigint"),
+    },
+    node=True,
+)
+
+TERRITORIES = Entity(
+    "territories",
+    "Territory",
+    territories.Territory,
+    Collection.TERRITORIES,
+    (
+        _rev("territories"),
+        *columns(_ID, "id", "parentId"),
+        *columns(Kind.TEXT, "path", *_NAMES, "timezone"),
+        *columns(Kind.ENUM, "kind"),
+        *columns(Kind.TIMESTAMP, "createdAt"),
+        _one("parent", "territories", "parent_id"),
+        _page("children", "territories", "parent_id", "PATH"),
+        _page("customers", "customers", "territory_id", "NAME"),
+    ),
+    {"PATH": Order(_text_key("{a}.path"))},
+    {**_BY_ID, **_same("parentId", "parent_id"), **_among("kindIn", "kind")},
+    node=True,
+)
+
+PEOPLE = Entity(
+    "people",
+    "Person",
+    people.User,
+    None,
+    (
+        _rev("people"),
+        *columns(_ID, "id"),
+        *columns(Kind.TEXT, "name"),
+        *columns(Kind.ENUM, "role", "locale"),
+        *columns(Kind.BOOL, "active"),
+    ),
+    {"NAME": Order(_text_key("{a}.sort_key"))},
+    {**_BY_ID, **_among("roleIn", "role")},
+    node=True,
+)
+
+SCORES = Entity(
+    "scores",
+    "CustomerScore",
+    insight.CustomerScore,
+    Collection.SCORES,
+    (
+        _rev("scores", "customer_id"),
+        *columns(_ID, "customerId", "runId", "territoryId"),
+        *columns(
+            Kind.INT,
+            "priority",
+            "loyaltyHundredths",
+            "satisfactionHundredths",
+            "churnRiskBp",
+            "coverageBp",
+            "confidenceBp",
+        ),
+        *columns(Kind.TEXT, "segment", "previousSegment", "basis"),
+        *columns(Kind.ENUM, "stage"),
+        *columns(Kind.DATE, "segmentSince", "asOf"),
+        *columns(Kind.JSON, "facts"),
+        _money("existingValue", "existing_value_minor"),
+        _money("potential", "potential_minor"),
+        _money("pastValue", "past_value_minor"),
+        _money("futureValue", "future_value_minor"),
+        _one("customer", "customers", "customer_id"),
+        _list("lines", "scoreLines", "customer_id", "POSITION", ours="customer_id"),
+    ),
+    {"PRIORITY": Order(_number_key("{a}.priority"), descending=True)},
+    {
+        "id": Filter("{a}.customer_id = ?::text"),
+        **_same("territoryId", "territory_id"),
+        **_among("segmentIn", "segment"),
+        "priorityAtLeast": Filter("{a}.priority >= ?::bigint"),
+    },
+    id_column="customer_id",
+)
+
+SCORE_LINES = Entity(
+    "scoreLines",
+    "ScoreLine",
+    insight.ScoreLine,
+    Collection.SCORES,
+    (
+        *columns(_ID, "id"),
+        *columns(Kind.INT, "position", "points"),
+        *columns(Kind.TEXT, "code"),
+        *columns(Kind.BOOL, "recorded"),
+        *columns(Kind.JSON, "numbers", "evidence"),
+    ),
+    {"POSITION": Order(_number_key("{a}.position"))},
+    part_of=("scores", "customer_id", "customer_id"),
+)
+
+SCORE_RUNS = Entity(
+    "scoreRuns",
+    "ScoreRun",
+    insight.ScoreRun,
+    Collection.SCORES,
+    (
+        *columns(_ID, "id", "tableId"),
+        *columns(Kind.TEXT, "state"),
+        *columns(Kind.DATE, "asOf"),
+        *columns(Kind.JSON, "models", "scope"),
+        *columns(Kind.INT, "customersScored", "customersChanged"),
+        *columns(Kind.BIGINT, "milliseconds"),
+        *columns(Kind.TIMESTAMP, "startedAt", "finishedAt"),
+        *columns(Kind.TEXT, "startedBy"),
+    ),
+    {"STARTED_AT": Order(_number_key("{a}.started_at"), descending=True)},
+    _BY_ID,
+    unplaced=True,
+    actions=(Action.SCORE, Action.OVERRIDE),
+)
+
+SEASONS = Entity(
+    "seasons",
+    "Season",
+    catalogue.Season,
+    Collection.CATALOGUE,
+    (
+        _rev("seasons"),
+        *columns(_ID, "id"),
+        *columns(Kind.TEXT, "code", *_NAMES),
+        *columns(Kind.DATE, "orderOpensOn", "orderClosesOn", "shipsFrom", "shipsTo"),
+    ),
+    {"CODE": Order(_text_key("{a}.code"))},
+    _BY_ID,
+    node=True,
+)
+
+STYLES = Entity(
+    "styles",
+    "Style",
+    catalogue.Style,
+    Collection.CATALOGUE,
+    (
+        _rev("styles"),
+        *columns(_ID, "id", "seasonId"),
+        *columns(Kind.TEXT, "code", "brand", *_NAMES, "category"),
+        *columns(Kind.TEXTS, "sizeScale"),
+        *columns(Kind.ENUM, "state"),
+        *columns(Kind.TIMESTAMP, "createdAt"),
+        _one("season", "seasons", "season_id"),
+        _list("colours", "colours", "style_id", "CODE"),
+        _list("skus", "skus", "style_id", "POSITION"),
+    ),
+    {"CODE": Order(_text_key("{a}.code"))},
+    {
+        **_BY_ID,
+        **_same("seasonId", "season_id"),
+        **_among("categoryIn", "category"),
+        **_among("stateIn", "state"),
+        **_same("code", "code"),
+    },
+    node=True,
+)
+
+COLOURS = Entity(
+    "colours",
+    "Colour",
+    catalogue.Colour,
+    Collection.CATALOGUE,
+    (*columns(_ID, "id", "styleId"), *columns(Kind.TEXT, "code", *_NAMES)),
+    {"CODE": Order(_text_key("{a}.code"))},
+    part_of=("styles", "style_id", "id"),
+)
+
+SKUS = Entity(
+    "skus",
+    "Sku",
+    catalogue.Sku,
+    Collection.CATALOGUE,
+    (
+        *columns(_ID, "id", "styleId", "colourId"),
+        *columns(Kind.TEXT, "size", "ean"),
+        *columns(Kind.INT, "position"),
+        *columns(Kind.ENUM, "state"),
+        _one("colour", "colours", "colour_id"),
+    ),
+    {"POSITION": Order(_number_key("{a}.position"))},
+    part_of=("styles", "style_id", "id"),
+)
+
+PRICE_LISTS = Entity(
+    "priceLists",
+    "PriceList",
+    catalogue.PriceList,
+    Collection.CATALOGUE,
+    (
+        _rev("priceLists"),
+        *columns(_ID, "id"),
+        *columns(Kind.TEXT, "code", "name", "currency"),
+        _page("prices", "prices", "price_list_id", "STYLE"),
+    ),
+    {"CODE": Order(_text_key("{a}.code"))},
+    _BY_ID,
+    node=True,
+)
+
+PRICES = Entity(
+    "prices",
+    "Price",
+    catalogue.Price,
+    Collection.CATALOGUE,
+    (
+        *columns(_ID, "id", "priceListId", "styleId"),
+        *columns(Kind.INT, "minUnits"),
+        *columns(Kind.BIGINT, "priceMinor"),
+        *columns(Kind.DATE, "validFrom", "validTo"),
+        _one("style", "styles", "style_id"),
+    ),
+    {"STYLE": Order(_text_key("{a}.style_id"))},
+    part_of=("priceLists", "price_list_id", "id"),
+)
+
+ENTITIES: Mapping[str, Entity] = {
+    entity.name: entity
+    for entity in (
+        CUSTOMERS,
+        CUSTOMER_CONTACTS,
+        CONTACTS,
+        VISITS,
+        ORDERS,
+        ORDER_LINES,
+        TASKS,
+        TERRITORIES,
+        PEOPLE,
+        SCORES,
+        SCORE_LINES,
+        SCORE_RUNS,
+        SEASONS,
+        STYLES,
+        COLOURS,
+        SKUS,
+        PRICE_LISTS,
+        PRICES,
+    )
+}
+
+_COLUMN_TYPES: Mapping[Kind, frozenset[str]] = {
+    Kind.ID: frozenset({"Id", "Text"}),
+    Kind.TEXT: frozenset({"Text", "LongText"}),
+    Kind.ENUM: frozenset({"Text"}),
+    Kind.INT: frozenset({"IntField", "BigIntField"}),
+    Kind.BIGINT: frozenset({"IntField", "BigIntField", "Minor"}),
+    Kind.TIMESTAMP: frozenset({"Millis"}),
+    Kind.DATE: frozenset({"Day"}),
+    Kind.BOOL: frozenset({"BooleanField"}),
+    Kind.JSON: frozenset({"JsonText"}),
+    Kind.TEXTS: frozenset({"JsonText"}),
+}
+
+
+def check_entities(entities: Mapping[str, Entity] = ENTITIES) -> list[str]:
+    """What of the table does not fit the models or the scopes, one line each; empty when all does."""
+    return [line for entity in entities.values() for line in _misfits(entity, entities)]
+
+
+def _misfits(entity: Entity, entities: Mapping[str, Entity]) -> Iterator[str]:
+    known = entity.model._meta.fields_map
+    if [entity.part_of is not None, entity.name in PLACES, entity.unplaced].count(True) != 1:
+        yield f"{entity.name}: needs places, a parent or a declared lack of both, and only one of them"
+    if len(entity.by_name) != len(entity.fields):
+        yield f"{entity.name}: two fields have one name"
+    if entity.part_of is not None:
+        parent, own, theirs = entity.part_of
+        if own not in known or theirs not in entities[parent].model._meta.fields_map:
+            yield f"{entity.name}: part of {parent} by a column that does not exist"
+        if entity.right != entities[parent].right:
+            yield f"{entity.name}: another right than the {parent} it is part of"
+    for column in entity.columns:
+        if column.column not in known:
+            yield f"{entity.name}.{column.name}: no column {column.column}"
+        elif column.expression is None and type(known[column.column]).__name__ not in _COLUMN_TYPES[column.kind]:
+            yield f"{entity.name}.{column.name}: {column.column} is not stored as {column.kind}"
+    for embedded in (found for found in entity.fields if isinstance(found, Embedded)):
+        if embedded.unless_null not in known:
+            yield f"{entity.name}.{embedded.name}: no column {embedded.unless_null}"
+    for relation in entity.relations:
+        target = entities.get(relation.entity)
+        if target is None:
+            yield f"{entity.name}.{relation.name}: no entity {relation.entity}"
+            continue
+        if relation.ours not in known or relation.theirs not in target.model._meta.fields_map:
+            yield f"{entity.name}.{relation.name}: joins columns that do not exist"
+        if relation.many is not Many.ONE and relation.order not in target.orders:
+            yield f"{entity.name}.{relation.name}: {relation.entity} has no order {relation.order}"
+        yield from (
+            f"{entity.name}.{relation.name}: {relation.entity} has no filter {name}"
+            for name in relation.where
+            if name not in target.filters
+        )
