@@ -1,0 +1,49 @@
+"""Which scores changed enough that a device must learn it.
+
+Every night shifts every figure a little: a day has passed, and shares and percentiles move when anybody orders.
+Sending the world for that helps nobody. A score is written again when a device that keeps the old one would
+rank or show something else: other points from the stored numbers, another segment, stage or evidence, a
+priority that drifted, or a figure that moved by more than its tolerance. *Source*: R27, R28.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from backend.domain.arrays import BoolArray, IntArray, IntColumn
+
+PRIORITY_DRIFT_POINTS = 3
+MONEY_TOLERANCE = 0.05
+SCORE_TOLERANCE_BP = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a device shows of scores besides their lines; (n,) each.
+
+    `labels`: (n, k) texts or codes that must agree exactly (segment, stage, basis …); `priority`: 0..100;
+    `money`: amounts in minor units; `shares`: basis points or hundredths.
+    """
+
+    labels: np.ndarray
+    priority: IntArray
+    money: tuple[IntColumn, ...]
+    shares: tuple[IntColumn, ...]
+
+
+def changed_scores(was: Shown, now: Shown, points_was: IntArray, points_now: IntArray) -> BoolArray:
+    """(n,) True where the stored score no longer serves.
+
+    `points_was`: (n, 10) the points tonight from the *stored* numbers; `points_now`: from tonight's.
+    """
+    changed = (points_was != points_now).any(axis=1)
+    changed |= (was.labels != now.labels).any(axis=1)
+    changed |= np.abs(was.priority - now.priority) >= PRIORITY_DRIFT_POINTS
+    for before, after in zip(was.money, now.money, strict=True):
+        larger = np.maximum(np.abs(before.values), np.abs(after.values))
+        changed |= np.abs(before.values - after.values) > larger * MONEY_TOLERANCE
+        changed |= before.known != after.known
+    for before, after in zip(was.shares, now.shares, strict=True):
+        changed |= np.abs(before.values - after.values) >= SCORE_TOLERANCE_BP
+        changed |= before.known != after.known
+    return np.asarray(changed, dtype=np.bool_)
