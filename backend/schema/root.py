@@ -5,13 +5,17 @@ from graphql import print_schema
 
 from backend.errors import SelvedgeError
 from backend.reads.entities import check_entities
+from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
 from backend.schema.execute import core_schema
 from backend.schema.executor import SelectionExecutor, read_attribute
+from backend.schema.orders import OrderMutations
+from backend.schema.people import PeopleMutations
 from backend.schema.queries import RecordQueries
 from backend.schema.scalars import schema_config
 from backend.schema.sessions import SessionMutations, SessionQueries
 from backend.schema.sync import SyncMutations, SyncQueries
+from backend.schema.territories import TerritoryMutations
 from backend.schema.types import NODE_TYPES, check_types
 
 
@@ -21,7 +25,14 @@ class Query(ClockQueries, RecordQueries, SessionQueries, SyncQueries):
 
 
 @strawberry.type(description="Everything that can be changed. Each mutation answers its payload or a Refusal.")
-class Mutation(SessionMutations, SyncMutations):
+class Mutation(
+    SessionMutations,
+    RecordMutations,
+    OrderMutations,
+    TerritoryMutations,
+    PeopleMutations,
+    SyncMutations,
+):
     pass
 
 
