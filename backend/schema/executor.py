@@ -26,6 +26,7 @@ from backend.reads.entities import ENTITIES
 from backend.reads.ordinary import Loader, Record
 from backend.reads.selection import Form, Selection, Span
 from backend.schema.context import Context
+from backend.schema.finished import Finished, pick, picked_of
 from backend.schema.selection import NestedPage, Wanted, spans_of, variables_shape, wanted_of
 
 
@@ -45,6 +46,8 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
     ) -> Any:
         if isinstance(result, Selection):
             return self._complete_selection(return_type, field_details_list, info, path, result, position_context)
+        if isinstance(result, Finished):
+            return pick(result.value, picked_of(self, self.schema.get_type(result.typename), field_details_list))
         if isinstance(result, Record):
             kind = self.schema.get_type(result.typename)
             assert isinstance(kind, GraphQLObjectType)

@@ -1,7 +1,8 @@
 """The native sync protocol: what changed since a cursor, and a device's queue. See `sync-protocol.md`."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, cast
+from typing import Annotated, Any
 
 import orjson
 import strawberry
@@ -9,6 +10,7 @@ from strawberry.scalars import JSON
 
 from backend.errors import Code, Problem, Refused
 from backend.schema.context import Info
+from backend.schema.finished import Finished
 from backend.schema.refusals import Problem as ShownProblem
 from backend.schema.refusals import Refusal, refuse, show_problems
 from backend.schema.scalars import BigInt, Instant
@@ -183,39 +185,51 @@ class SyncMutations:
             )
         except Refused as refused:
             return refuse(info, refused)
-        return SyncPushed(clock=BigInt(clock), results=[_answer(info, answer) for answer in answers])
+        pushed: SyncPushed = _finished(
+            "SyncPushed", {"clock": clock, "results": [_answer(info, answer) for answer in answers]}
+        )
+        return pushed
 
 
 def _page(page: Page) -> SyncPage:
-    return SyncPage(
-        clock=BigInt(page.clock),
-        cursor=page.cursor,
-        complete=page.complete,
-        blocks=[
-            SyncBlock(
-                scope=block.scope,
-                collection=block.collection,
-                rows=[_row(row) for row in block.rows],
-                left=[strawberry.ID(record_id) for record_id in block.left],
-            )
-            for block in page.blocks
-        ],
-        scopes_removed=list(page.scopes_removed),
-        acked_mutation=BigInt(page.acked_mutation),
-        checksums=[
-            SyncChecksum(scope=one.scope, collection=one.collection, sum=one.total, count=one.count)
-            for one in page.checksums
-        ],
+    finished: SyncPage = _finished(
+        "SyncPage",
+        {
+            "clock": page.clock,
+            "cursor": page.cursor,
+            "complete": page.complete,
+            "blocks": [
+                {
+                    "scope": block.scope,
+                    "collection": block.collection,
+                    "rows": [_row(row) for row in block.rows],
+                    "left": block.left,
+                }
+                for block in page.blocks
+            ],
+            "scopesRemoved": page.scopes_removed,
+            "ackedMutation": page.acked_mutation,
+            "checksums": [
+                {"scope": one.scope, "collection": one.collection, "sum": one.total, "count": one.count}
+                for one in page.checksums
+            ],
+        },
     )
+    return finished
 
 
-def stored(document: bytes) -> JSON:
-    """The document's own bytes, put into the answer unparsed."""
-    return cast(JSON, orjson.Fragment(document))
+def _finished(typename: str, value: dict[str, Any]) -> Any:
+    """An answer the library need not complete field by field."""
+    return Finished(typename, value)
 
 
-def _row(row: Row) -> SyncRow:
-    return SyncRow(seq=BigInt(row.seq), digest=row.digest, document=stored(row.document))
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        "collection": row.collection,
+        "seq": row.seq,
+        "digest": row.digest,
+        "document": orjson.Fragment(row.document),
+    }
 
 
 def _mutation(index: int, given: SyncMutation) -> Mutation:
@@ -239,18 +253,10 @@ def _mutation(index: int, given: SyncMutation) -> Mutation:
     raise Refused(Problem(Code.REQUIRED, ("mutations", str(index), "change"), tuple(COLLECTION_OF_KEY)))
 
 
-def _answer(info: Info, answer: Answer) -> SyncAnswer:
-    return SyncAnswer(
-        id=strawberry.ID(answer.mutation_id),
-        status=answer.status.value,
-        problems=show_problems(info, answer.problems),
-        records=[
-            SyncWritten(
-                collection=row.collection,
-                seq=BigInt(row.seq),
-                digest=row.digest,
-                document=stored(row.document),
-            )
-            for row in answer.records
-        ],
-    )
+def _answer(info: Info, answer: Answer) -> dict[str, Any]:
+    return {
+        "id": answer.mutation_id,
+        "status": answer.status.value,
+        "problems": [dataclasses.asdict(problem) for problem in show_problems(info, answer.problems)],
+        "records": [_row(row) for row in answer.records],
+    }

@@ -1,0 +1,137 @@
+"""The native protocol over GraphQL: a phone's day, offline for half of it, with nothing lost."""
+
+from typing import Any
+
+import pytest
+
+from backend.ids import new_id
+from tests.usecases.asking import ask, data
+from tests.usecases.conftest import NOON_MS, House, house
+
+__all__ = ["house"]
+
+PULL = """
+query ($cursor: String, $limit: Int! = 500) {
+  syncPull(cursor: $cursor, limit: $limit) {
+    clock cursor complete scopesRemoved ackedMutation
+    blocks { scope collection left rows { seq digest document } }
+    checksums { scope collection sum count }
+  }
+}"""
+PUSH = """
+mutation ($mutations: [SyncMutation!]!) {
+  syncPush(mutations: $mutations) {
+    ... on SyncPushed { clock results {
+      id status problems { code path message } records { collection seq digest document }
+    } }
+    ... on Refusal { problems { code path } }
+  }
+}"""
+
+
+def mutation(seq: int, key: str, record_id: str, fields: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    record = {"id": record_id, "set": fields, **{k: more.pop(k) for k in ("baseRev", "delete") if k in more}}
+    return {"id": more.pop("id", new_id()), "clientSeq": seq, "change": {key: record}, **more}
+
+
+async def push(house: House, who: str, *mutations: dict[str, Any]) -> list[Any]:
+    answer = await data(house, who, PUSH, mutations=list(mutations))
+    found: list[Any] = answer["syncPush"]["results"]
+    return found
+
+
+async def test_a_day_without_signal_arrives_whole(house: House) -> None:
+    shop, visit = new_id(), new_id()
+    day = [
+        mutation(1, "customer", shop, {"nameKo": "온유", "kind": "RETAILER"}, group="a"),
+        mutation(2, "visit", visit, {"customerId": shop, "checkInAt": NOON_MS - 600_000}, group="a"),
+        mutation(3, "task", new_id(), {"title": "send samples", "customerId": shop, "dueOn": "2026-11-30"}),
+    ]
+    results = await push(house, "wei", *day)
+    assert [r["status"] for r in results] == ["APPLIED"] * 3, results
+    again = await push(house, "wei", *day)
+    assert [(r["id"], r["status"]) for r in again] == [(r["id"], r["status"]) for r in results]
+    page = (await data(house, "manager", PULL))["syncPull"]
+    assert page["complete"]
+    rows = {row["document"]["id"]: row for block in page["blocks"] for row in block["rows"]}
+    assert rows[visit]["document"]["state"] == "CHECKED_IN"
+    assert rows[shop]["document"]["nameKo"] == "온유"
+    assert rows[visit] == {key: results[1]["records"][0][key] for key in ("seq", "digest", "document")}
+    wei = (await data(house, "wei", PULL))["syncPull"]
+    assert wei["ackedMutation"] == 3
+
+
+async def test_a_group_stands_or_falls_together_and_the_rest_goes_on(house: House) -> None:
+    shop = new_id()
+    results = await push(
+        house,
+        "wei",
+        mutation(1, "customer", shop, {"nameEn": "x", "kind": "RETAILER"}, group="a"),
+        mutation(2, "visit", new_id(), {"customerId": shop}, group="a"),
+        mutation(3, "task", new_id(), {"title": "alone"}),
+    )
+    assert [r["status"] for r in results] == ["DEPENDENCY_FAILED", "REFUSED", "APPLIED"]
+    assert await house.row("customer", shop, "id") == ()
+    page = (await data(house, "wei", PULL))["syncPull"]
+    issues = [row["document"] for b in page["blocks"] if b["collection"] == "syncIssues" for row in b["rows"]]
+    assert {issue["recordId"] for issue in issues} >= {shop}
+    assert next(i for i in issues if i["recordId"] == shop)["mine"]["nameEn"] == "x"
+
+
+async def test_a_gap_is_to_be_sent_again_and_leaves_no_receipt(house: House) -> None:
+    late = mutation(2, "task", new_id(), {"title": "second"})
+    [early] = await push(house, "wei", late)
+    assert (early["status"], early["problems"][0]["code"]) == ("RETRY", "CLIENT_SEQ_GAP")
+    both = await push(house, "wei", mutation(1, "task", new_id(), {"title": "first"}), late)
+    assert [r["status"] for r in both] == ["APPLIED", "APPLIED"]
+
+
+async def test_the_same_mutation_id_with_another_body_is_refused(house: House) -> None:
+    first = mutation(1, "task", new_id(), {"title": "first"})
+    await push(house, "wei", first)
+    [reused] = await push(house, "wei", mutation(1, "task", new_id(), {"title": "other"}, id=first["id"]))
+    assert (reused["status"], reused["problems"][0]["code"]) == ("REFUSED", "MUTATION_ID_REUSED")
+    [old] = await push(house, "wei", mutation(1, "task", new_id(), {"title": "older"}))
+    assert old["status"] == "ALREADY_HANDLED"
+
+
+async def test_analysts_hold_no_slice_of_the_company(house: House) -> None:
+    answer = await ask(house, "analyst", PULL)
+    assert answer["errors"][0]["extensions"]["code"] == "NOT_PERMITTED"
+
+
+async def test_the_cursor_of_another_is_refused_and_pages_lead_to_the_same_end(house: House) -> None:
+    for number in range(7):
+        await push(house, "wei", mutation(number + 1, "task", new_id(), {"title": f"t{number}"}))
+    whole = (await data(house, "wei", PULL))["syncPull"]
+    seen: set[str] = set()
+    cursor = None
+    while True:
+        page = (await data(house, "wei", PULL, cursor=cursor, limit=2))["syncPull"]
+        seen |= {row["document"]["id"] for block in page["blocks"] for row in block["rows"]}
+        cursor = page["cursor"]
+        if page["complete"]:
+            break
+    assert seen == {row["document"]["id"] for block in whole["blocks"] for row in block["rows"]}
+    assert page["checksums"] == whole["checksums"]
+    answer = await ask(house, "na", PULL, cursor=cursor)
+    assert answer["errors"][0]["extensions"]["code"] == "CURSOR_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("collection", "fields", "code"),
+    [
+        ("task", {"title": "x", "createdAt": 1}, "SERVER_ONLY_FIELD"),
+        ("task", {"title": "x", "colour": "red"}, "UNKNOWN_FIELD"),
+        ("task", {"title": 5}, "INVALID_VALUE"),
+        ("visit", {"customerId": "elsewhere", "plannedAt": NOON_MS}, "INVALID_VALUE"),
+    ],
+)
+async def test_what_cannot_be_taken_is_named_and_the_next_goes_on(
+    house: House, collection: str, fields: dict[str, Any], code: str
+) -> None:
+    results = await push(
+        house, "wei", mutation(1, collection, new_id(), fields), mutation(2, "task", new_id(), {"title": "next"})
+    )
+    assert code in [p["code"] for p in results[0]["problems"]]
+    assert [r["status"] for r in results] == ["REFUSED", "APPLIED"]
