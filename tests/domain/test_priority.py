@@ -97,9 +97,7 @@ def test_the_committed_vectors_are_what_the_code_gives():
 def test_the_reference_client_reproduces_every_vector():
     file = json.loads((CONTRACT / "vectors" / "priority.json").read_text(encoding="utf-8"))
     found = {
-        case["customerId"]: reference.priority(
-            file["parameters"], file["tables"], case["score"], case["facts"]
-        )
+        case["customerId"]: reference.priority(file["parameters"], file["tables"], case["score"], case["facts"])
         for case in file["cases"]
     }
     assert len(found) > 100
@@ -108,9 +106,7 @@ def test_the_reference_client_reproduces_every_vector():
     assert reference.rank(found) == file["ranking"]
     scores_seen = [found[name]["score"] for name in file["ranking"]]
     assert len(set(scores_seen)) > 30, "cases that all score alike would prove nothing"
-    assert any(line["points"] for case in file["cases"] for line in case["expected"]["lines"][-1:]), (
-        "clip used"
-    )
+    assert any(line["points"] for case in file["cases"] for line in case["expected"]["lines"][-1:]), "clip used"
 
 
 def test_the_device_part_uses_whole_numbers_and_the_standard_library_only():
@@ -119,9 +115,7 @@ def test_the_device_part_uses_whole_numbers_and_the_standard_library_only():
         name.split(".")[0]
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in (
-            [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-        )
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
     }
     assert imported == {"bisect", "typing"}
     assert not [n for n in ast.walk(tree) if isinstance(n, ast.Div)], "true division makes floats"
@@ -208,14 +202,23 @@ def test_share_never_falls_when_the_amount_rises(table, values):
 
 
 @settings(max_examples=80, deadline=None)
-@given(
-    st.lists(st.lists(st.integers(-20 * MICRO, 30 * MICRO), min_size=9, max_size=9), min_size=1, max_size=5)
-)
+@given(st.lists(st.lists(st.integers(-20 * MICRO, 30 * MICRO), min_size=9, max_size=9), min_size=1, max_size=5))
 def test_rounding_by_largest_remainder_keeps_the_sum_and_each_line_within_one_point(rows):
     micro = np.array(rows)
     points = whole_points(micro)
     assert (points.sum(axis=1) == (micro.sum(axis=1) + MICRO // 2) // MICRO).all()
     assert (np.abs(points * MICRO - micro) < MICRO).all()
+
+
+def test_equal_remainders_go_to_the_earlier_line_on_both_sides():
+    halves = dataclasses.replace(PARAMETERS, line_max=(1, 1, *PARAMETERS.line_max[2:]))
+    table = QTable(tuple(range(101)))
+    q_tables = QTables("t", table, table, table, table)
+    score, fact = {"valueAtStakeMinor": 50, "upliftMinor": 50}, {"today": TODAY}
+    there = reference.priority(halves.document(), q_tables.document(), score, fact)
+    here = priorities(as_inputs([score], [fact]), halves, q_tables, TODAY)
+    assert [line["points"] for line in there["lines"]][:2] == [1, 0]
+    assert here.points[0, :2].tolist() == [1, 0]
 
 
 def zero_tables() -> QTables:

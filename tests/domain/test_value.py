@@ -64,6 +64,10 @@ def test_regression_over_the_inverse_churn_horizon():
     assert round(float(found.past[0] + found.future[0]), 6) == 475.640084
 
 
+def test_the_plain_horizon_is_one_over_churn_rounded():
+    assert inverse_churn_periods(np.array([0.6, 0.3, 0.05, 0.0, 1.0])).tolist() == [2, 3, 20, 20, 1]
+
+
 def test_survival_form_and_the_fixed_horizon_that_overstates_it():
     survival = float(constant_margin_value(one(50.0), one(0.25), 0.02)[0])
     assert round(survival, 6) == 138.888889
