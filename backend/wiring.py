@@ -1,10 +1,30 @@
 """The composition root: what exists once per process, and which use case answers to which intent."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import strawberry
+
+from backend.auth.keys import Keys, load_keys
+from backend.auth.passwords import Passwords
+from backend.auth.tokens import Tokens
+from backend.clock import Clock, wall_clock_ms
+from backend.config import Settings, load_messages
+from backend.domain.messages import Catalogue
+from backend.reads.compiler import Plans
+from backend.schema.context import Context
+from backend.schema.execute import Documents
+from backend.schema.http import GraphQLEdge, make_documents
+from backend.schema.limits import Limits
+from backend.schema.root import build_schema
+from backend.storage.engine import Engine, open_engine
 from backend.sync.changes import Intent
 from backend.sync.push import UseCaseTable
 from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
 from backend.usecases.orders import change_orders
+from backend.usecases.sessions import Sessions, Standing
 from backend.usecases.tasks import change_tasks
 from backend.usecases.visits import change_visits
 
@@ -21,3 +41,85 @@ USE_CASES: UseCaseTable = {
     for intent in Intent
 }
 """The table: (collection, intent) → use case, for online mutations and pushes alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a process has one of. Everything in it may be used by many requests at once."""
+
+    settings: Settings
+    clock: Clock
+    engine: Engine
+    keys: Keys
+    tokens: Tokens
+    passwords: Passwords
+    sessions: Sessions
+    messages: Catalogue
+    schema: strawberry.Schema
+    documents: Documents
+    limits: Limits
+    plans: Plans
+    cursor_secret: bytes
+
+    def context(self, standing: Standing | None, locale: str) -> Context:
+        """What the resolvers of one request are handed."""
+        return Context(
+            engine=self.engine,
+            principal=standing.principal if standing else None,
+            settings=self.settings,
+            clock=self.clock,
+            now_ms=self.clock(),
+            plans=self.plans,
+            messages=self.messages,
+            locale=locale,
+            use_cases=USE_CASES,
+            cursor_secret=self.cursor_secret,
+            session_door=self.sessions,
+        )
+
+    def graphql_edge(self) -> GraphQLEdge:
+        return GraphQLEdge(
+            self.schema,
+            self.documents,
+            self.limits,
+            self.sessions,
+            settings=self.settings,
+            messages=self.messages,
+            make_context=self.context,
+        )
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> AsyncIterator[Services]:
+    """Everything a process needs, on a database that is migrated already; closed when the block ends.
+
+    Raises `BadSetting` for settings the server cannot start with.
+    """
+    messages = load_messages()
+    keys = load_keys(settings.data_dir)
+    given = settings.cursor_secret
+    engine = open_engine(settings.database_url, pool_connections_max=settings.pool_connections_max)
+    tokens = Tokens(keys, settings, clock)
+    schema = build_schema()
+    documents, limits = make_documents(schema, settings)
+    passwords = Passwords(workers=settings.password_hash_workers_max)
+    try:
+        await engine.start()
+        yield Services(
+            settings=settings,
+            clock=clock,
+            engine=engine,
+            keys=keys,
+            tokens=tokens,
+            passwords=passwords,
+            sessions=Sessions(engine, tokens, passwords, settings=settings, clock=clock),
+            messages=messages,
+            schema=schema,
+            documents=documents,
+            limits=limits,
+            plans=Plans(settings.plan_cache_entries_max),
+            cursor_secret=given.get_secret_value().encode() if given else keys.derived("cursors"),
+        )
+    finally:
+        await engine.close()
+        passwords.close()

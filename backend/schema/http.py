@@ -24,6 +24,7 @@ from graphql import (
 )
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from structlog.contextvars import bind_contextvars
 
 from backend.config import Settings
 from backend.domain.messages import Catalogue, locale_of, render_problem
@@ -155,9 +156,11 @@ class GraphQLEdge:
         if scheme.lower() != "bearer":
             return None, Refused(Problem(Code.UNAUTHENTICATED))
         try:
-            return await self._sessions.standing(token.strip()), None
+            standing = await self._sessions.standing(token.strip())
         except Refused as refused:
             return None, refused
+        bind_contextvars(user_id=standing.principal.user_id, device_id=standing.principal.device_id)
+        return standing, None
 
     def _barred(
         self,

@@ -1,0 +1,134 @@
+"""The server as an ASGI application: paths, what every answer carries, opening and closing."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from backend.clock import Clock, wall_clock_ms
+from backend.config import Settings
+from backend.errors import OPERATOR, Code
+from backend.ids import new_id
+from backend.telemetry import logger
+from backend.web.pages import graphiql_unbuilt
+from backend.wiring import Services, open_services
+
+READY_SECONDS = 3
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+_LOG = logger(__name__)
+
+
+def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
+    """The application; its database is opened when the server starts and closed when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with open_services(settings, clock=clock) as services:
+            app.state.services = services
+            app.state.graphql = services.graphql_edge()
+            yield
+
+    return Starlette(routes=ROUTES, middleware=[Middleware(Edge)], lifespan=lifespan)
+
+
+async def _graphql(request: Request) -> Response:
+    answer: Response = await request.app.state.graphql.answer(request)
+    return answer
+
+
+async def _live(_request: Request) -> Response:
+    """The process answers; of the database it says nothing."""
+    return JSONResponse({"status": "live"})
+
+
+async def _ready(request: Request) -> Response:
+    """The database answers too."""
+    services: Services = request.app.state.services
+    try:
+        async with asyncio.timeout(READY_SECONDS), services.engine.read() as conn:
+            await conn.fetch("SELECT seq FROM sync_clock")
+    except Exception as error:  # noqa: BLE001 - whatever keeps the database from answering, the answer is no
+        _LOG.warning("not ready", error_type=type(error).__name__)
+        return JSONResponse({"status": "the database does not answer"}, 503)
+    return JSONResponse({"status": "ready"})
+
+
+async def _graphiql(request: Request) -> Response:
+    return HTMLResponse(graphiql_unbuilt(str(request.base_url).rstrip("/")))
+
+
+async def _home(_request: Request) -> Response:
+    return RedirectResponse("/graphiql", 307)
+
+
+ROUTES = (
+    Route("/graphql", _graphql, methods=["GET", "POST"]),
+    Route("/graphiql", _graphiql),
+    Route("/live", _live),
+    Route("/ready", _ready),
+    Route("/", _home),
+)
+PATHS = frozenset(route.path for route in ROUTES)
+"""What a log line may name; any other path is a client's own words."""
+
+
+class Edge:
+    """Around every request: an id, the headers every answer carries, one log line, and no failure in the open."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"")
+        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else new_id()
+        began = perf_counter()
+        status = 0
+
+        async def send_marked(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *_headers(request_id)]
+            await send(message)
+
+        with bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_marked)
+            except Exception as error:
+                # the one place where the unexpected ends
+                _LOG.error("unexpected failure", error_id=request_id, error_type=type(error).__name__)
+                if status:
+                    raise
+                await _failure(request_id)(scope, receive, send_marked)
+            path = scope["path"]
+            _LOG.info("answered", where=path if path in PATHS else "elsewhere", code=status, milliseconds=_since(began))
+
+
+def _headers(request_id: str) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"x-request-id", request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        (b"cache-control", b"no-store"),
+    ]
+
+
+def _failure(request_id: str) -> Response:
+    problem = {"code": Code.INTERNAL.value, "id": request_id}
+    return JSONResponse({"errors": [{"message": OPERATOR[Code.INTERNAL], "extensions": problem}]}, 500)
+
+
+def _since(began: float) -> float:
+    return round((perf_counter() - began) * 1_000, 1)
