@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from backend.domain.times import INSTANT_MAX_MS, check_instant, instant_text, parse_day, parse_instant
 from backend.errors import Code, Problem, Refused
@@ -103,7 +104,7 @@ Rule = Callable[[Mapping[str, object]], Iterable[Problem]]
 """Looks at several fields together; says nothing about a field that is absent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
     """The fields of one collection, or of one kind of record inside a field.
 
@@ -119,7 +120,11 @@ class Shape:
 
     def field(self, name: str) -> Field | None:
         """The declaration of a field, or None."""
-        return next((field for field in self.fields if field.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Field]:
+        return {field.name: field for field in self.fields}
 
     @property
     def client_fields(self) -> tuple[Field, ...]:
