@@ -146,6 +146,10 @@ class SqliteEngine:
                 await raw.execute_fetchall("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 raise _sqlite_trouble(error) from error
+            except asyncio.CancelledError:
+                # the statement runs on in its thread, though nobody waits for it any more
+                await asyncio.shield(raw.rollback())
+                raise
             try:
                 yield SqliteConnection(raw)
             except BaseException:
@@ -161,8 +165,9 @@ class SqliteEngine:
     async def read(self) -> AsyncIterator[Connection]:
         raw = await self._readers.get()
         try:
-            await raw.execute_fetchall("BEGIN")
             try:
+                # within the try: cancelled while waiting, the statement still runs
+                await raw.execute_fetchall("BEGIN")
                 yield SqliteConnection(raw)
             finally:
                 await asyncio.shield(raw.rollback())
@@ -234,6 +239,4 @@ def open_engine(url: str, *, pool_connections_max: int = 10) -> Engine:
         return SqliteEngine(url)
     if scheme in {"postgres", "postgresql"}:
         return PostgresEngine(url, pool_connections_max=pool_connections_max)
-    raise BadSetting(
-        f"SELVEDGE_DATABASE_URL: unknown scheme {scheme!r}; wanted: sqlite://PATH or postgres://…"
-    )
+    raise BadSetting(f"SELVEDGE_DATABASE_URL: unknown scheme {scheme!r}; wanted: sqlite://PATH or postgres://…")
