@@ -7,6 +7,7 @@ import pytest
 
 from backend.domain.arrays import Basis, IntColumn
 from backend.domain.calibration import calibrate
+from backend.domain.clv import clv
 from backend.domain.history import HistoryColumns, OrderColumns, history_of
 from backend.domain.lifecycle import Stage
 from backend.domain.priority import LINES, LineCode
@@ -142,6 +143,16 @@ def test_nobody_one_customer_and_only_returns_are_finite(rows):
         value = getattr(found, field.name)
         if isinstance(value, IntColumn):
             assert value.values.shape == (customers_n,), field.name
+
+
+def test_without_peers_the_scored_future_is_the_probabilistic_value():
+    rows = [(c, TODAY - 40 * k - 90 * c, 1_000 + 300 * c) for c in range(5) for k in range(1 + c)]
+    found = history(rows, 6)
+    scored_small = score_customers(ScoreInputs(found, np.zeros(6, dtype=np.int64)), ScoreParameters(), TODAY)
+    valued = clv(found, calibration=scored_small.calibration, as_of_day=TODAY)
+    assert scored_small.clv_future_minor.values.tolist() == valued.future_minor.values.tolist()
+    assert scored_small.clv_past_minor.values.tolist() == valued.past_minor.values.tolist()
+    assert valued.future_minor.values[:5].min() > 0
 
 
 def test_local_facts_and_obligations_reach_their_lines():

@@ -197,6 +197,8 @@ def test_own_costs_beat_the_category_which_beats_the_organisation():
     found = contribution_of(history(rows, 3, costs=[400, None, None]), 0.1, category)
     assert found.basis.tolist() == [Basis.MARGIN, Basis.DEFAULT_MARGIN, Basis.DEFAULT_MARGIN]
     assert found.total.tolist() == pytest.approx([600.0, 300.0, 600.0]), "the recorded beats the declared"
+    assert found.quarters[:, -1].tolist() == pytest.approx([600.0, 300.0, 600.0]), "the newest quarter is last"
+    assert not found.quarters[:, :-1].any()
 
 
 def test_bases_of_one_run_are_never_contribution_beside_revenue():
