@@ -1,8 +1,9 @@
 """Bringing a database to the present shape: Tortoise's own migrations, one process at a time."""
 
+import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,7 @@ ADVISORY_LOCK = 0x53454C56  # any number, the same in every process of this prod
 
 
 def tortoise_config(url: str) -> dict[str, Any]:
-    connection = (
-        url if not url.startswith("postgresql://") else "postgres://" + url.removeprefix("postgresql://")
-    )
+    connection = url if not url.startswith("postgresql://") else "postgres://" + url.removeprefix("postgresql://")
     return {
         # the connection is named by its database, because Tortoise caches statements by that name
         "connections": {"sqlite" if url.startswith("sqlite") else "postgres": connection},
@@ -49,7 +48,9 @@ async def _alone(url: str) -> AsyncIterator[None]:
     if url.startswith("sqlite://"):
         path = Path(url.removeprefix("sqlite://"))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _file_lock(path.with_suffix(".migrating")):
+        with path.with_suffix(".migrating").open("w") as handle:
+            # in a thread: a second caller in this process would otherwise stop the loop the first one needs
+            await asyncio.to_thread(fcntl.flock, handle, fcntl.LOCK_EX)
             yield
         return
     raw = await asyncpg.connect(url)
@@ -58,10 +59,3 @@ async def _alone(url: str) -> AsyncIterator[None]:
         yield
     finally:
         await raw.close()
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
