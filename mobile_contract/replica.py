@@ -12,7 +12,7 @@ import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any, Protocol
 
 from mobile_contract.priority import priority, rank
@@ -351,12 +351,6 @@ def query_terms(text: str) -> list[str]:
 def day_of(text: str) -> int:
     """Days since 1970-01-01 of a day, or of a moment in UTC."""
     return date.fromisoformat(text[:10]).toordinal() - date(1970, 1, 1).toordinal()
-
-
-def instant(epoch_ms: int) -> str:
-    """A moment as documents carry it."""
-    moment = datetime.fromtimestamp(epoch_ms / 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{epoch_ms % 1000:03d}Z"
 
 
 def uuid7() -> str:

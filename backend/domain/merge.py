@@ -51,16 +51,67 @@ def merge_change(
     """
     found = Merged(behind=any(seq > base_rev and by != writer for seq, by in field_seq.values()))
     standing = field_paths(shape, current)
+    lost = _changes_of_lost_records(shape, current, change)
     for path, mine in field_paths(shape, change).items():
-        seq, by = field_seq.get(path) or _nearest(field_seq, path)
+        seq, by = _last_change(field_seq, path)
         theirs = standing.get(path)
-        if mine == theirs or (mine == 0 and theirs is None):
+        if record := next((head for head in lost if path.startswith(f"{head}.")), None):
+            # a part of a record somebody took away is no record: it is kept whole, once
+            if lost[record] is not None:
+                found.conflicts.append(Conflict(record, lost[record], None, seq, by))
+                lost[record] = None
+        elif mine == theirs or (theirs is None and _takes_nothing(shape, standing, path, mine)):
             continue
-        if seq <= base_rev or by == writer or (theirs is None and _is_new_part(standing, path)):
+        elif seq <= base_rev or by == writer or (theirs is None and _is_new_part(standing, path)):
             found.accepted[path] = mine
         else:
             _resolve(found, shape, path, mine, theirs, seq, by)
     return found
+
+
+def _changes_of_lost_records(
+    shape: Shape, current: Mapping[str, object], change: Mapping[str, object]
+) -> dict[str, object]:
+    """Path of a record → what was to change in it, for records neither standing nor whole enough to be new."""
+    found: dict[str, object] = {}
+    for declared in shape.fields:
+        inner, sent = declared.record, change.get(declared.name)
+        if inner is None or not inner.key or not isinstance(sent, list):
+            continue
+        held = current.get(declared.name)
+        standing = {record[inner.key] for record in held} if isinstance(held, list) else set()
+        for record in sent:
+            whole = all(any(record.get(name) not in (None, {}) for name in group) for group in inner.required)
+            if record[inner.key] not in standing and not whole and not record.get(REMOVED):
+                found[f"{declared.name}.{record[inner.key]}"] = record
+    return found
+
+
+def _last_change(field_seq: Mapping[str, tuple[int, str]], path: str) -> tuple[int, str]:
+    """When a path was last changed, and by whom. Taking a record away counts as changing all its parts."""
+    head, _, last = path.rpartition(".")
+    nearest = field_seq.get(path) or _nearest(field_seq, path)
+    if last != REMOVED:
+        return nearest
+    return max([nearest, *(at for part, at in field_seq.items() if part.startswith(f"{head}."))])
+
+
+def _takes_nothing(shape: Shape, standing: Mapping[str, object], path: str, mine: object) -> bool:
+    """True for taking away what is not there: a cell, or a whole record."""
+    head, _, last = path.rpartition(".")
+    if last == REMOVED and head:
+        return not any(part.startswith(f"{head}.") for part in standing)
+    return mine == 0 and _is_cell(shape, path)
+
+
+def _is_cell(shape: Shape, path: str) -> bool:
+    name, _, rest = path.partition(".")
+    declared = shape.field(name)
+    if declared is None or not rest:
+        return False
+    if declared.record is not None:
+        return _is_cell(declared.record, rest.partition(".")[2])
+    return declared.kind is Kind.CELLS
 
 
 def _nearest(field_seq: Mapping[str, tuple[int, str]], path: str) -> tuple[int, str]:
@@ -74,8 +125,8 @@ def _nearest(field_seq: Mapping[str, tuple[int, str]], path: str) -> tuple[int, 
 
 def _is_new_part(standing: Mapping[str, object], path: str) -> bool:
     """True for a key, cell or record nobody else has: adding it takes nothing from anyone."""
-    head, _, _ = path.rpartition(".")
-    return bool(head) and path not in standing
+    head, _, last = path.rpartition(".")
+    return bool(head) and path not in standing and last != REMOVED
 
 
 def _resolve(found: Merged, shape: Shape, path: str, mine: object, theirs: object, seq: int, by: str) -> None:
@@ -97,19 +148,30 @@ def _resolve(found: Merged, shape: Shape, path: str, mine: object, theirs: objec
 
 
 def union(theirs: object, mine: object) -> list[object]:
-    """Everything either list holds, theirs first, each once."""
+    """Everything either list holds, each once; texts sorted as they are stored, other entries theirs first."""
     held = list(theirs) if isinstance(theirs, list) else []
-    return held + [item for item in (mine if isinstance(mine, list) else []) if item not in held]
+    both = held + [item for item in (mine if isinstance(mine, list) else []) if item not in held]
+    texts = [item for item in both if isinstance(item, str)]
+    return [*sorted(texts)] if len(texts) == len(both) else both
 
 
 def appended(theirs: object, mine: object) -> str | None:
-    """Both texts, one below the other; a text that holds the other already stands alone."""
-    first, second = str(theirs or ""), str(mine or "")
-    if second in first:
-        return first or None
-    if first in second:
-        return second or None
-    return f"{first}\n{second}"
+    """Both texts, one below the other, the lines they begin with in common once.
+
+    Lines that stand in the other text already are not repeated; a word inside a line never counts as said.
+    """
+    first, second = _lines(theirs), _lines(mine)
+    common = 0
+    while common < min(len(first), len(second)) and first[common] == second[common]:
+        common += 1
+    added = second[common:]
+    if any(first[at : at + len(added)] == added for at in range(len(first) - len(added) + 1)):
+        added = []
+    return "\n".join([*first, *added]) or None
+
+
+def _lines(text: object) -> list[str]:
+    return str(text).split("\n") if text else []
 
 
 def with_paths(shape: Shape, current: Mapping[str, object], accepted: Mapping[str, object]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from backend.auth.principal import Principal
+from backend.ids import is_id
 from backend.storage.engine import Connection
 from backend.storage.visibility import granted_keys_sql, visible_to
 
@@ -38,7 +39,7 @@ async def lock_heads(conn: Connection, principal: Principal, ids: Iterable[str |
 
     Always called before the children are locked, so that moving a customer and writing its children take turns.
     """
-    wanted = sorted({customer_id for customer_id in ids if customer_id})
+    wanted = sorted({customer_id for customer_id in ids if customer_id and is_id(customer_id)})
     if not wanted:
         return {}
     visible, args = visible_to(principal, "customers", "t")

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from backend.domain.fields import Field, Kind, field_paths, validate, whole_problems, with_defaults
+from backend.domain.fields import INTEGER_MAX, Field, Kind, field_paths, validate, whole_problems, with_defaults
 from backend.domain.merge import Conflict, merge_change, with_paths
 from backend.errors import Code, Problem
 from backend.ids import is_id, new_id
@@ -23,6 +23,8 @@ from backend.sync.collections import COLLECTIONS, Child, Collection, column_of
 from backend.sync.documents import JSON_KINDS, canonical
 from backend.sync.feed import read_stored
 from backend.sync.work import Work
+
+KEPT_DEPTH_MAX = 20
 
 
 class Intent(StrEnum):
@@ -136,7 +138,8 @@ async def open_drafts(work: Work, name: str, changes: Sequence[Change]) -> list[
         elif change.intent is Intent.DELETE:
             drafts.append(Draft(change, row, dict(row)))
         else:
-            drafts.append(_patch(collection, change, row, stored[change.id].field_seq, work.writer))
+            known = stored[change.id].field_seq if change.id in stored else {}
+            drafts.append(_patch(collection, change, row, known, work.writer))
     return drafts
 
 
@@ -190,9 +193,9 @@ async def _taken(work: Work, collection: Collection, ids: Sequence[str]) -> set[
     column = collection.record_column
     rows = await work.conn.fetch(
         f"SELECT {column} FROM {collection.table} WHERE {column} = ANY(?)"
-        " UNION SELECT record_id FROM feed WHERE record_id = ANY(?)",
+        " UNION SELECT record_id FROM feed WHERE key = ANY(?)",
         list(ids),
-        list(ids),
+        [f"{name}:{record_id}" for name in COLLECTIONS for record_id in ids],
     )
     return {row[0] for row in rows}
 
@@ -202,7 +205,9 @@ def _create(collection: Collection, change: Change, row: Mapping[str, Any] | Non
     wanted = with_defaults(collection.shape, clean)
     if row is not None:
         draft = Draft(change, row, dict(row), problems=problems)
-        if not problems and all(row.get(name) == value for name, value in clean.items()):
+        standing = field_paths(collection.shape, row)
+        sent = field_paths(collection.shape, clean)
+        if not problems and all(standing.get(path) == value for path, value in sent.items()):
             draft.replayed = True
         elif not problems:
             draft.refuse(Code.ID_TAKEN, "id")
@@ -397,9 +402,9 @@ async def keep_issue(
         mutation_id,
         code,
         path,
-        canonical(base).decode(),
-        canonical(mine).decode(),
-        canonical(theirs).decode(),
+        canonical(as_kept(base)).decode(),
+        canonical(as_kept(mine)).decode(),
+        canonical(as_kept(theirs)).decode(),
         theirs_by,
         canonical(list(ways_out)).decode(),
         "OPEN",
@@ -408,3 +413,23 @@ async def keep_issue(
     )
     work.touched("syncIssues", issue_id)
     return issue_id
+
+
+def as_kept(value: object, depth: int = 0) -> object:
+    """A value a client sent, as documents may hold it: what no reader would print the same becomes a text."""
+    if depth > KEPT_DEPTH_MAX:
+        return "…"
+    if isinstance(value, Mapping):
+        return {sendable(str(key)): as_kept(entry, depth + 1) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_kept(entry, depth + 1) for entry in value]
+    if isinstance(value, str):
+        return sendable(value)
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) > INTEGER_MAX):
+        return str(value)
+    return value
+
+
+def sendable(text: str) -> str:
+    """The same text without halves of surrogate pairs, which no answer and no database takes."""
+    return text.encode("utf-8", "replace").decode()

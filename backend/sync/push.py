@@ -6,17 +6,16 @@ on. Consecutive ungrouped mutations of one collection are one batch for their us
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-
-import orjson
 
 from backend.auth.principal import Principal
 from backend.errors import Code, Problem, Refused
 from backend.ids import is_id, new_id
 from backend.storage.engine import Connection
 from backend.storage.visibility import visible_to
-from backend.sync.changes import Change, Intent, Outcome, Status, UseCase, keep_issue
+from backend.sync.changes import Change, Intent, Outcome, Status, UseCase, keep_issue, sendable
 from backend.sync.collections import COLLECTIONS
 from backend.sync.feed import digest_text
 from backend.sync.pull import Row
@@ -64,7 +63,8 @@ class Mutation:
     def body_hash(self) -> str:
         """What makes a replay the same mutation."""
         body = [self.collection, self.record_id, self.base_rev, self.fields, self.delete, self.group]
-        return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        # the standard library prints whatever JSON can bring: integers of any size, halves of a surrogate pair
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -87,23 +87,43 @@ async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *
     if len(mutations) > mutations_max:
         raise Refused(Problem(Code.TOO_MANY, ("mutations",), (str(mutations_max),)))
     last_seq = await _lock_device(work)
-    known = await receipts_of(work.conn, [mutation.id for mutation in mutations])
+    known = await receipts_of(work.conn, [mutation.id for mutation in mutations if is_id(mutation.id)])
     answers: dict[int, Answer] = {}
     fresh: list[tuple[int, Mutation]] = []
+    first_at: dict[str, int] = {}
+    repeats: list[tuple[int, int]] = []
     for index, mutation in enumerate(mutations):
-        settled = _already_settled(mutation, known, last_seq)
-        if settled is not None:
-            answers[index] = settled
-        elif mutation.client_seq != last_seq + 1:
+        in_turn = mutation.client_seq == last_seq + 1
+        first = first_at.get(mutation.id)
+        if first is not None and mutations[first].body_hash == mutation.body_hash:
+            repeats.append((index, first))
+        elif first is not None or _reused(mutation, known) or not is_id(mutation.id):
+            reason = (
+                Problem(Code.MUTATION_ID_REUSED, ("id",))
+                if is_id(mutation.id)
+                else Problem(Code.INVALID_VALUE, ("id",), ("UUID",))
+            )
+            answers[index] = Answer(mutation.id, Status.REFUSED, (reason,))
+            if in_turn:  # kept the first time it comes, not at each replay
+                await _keep_refused(work, mutation, answers[index])
+        elif (receipt := known.get(mutation.id)) is not None:
+            answers[index] = Answer(mutation.id, Status(receipt.status), receipt.problems, receipt.records)
+        elif mutation.client_seq <= last_seq:
+            answers[index] = Answer(mutation.id, Status.ALREADY_HANDLED)
+        elif in_turn:
+            first_at[mutation.id] = index
+            fresh.append((index, mutation))
+        else:
             gap = Problem(Code.CLIENT_SEQ_GAP, ("clientSeq",), (str(last_seq + 1),))
             answers[index] = Answer(mutation.id, Status.RETRY, (gap,))
-        else:
+        if in_turn:  # answered for good in any case: what can never be taken must not stop those behind it
             last_seq = mutation.client_seq
-            fresh.append((index, mutation))
     for part in _parts([mutation for _, mutation in fresh]):
         for answer in await _run_part(work, part, table):
             work.receipts.append(_receipt(work, answer, {m.id: m for m in part}[answer.mutation_id]))
-            answers[next(i for i, m in fresh if m.id == answer.mutation_id)] = answer
+            answers[first_at[answer.mutation_id]] = answer
+    for index, first in repeats:
+        answers[index] = answers[first]
     await work.conn.execute(
         "UPDATE device SET last_client_seq = ?, last_seen_at = ? WHERE id = ?",
         last_seq,
@@ -125,35 +145,31 @@ async def _lock_device(work: Work) -> int:
     return int(rows[0][0])
 
 
-def _already_settled(mutation: Mutation, known: Mapping[str, Receipt], last_seq: int) -> Answer | None:
-    receipt = known.get(mutation.id)
-    if receipt is not None:
-        if receipt.body_hash != mutation.body_hash:
-            reused = Problem(Code.MUTATION_ID_REUSED, ("id",))
-            return Answer(mutation.id, Status.REFUSED, (reused,))
-        return Answer(mutation.id, Status(receipt.status), receipt.problems, receipt.records)
-    if mutation.client_seq <= last_seq:
-        return Answer(mutation.id, Status.ALREADY_HANDLED)
-    return None
+def _reused(mutation: Mutation, known: Mapping[str, Receipt]) -> bool:
+    return mutation.id in known and known[mutation.id].body_hash != mutation.body_hash
 
 
 def _parts(mutations: Sequence[Mutation]) -> Iterator[list[Mutation]]:
-    """Groups as they stand in the queue; neighbours without a group that can share one batch go together."""
+    """Each group whole, where its first mutation stands; neighbours without a group that can share one batch."""
+    groups: dict[str, list[Mutation]] = {}
+    for mutation in mutations:
+        if mutation.group is not None:
+            groups.setdefault(mutation.group, []).append(mutation)
     part: list[Mutation] = []
     for mutation in mutations:
-        if part and not _together(part, mutation):
+        if part and (mutation.group is not None or not _together(part, mutation)):
             yield part
             part = []
-        part.append(mutation)
+        if mutation.group is None:
+            part.append(mutation)
+        elif mutation.group in groups:
+            yield groups.pop(mutation.group)
     if part:
         yield part
 
 
 def _together(part: Sequence[Mutation], mutation: Mutation) -> bool:
-    first = part[0]
-    if first.group is not None or mutation.group is not None:
-        return first.group == mutation.group
-    return first.collection == mutation.collection and all(m.record_id != mutation.record_id for m in part)
+    return part[0].collection == mutation.collection and all(m.record_id != mutation.record_id for m in part)
 
 
 async def _run_part(work: Work, part: Sequence[Mutation], table: UseCaseTable) -> list[Answer]:
@@ -170,9 +186,15 @@ async def _run_part(work: Work, part: Sequence[Mutation], table: UseCaseTable) -
     except Refused as refused:
         answers = [Answer(mutation.id, Status.REFUSED, refused.problems) for mutation in part]
     for mutation, answer in zip(part, answers, strict=True):
+        answer.problems = tuple(_sayable(problem) for problem in answer.problems)
         if answer.status in (Status.REFUSED, Status.DEPENDENCY_FAILED):
             await _keep_refused(work, mutation, answer)
     return answers
+
+
+def _sayable(problem: Problem) -> Problem:
+    """A path may repeat a key as it was sent, also one that no answer can carry."""
+    return replace(problem, path=tuple(sendable(part) for part in problem.path))
 
 
 def _failed_with_its_group(answer: Answer) -> Answer:
@@ -182,15 +204,13 @@ def _failed_with_its_group(answer: Answer) -> Answer:
 def _batches(part: Sequence[Mutation]) -> Iterator[list[Mutation]]:
     """Runs of one collection with distinct ids, in order."""
     batch: list[Mutation] = []
+    ids: set[str] = set()
     for mutation in part:
-        alike = not batch or (
-            batch[0].collection == mutation.collection
-            and all(earlier.record_id != mutation.record_id for earlier in batch)
-        )
-        if not alike:
+        if batch and (batch[0].collection != mutation.collection or mutation.record_id in ids):
             yield batch
-            batch = []
+            batch, ids = [], set()
         batch.append(mutation)
+        ids.add(mutation.record_id)
     if batch:
         yield batch
 
@@ -200,7 +220,10 @@ async def _run_batch(work: Work, batch: Sequence[Mutation], table: UseCaseTable)
     answers: dict[str, Answer] = {}
     for mutation in batch:
         use_case = table.get((mutation.collection, mutation.intent))
-        if use_case is None:
+        if not is_id(mutation.record_id):
+            problem = Problem(Code.INVALID_VALUE, ("change", mutation.collection, "id"), ("UUID",))
+            answers[mutation.id] = Answer(mutation.id, Status.REFUSED, (problem,))
+        elif use_case is None:
             allowed = tuple(sorted({name for name, intent in table if intent is mutation.intent}))
             problem = Problem(Code.NOT_ALLOWED_VALUE, ("change", mutation.collection), allowed)
             answers[mutation.id] = Answer(mutation.id, Status.REFUSED, (problem,))
@@ -240,7 +263,7 @@ async def _keep_refused(work: Work, mutation: Mutation, answer: Answer) -> None:
         collection=mutation.collection,
         record_id=mutation.record_id if is_id(mutation.record_id) else new_id(),
         code=answer.problems[0].code.value if answer.problems else answer.status.value,
-        mutation_id=mutation.id,
+        mutation_id=mutation.id if is_id(mutation.id) else None,
         captured_at_ms=mutation.captured_at_ms,
         path=".".join(answer.problems[0].path) if answer.problems else None,
         mine={"delete": True} if mutation.delete else dict(mutation.fields),
