@@ -134,9 +134,7 @@ def _micro_points(parameters: Document, tables: Document, score: Document, facts
     if loyal is None or q is None:
         line("LOYALTY", None, {}, [])
     else:
-        line(
-            "LOYALTY", most["LOYALTY"] * q * loyal // BASIS_POINTS, {"loyaltyBp": loyal, "shareMicro": q}, []
-        )
+        line("LOYALTY", most["LOYALTY"] * q * loyal // BASIS_POINTS, {"loyaltyBp": loyal, "shareMicro": q}, [])
 
     near = [days for days in (since, ahead) if days is not None and days >= 0]
     if not near:

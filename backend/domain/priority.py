@@ -306,9 +306,7 @@ def _obligations_line(most: int, parameters: PriorityParameters, inputs: Priorit
     severe, overdue = inputs.severe_cases_n.values, inputs.overdue_tasks_n.values
     still_open = inputs.open_tasks_n.values
     points = (
-        parameters.severe_points * severe
-        + parameters.overdue_points * overdue
-        + parameters.open_points * still_open
+        parameters.severe_points * severe + parameters.overdue_points * overdue + parameters.open_points * still_open
     )
     recorded = inputs.severe_cases_n.known | inputs.overdue_tasks_n.known | inputs.open_tasks_n.known
     numbers = {"severeCases": severe, "overdueTasks": overdue, "openTasks": still_open}
@@ -338,9 +336,7 @@ def _loyalty_line(most: int, inputs: PriorityInputs, existing: IntArray) -> _Lin
     return _Line(micro, loyal.known & inputs.existing_value_minor.known, numbers)
 
 
-def _just_visited_line(
-    most: int, parameters: PriorityParameters, inputs: PriorityInputs, today: int
-) -> _Line:
+def _just_visited_line(most: int, parameters: PriorityParameters, inputs: PriorityInputs, today: int) -> _Line:
     curve = np.asarray((*parameters.just_visited_curve, 0), dtype=np.int64)
     far = np.int64(2**31)
     since, ahead = today - inputs.last_visit_day.values, inputs.next_appointment_day.values - today

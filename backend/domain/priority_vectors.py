@@ -32,9 +32,7 @@ def priority_vectors() -> Document:
     """Build the whole file: one parameter set, one set of tables, fixed and drawn cases, the ranking."""
     parameters, tables = publish_parameters(), _tables()
     cases = [*_edge_cases(), *_drawn_cases()]
-    columns = priorities(
-        as_inputs([c["score"] for c in cases], [c["facts"] for c in cases]), parameters, tables, TODAY
-    )
+    columns = priorities(as_inputs([c["score"] for c in cases], [c["facts"] for c in cases]), parameters, tables, TODAY)
     scores = columns.score.tolist()
     for row, case in enumerate(cases):
         lines = explain(columns, row, evidence_of(case["facts"]))
@@ -143,9 +141,7 @@ def _edge_cases() -> list[Document]:
     ]
     return [
         _case("nothing-recorded", {}, {}),
-        _case(
-            "everything-at-most", full, {"lastVisitDay": TODAY - 400, "lastVisitId": "v1", "openTasks": []}
-        ),
+        _case("everything-at-most", full, {"lastVisitDay": TODAY - 400, "lastVisitId": "v1", "openTasks": []}),
         _case("visited-today", {}, {"lastVisitDay": TODAY, "lastVisitId": "v2"}),
         _case("agreed-for-today", {}, {"nextAppointmentDay": TODAY, "nextAppointmentId": "v3"}),
         _case("appointment-missed", {}, {"nextAppointmentDay": TODAY - 1, "nextAppointmentId": "v4"}),
@@ -176,10 +172,7 @@ def _drawn_case(draw: random.Random, number: int) -> Document:
         "hasPreorderHistory": maybe(draw.randrange(2)),
         "severeCases": maybe(draw.choice([0, 0, 0, 1])),
     }
-    tasks = [
-        {"id": f"t{number}-{i}", "dueDay": maybe(TODAY + draw.randrange(-3, 4))}
-        for i in range(draw.randrange(4))
-    ]
+    tasks = [{"id": f"t{number}-{i}", "dueDay": maybe(TODAY + draw.randrange(-3, 4))} for i in range(draw.randrange(4))]
     facts = {
         "lastVisitDay": maybe(TODAY - draw.randrange(80)),
         "lastVisitId": f"v{number}",
