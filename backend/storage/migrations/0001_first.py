@@ -470,7 +470,7 @@ class Migration(migrations.Migration):
         ops.CreateModel(
             name='SyncClock',
             fields=[
-                ('id', fields.IntField(primary_key=True, unique=True, db_index=True)),
+                ('id', fields.IntField(generated=False, primary_key=True, unique=True, db_index=True)),
                 ('seq', fields.BigIntField()),
                 ('horizon', fields.BigIntField()),
             ],
