@@ -168,7 +168,7 @@ def _start(server: Path) -> int:
     _run("initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
     settings = (data / "postgresql.conf").read_text()
     for attempt in range(STARTS_MAX):
-        port = _free_port()
+        port = free_port()
         (data / "postgresql.conf").write_text(settings + CONFIGURATION.format(port=port))
         try:
             _control(data, "start", "-w", "-t", "30", "-l", str(server / "log"))
@@ -229,7 +229,7 @@ def _run(program: str, *arguments: str | Path) -> None:
             raise Unavailable(f"{program} ended with {done.returncode}: {said[-800:]}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

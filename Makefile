@@ -1,0 +1,77 @@
+# Selvedge: every verb a developer or a build needs. `make` alone lists them.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest
+SOURCES := backend mobile_contract tests
+
+# numerical libraries start a thread per core, which on two cores costs more than it brings
+export OPENBLAS_NUM_THREADS := 1
+export OMP_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run quick test lint types contract bench check clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## serve on 127.0.0.1:$PORT (8000) with the demo company, built on the first start
+	SELVEDGE_DEMO=$${SELVEDGE_DEMO:-true} $(BIN)/selvedge serve --port $(PORT)
+
+quick: $(VENV)/.dev ## the inner loop: lint, and the tests that need no PostgreSQL
+	$(BIN)/ruff check $(SOURCES)
+	$(PYTEST) -x -q -n $(WORKERS) -m "not postgres"
+
+test: $(VENV)/.dev ## the whole suite, on SQLite and PostgreSQL
+	$(PYTEST) -q -n $(WORKERS)
+
+lint: $(VENV)/.dev ## style, format and the floors of the house
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev ## mypy, strict
+	$(BIN)/mypy
+
+contract: $(VENV)/.dev ## write schema.graphql and the other generated files of mobile_contract/
+	$(BIN)/selvedge contract
+
+bench: $(VENV)/.dev ## measure; prints figures, judges nothing
+	@for file in tests/benchmarks/bench_*.py; do \
+	  echo "== $$file"; $(BIN)/python -m "$$(echo "$${file%.py}" | tr / .)" || exit 1; \
+	done
+
+check: lint types ## what a build runs: everything but the benchmarks
+	$(BIN)/selvedge contract --check
+	$(PYTEST) -q -n $(WORKERS)
+
+clean: ## remove the environment, caches and the local database
+	rm -rf $(VENV) var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# The environment: with uv where there is one, else with what Python brings along. A stamp says that it is done.
+$(VENV)/.python:
+	@if command -v uv >/dev/null 2>&1; then uv venv --quiet --allow-existing --python '>=3.11' $(VENV); \
+	else $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Selvedge needs Python 3.11 or later")' \
+	  && $(PYTHON) -m venv $(VENV); fi
+	@touch $@
+
+define install
+	@echo "installing $(1) into $(VENV)"
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install --quiet --python $(BIN)/python -r $(1) \
+	  && uv pip install --quiet --python $(BIN)/python --no-deps -e .; \
+	else \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(1) \
+	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .; \
+	fi
+endef
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/.python
+	$(call install,requirements/run.txt)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.python
+	$(call install,requirements/dev.txt)
+	@touch $(VENV)/.run $@

@@ -1,0 +1,200 @@
+"""The command line: one verb for each thing an operator does. A wrong setting ends it with status 2, named."""
+
+import asyncio
+import contextlib
+import difflib
+import io
+import socket
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import asyncpg
+import typer
+import uvicorn
+from rich.console import Console
+from rich.markup import escape
+
+from backend.app import make_app
+from backend.config import PREFIX, Settings, read_settings
+from backend.errors import OPERATOR, RETRY, BadSetting, Code, Retry
+from backend.schema.root import print_sdl
+from backend.storage.migrate import migrate as migrate_database
+from backend.telemetry import configure_logs
+from backend.web.pages import sign_in_example
+
+SETTING_WRONG = 2
+CONTRACT_DRIFTED = 1
+GRACEFUL_SECONDS = 20
+CONTRACT_DIR = Path(__file__).resolve().parent.parent / "mobile_contract"
+
+app = typer.Typer(
+    name="selvedge",
+    help="Offline-first field sales for apparel companies: the server and its tools.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+say = Console(highlight=False)
+complain = Console(stderr=True, highlight=False)
+
+Host = Annotated[str | None, typer.Option(help=f"Address to listen on, else {PREFIX}HOST.")]
+Port = Annotated[int | None, typer.Option(help=f"Port to listen on, else {PREFIX}PORT.")]
+Database = Annotated[str | None, typer.Option(help=f"Database, else {PREFIX}DATABASE_URL.")]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out a command line; returns the status to exit with."""
+    try:
+        app(list(arguments), standalone_mode=True)
+    except BadSetting as bad:
+        for line in str(bad).splitlines():
+            complain.print(f"[red]setting[/red] {escape(line)}", soft_wrap=True)
+        return SETTING_WRONG
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+@app.callback()
+def _frame() -> None:
+    """Offline-first field sales for apparel companies: the server and its tools."""
+
+
+@app.command(epilog="Example: selvedge serve --port 8080")
+def serve(host: Host = None, port: Port = None, database: Database = None) -> None:
+    """Bring the database to the present shape and answer requests until stopped."""
+    settings = _settings(host=host, port=port, database_url=database)
+    listening = _listen(settings)
+    with contextlib.closing(listening):
+        configure_logs(settings.log_level)
+        _migrate(settings)
+        config = uvicorn.Config(
+            make_app(settings),
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACEFUL_SECONDS,
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            _Server(config, _address(settings)).run(sockets=[listening])
+
+
+@app.command(epilog="Example: selvedge migrate --database postgres://selvedge@127.0.0.1:5432/selvedge")
+def migrate(database: Database = None) -> None:
+    """Bring the database to the present shape; harmless when it is there already."""
+    steps = _migrate(_settings(database_url=database))
+    for step in steps:
+        say.print(f"applied {escape(step)}", soft_wrap=True)
+    if not steps:
+        say.print("nothing to apply")
+
+
+@app.command(epilog="Example: selvedge contract --check")
+def contract(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a file is not up to date.")] = False,
+    folder: Annotated[Path, typer.Option(help="Where the contract lies.")] = CONTRACT_DIR,
+) -> None:
+    """Write what clients build upon: the schema, and the codes with their meaning."""
+    drifted = False
+    for name, write in CONTRACT.items():
+        path, wanted = folder / name, write()
+        found = path.read_text("utf-8") if path.exists() else ""
+        if found == wanted:
+            continue
+        if check:
+            drifted = True
+            _show_difference(name, found, wanted)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wanted, "utf-8")
+            say.print(f"wrote {escape(str(path))}")
+    if drifted:
+        complain.print("the contract has drifted; after reading the difference run: selvedge contract")
+        raise typer.Exit(CONTRACT_DRIFTED)
+
+
+def errors_text() -> str:
+    """The table of codes, for people who write clients."""
+    lines = [
+        "# Codes",
+        "",
+        "Written by `selvedge contract`. A `Problem` and `errors[].extensions` carry one of these in `code`.",
+        "More may be added: treat a code you do not know by its `retry`.",
+        "",
+        "`NEVER`: sending it again cannot help. `AFTER_CHANGE`: change what `path` names first. `LATER`: the same",
+        "request may pass a little later.",
+        "",
+        "| code | retry | meaning |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{code.value}` | {RETRY.get(code, Retry.AFTER_CHANGE).value} | {OPERATOR[code]} |" for code in Code]
+    return "\n".join(lines) + "\n"
+
+
+CONTRACT: Mapping[str, Callable[[], str]] = {"schema.graphql": print_sdl, "errors.md": errors_text}
+"""File of the contract → what it must say."""
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it does."""
+
+    def __init__(self, config: uvicorn.Config, address: str) -> None:
+        super().__init__(config)
+        self._address = address
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            greet(self._address)
+
+
+def greet(address: str) -> None:
+    """Where the server is, and how to ask it something."""
+    say.print(f"Selvedge answers at [bold]{address}/graphql[/bold]  (stop with Ctrl-C)")
+    say.print(f"GraphiQL is not built here: {address}/graphiql shows how to ask from a terminal, or sign in now:\n")
+    say.print(escape(sign_in_example(address)), soft_wrap=True)
+
+
+def _settings(**overrides: object) -> Settings:
+    return read_settings(**{name: value for name, value in overrides.items() if value is not None})
+
+
+def _address(settings: Settings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}"
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2_048)
+    except OSError as error:
+        raise BadSetting(
+            f"{PREFIX}HOST, {PREFIX}PORT: cannot listen on {settings.host}:{settings.port} ({error.strerror});"
+            " wanted: an address of this machine and a free port"
+        ) from None
+
+
+def _migrate(settings: Settings) -> list[str]:
+    """Names of the migrations applied."""
+    # they speak to standard output too
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            plan = asyncio.run(migrate_database(settings.database_url))
+        except (OSError, sqlite3.OperationalError, asyncpg.PostgresError) as error:
+            raise BadSetting(
+                f"{PREFIX}DATABASE_URL: the database cannot be opened ({error}); wanted:"
+                f" {Settings.model_fields['database_url'].description}"
+            ) from None
+    return [step.removeprefix("+ ") for step in plan if step.startswith("+ ")]
+
+
+def _show_difference(name: str, found: str, wanted: str) -> None:
+    lines = difflib.unified_diff(
+        found.splitlines(), wanted.splitlines(), f"{name} (committed)", f"{name} (wanted)", lineterm=""
+    )
+    complain.print(escape("\n".join(lines)), soft_wrap=True)

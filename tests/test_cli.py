@@ -1,0 +1,168 @@
+"""The command line as a process: what it prints, what it writes, how it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from backend.cli import CONTRACT, app, errors_text, run
+from backend.errors import Code
+from tests.databases import free_port
+
+VERBS = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
+
+
+@dataclass(frozen=True)
+class Done:
+    status: int
+    said: str
+    complained: str
+
+
+class CommandLine:
+    """Runs command lines in a folder of the test's own, with no settings but those given."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._patch = patch
+        self._capture = capture
+
+    def __call__(self, *arguments: str, **settings: str) -> Done:
+        with self._patch.context() as patch:
+            patch.chdir(self.folder)
+            for name in [name for name in os.environ if name.startswith("SELVEDGE_")]:
+                patch.delenv(name)
+            for name, value in settings.items():
+                patch.setenv(f"SELVEDGE_{name.upper()}", value)
+            status = run(arguments)
+        captured = self._capture.readouterr()
+        return Done(status, captured.out, captured.err)
+
+
+@pytest.fixture
+def selvedge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(tmp_path, monkeypatch, capsys)
+
+
+def _environment(settings: dict[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SELVEDGE_")}
+    named = {f"SELVEDGE_{name.upper()}": value for name, value in settings.items()}
+    return kept | named | {"PYTHONPATH": str(Path(__file__).parent.parent), "NO_COLOR": "1", "COLUMNS": "100"}
+
+
+@contextmanager
+def serving(folder: Path, port: int, **settings: str) -> Iterator[subprocess.Popen[str]]:
+    server = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "backend", "serve", "--port", str(port)],
+        cwd=folder,
+        env=_environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield server
+    finally:
+        if server.poll() is None:
+            server.kill()
+        server.communicate()
+
+
+def until_live(address: str, server: subprocess.Popen[str]) -> None:
+    for _ in range(600):
+        assert server.poll() is None, server.communicate()
+        try:
+            if httpx.get(f"{address}/live").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the server never came up")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_and_an_example(verb: str, selvedge: CommandLine) -> None:
+    done = selvedge(verb, "--help")
+    assert done.status == 0, done.complained
+    assert f"Example: selvedge {verb}" in done.said
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("port", "many"),
+        ("port", "70000"),
+        ("database_url", "mysql://root@localhost/x"),
+        ("database_url", "postgres://selvedge@127.0.0.1:1/x"),
+        ("database_url", "sqlite:///proc/nowhere/x.sqlite3"),
+        ("log_level", "LOUD"),
+        ("reporting_currency", "dollars"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_naming_itself_and_the_form_wanted(
+    setting: str, value: str, selvedge: CommandLine
+) -> None:
+    done = selvedge("migrate", **{setting: value})
+    assert done.status == 2
+    assert f"SELVEDGE_{setting.upper()}: " in done.complained
+    assert "wanted: " in done.complained
+    assert "Traceback" not in done.complained
+
+
+def test_several_wrong_settings_are_named_at_once(selvedge: CommandLine) -> None:
+    done = selvedge("migrate", port="0", log_level="x")
+    assert done.complained.count("wanted: ") == 2
+
+
+def test_migrations_are_applied_once(selvedge: CommandLine) -> None:
+    first = selvedge("migrate")
+    assert first.said.splitlines()[0] == "applied selvedge.0001_first"
+    assert (selvedge.folder / "var" / "selvedge.sqlite3").exists()
+    assert selvedge("migrate").said == "nothing to apply\n"
+
+
+def test_a_served_database_answers_until_it_is_told_to_stop(tmp_path: Path, selvedge: CommandLine) -> None:
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with serving(tmp_path, port, log_level="WARNING") as server:
+        until_live(address, server)
+        assert httpx.get(f"{address}/ready").status_code == 200
+        answer = httpx.post(f"{address}/graphql", json={"query": "{ __typename }"})
+        assert answer.json() == {"data": {"__typename": "Query"}}
+        again = selvedge("serve", "--port", str(port))
+        assert again.status == 2
+        assert "SELVEDGE_PORT" in again.complained
+        server.send_signal(signal.SIGTERM)
+        said, complained = server.communicate(timeout=30)
+    assert server.returncode == -signal.SIGTERM
+    assert f"{address}/graphql" in said
+    assert f"curl -s {address}/graphql" in said
+    assert complained == ""
+
+
+def test_the_contract_is_written_and_checked(selvedge: CommandLine) -> None:
+    folder = selvedge.folder / "contract"
+    assert selvedge("contract", "--check", "--folder", str(folder)).status == 1
+    assert not folder.exists()
+    assert selvedge("contract", "--folder", str(folder)).status == 0
+    assert {path.name for path in folder.iterdir()} == set(CONTRACT)
+    assert selvedge("contract", "--check", "--folder", str(folder)).status == 0
+    schema = folder / "schema.graphql"
+    schema.write_text(schema.read_text().replace("type Query", "type Question"))
+    drifted = selvedge("contract", "--check", "--folder", str(folder))
+    assert drifted.status == 1
+    assert "-type Question" in drifted.complained
+    assert "+type Query" in drifted.complained
+    assert "type Question" in schema.read_text()
+
+
+def test_every_code_stands_in_the_table() -> None:
+    rows = [line for line in errors_text().splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [code.value for code in Code]
