@@ -1,11 +1,12 @@
 """Every setting, read once at start and passed down. A bad value stops the start, naming the variable."""
 
 import json
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.errors import BadSetting
 
@@ -31,6 +32,14 @@ class Settings(BaseSettings):
 
     organisation_timezone: str = Field(default="Asia/Shanghai", description="IANA zone of its quarters")
     reporting_currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code")
+
+    default_margin_bp: int | None = Field(
+        default=None, ge=1, le=10_000, description="declared margin in basis points, used where no cost is recorded"
+    )
+    visit_cost_minor: int = Field(
+        default=10_000, ge=1, description="cost of one visit in minor units of the reporting currency"
+    )
+    score_rows_per_work: int = Field(default=500, ge=1, le=500, description="scores written in one transaction")
 
     token_issuer: str = Field(default="selvedge", min_length=1)
     access_token_seconds: int = Field(default=600, ge=30, le=3600)
@@ -58,11 +67,42 @@ class Settings(BaseSettings):
     import_file_bytes_max: int = Field(default=200_000_000, ge=1_000)
     write_retries_max: int = Field(default=3, ge=0, le=10)
     pool_connections_max: int = Field(default=10, ge=1, le=200)
-    poke_coalesce_ms: int = Field(default=50, ge=0, le=5_000)
-    poke_subscribers_max: int = Field(default=2_000, ge=1)
+    poke_coalesce_ms: int = Field(default=50, ge=0, le=5_000, description="steps within it are one poke")
+    poke_subscribers_max: int = Field(default=2_000, ge=1, description="open syncPoke streams of one process")
+    poke_listen_url: str | None = Field(
+        default=None,
+        pattern=r"^(postgres|postgresql)://.+",
+        description="postgres://… of the server itself, where database_url leads to a pooler",
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="further sites whose pages may open websockets, such as https://crm.example.com, by commas",
+    )
+    sockets_max: int = Field(default=2_000, ge=1, description="open websockets of one process")
+    socket_init_seconds_max: int = Field(default=10, ge=1, le=10, description="from opening to connection_init")
+    socket_operations_max: int = Field(default=50, ge=1, le=1_000, description="running at once on one websocket")
+    stream_check_seconds: int = Field(
+        default=10, ge=1, le=60, description="how often an open stream shows it lives and asks if its caller still may"
+    )
+    stream_send_seconds_max: int = Field(
+        default=20, ge=1, le=600, description="how long a reader may leave a message untaken"
+    )
     receipt_days: int = Field(default=210, ge=30)
     visit_skew_seconds_max: int = Field(default=300, ge=0, description="a device clock may run ahead")
     rep_discount_cap_bp: int = Field(default=1_000, ge=0, le=10_000, description="basis points")
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _by_commas(cls, given: object) -> object:
+        return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in given:
+            if not re.fullmatch(r"https?://[^/?#\s]+", origin):
+                raise ValueError(f"{origin!r} is not an origin")
+        return given
 
 
 def read_settings(**overrides: object) -> Settings:

@@ -49,6 +49,7 @@ class Code(StrEnum):
     DISCOUNT_OVER_CAP = "DISCOUNT_OVER_CAP"
     OVERLAPPING_ASSIGNMENT = "OVERLAPPING_ASSIGNMENT"
     NOTHING_SCORED = "NOTHING_SCORED"
+    NO_EXCHANGE_RATE = "NO_EXCHANGE_RATE"
     # who is asking
     NOT_PERMITTED = "NOT_PERMITTED"
     UNAUTHENTICATED = "UNAUTHENTICATED"
@@ -112,6 +113,7 @@ OPERATOR: Mapping[Code, str] = {
     Code.NO_PRICE: "the customer's price list has no price for the style",
     Code.DISCOUNT_OVER_CAP: "the discount is above what the role may give",
     Code.OVERLAPPING_ASSIGNMENT: "the customer already has an assignment at that time",
+    Code.NO_EXCHANGE_RATE: "amounts in a currency could not be converted: no rate on their day",
     Code.NOTHING_SCORED: "no score run has finished yet for what was asked",
     Code.NOT_PERMITTED: "the role may not do this",
     Code.UNAUTHENTICATED: "no valid access token",

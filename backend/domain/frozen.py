@@ -171,6 +171,7 @@ def fitted_of(document: Document) -> Fitted:
     """Inverse of `Fitted.document`."""
     purchase, spend = document["purchase"], document["spend"]
     r, alpha, a, b = purchase["parameters"]
+    p, q, v = spend["parameters"]
     calibration = Calibration(
         version=document["version"],
         purchase=PurchaseFit(
@@ -186,7 +187,9 @@ def fitted_of(document: Document) -> Fitted:
             customers_n=purchase["customersN"],
         ),
         spend=SpendFit(
-            *spend["parameters"],
+            p=p,
+            q=q,
+            v=v,
             log_likelihood=spend["logLikelihood"],
             standard_errors=_errors(spend["standardErrors"]),
             status=Status(spend["status"]),

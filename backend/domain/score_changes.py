@@ -6,6 +6,7 @@ rank or show something else: other points from the stored numbers, another segme
 priority that drifted, or a figure that moved by more than its tolerance. *Source*: R27, R28.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +22,11 @@ SCORE_TOLERANCE_BP = 200
 class Shown:
     """What a device shows of scores besides their lines; (n,) each.
 
-    `labels`: (n, k) texts or codes that must agree exactly (segment, stage, basis …); `priority`: 0..100;
+    `labels`: columns of texts that must agree exactly (segment, stage, basis …); `priority`: 0..100;
     `money`: amounts in minor units; `shares`: basis points or hundredths.
     """
 
-    labels: np.ndarray
+    labels: tuple[Sequence[str], ...]
     priority: IntArray
     money: tuple[IntColumn, ...]
     shares: tuple[IntColumn, ...]
@@ -37,7 +38,9 @@ def changed_scores(was: Shown, now: Shown, points_was: IntArray, points_now: Int
     `points_was`: (n, 10) the points tonight from the *stored* numbers; `points_now`: from tonight's.
     """
     changed = (points_was != points_now).any(axis=1)
-    changed |= (was.labels != now.labels).any(axis=1)
+    for texts_before, texts_after in zip(was.labels, now.labels, strict=True):
+        pairs = zip(texts_before, texts_after, strict=True)
+        changed |= np.array([before != after for before, after in pairs], dtype=np.bool_)
     changed |= np.abs(was.priority - now.priority) >= PRIORITY_DRIFT_POINTS
     for before, after in zip(was.money, now.money, strict=True):
         larger = np.maximum(np.abs(before.values), np.abs(after.values))
