@@ -62,7 +62,7 @@ def merge_change(
                 lost[record] = None
         elif mine == theirs or (theirs is None and _takes_nothing(shape, standing, path, mine)):
             continue
-        elif seq <= base_rev or by == writer or (theirs is None and _is_new_part(standing, path)):
+        elif seq <= base_rev or by == writer or (theirs is None and _is_new_part(standing, field_seq, path)):
             found.accepted[path] = mine
         else:
             _resolve(found, shape, path, mine, theirs, seq, by)
@@ -123,10 +123,10 @@ def _nearest(field_seq: Mapping[str, tuple[int, str]], path: str) -> tuple[int, 
     return field_seq.get(WHOLE, (0, ""))
 
 
-def _is_new_part(standing: Mapping[str, object], path: str) -> bool:
-    """True for a key, cell or record nobody else has: adding it takes nothing from anyone."""
+def _is_new_part(standing: Mapping[str, object], field_seq: Mapping[str, tuple[int, str]], path: str) -> bool:
+    """True for a key, cell or record nobody else has set or taken away: adding it takes nothing from anyone."""
     head, _, last = path.rpartition(".")
-    return bool(head) and path not in standing and last != REMOVED
+    return bool(head) and path not in standing and path not in field_seq and last != REMOVED
 
 
 def _resolve(found: Merged, shape: Shape, path: str, mine: object, theirs: object, seq: int, by: str) -> None:
@@ -149,8 +149,10 @@ def _resolve(found: Merged, shape: Shape, path: str, mine: object, theirs: objec
 
 def union(theirs: object, mine: object) -> list[object]:
     """Everything either list holds, each once; texts sorted as they are stored, other entries theirs first."""
-    held = list(theirs) if isinstance(theirs, list) else []
-    both = held + [item for item in (mine if isinstance(mine, list) else []) if item not in held]
+    both: list[object] = []
+    for item in [entry for items in (theirs, mine) if isinstance(items, list) for entry in items]:
+        if item not in both:
+            both.append(item)
     texts = [item for item in both if isinstance(item, str)]
     return [*sorted(texts)] if len(texts) == len(both) else both
 
