@@ -240,12 +240,12 @@ def _count(rows: Iterator[TableRow]) -> int:
 def failed_rows_csv(table: Table, reasons: dict[int, Sequence[str]], added: Sequence[str], out: io.TextIOBase) -> None:
     """Write the table's rows named in `reasons` (row number → texts of the `added` columns) as they stood.
 
-    Any cell a spreadsheet would calculate is made text by an apostrophe.
+    Cells beyond the header stand last. Any cell a spreadsheet would calculate is made text by an apostrophe.
     """
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([spreadsheet_safe(cell) for cell in (*table.header, *added)])
     width = len(table.header)
     for row in table.rows():
         if row.number in reasons:
-            cells = (row.cells + ("",) * width)[: max(width, len(row.cells))]
-            writer.writerow([spreadsheet_safe(cell) for cell in (*cells, *reasons[row.number])])
+            cells = (*row.cells[:width], *[""] * (width - len(row.cells)))
+            writer.writerow(map(spreadsheet_safe, (*cells, *reasons[row.number], *row.cells[width:])))
