@@ -72,7 +72,7 @@ FIRST_ZONE = "Pacific/Kiritimati"
 DAY_FORMS = ("YYYY-MM-DD", "YYYY-MM-DDTHH:MM:SS")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CURRENCY_OF_MOST_DECIMALS = "CLF"
+_CURRENCY_OF_MOST_DECIMALS = "KWD"
 _NAMES = {"nameZh", "nameKo", "nameEn"}
 _SYSTEM = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,38}[a-z0-9])?", re.ASCII)
 _DAY = re.compile(
