@@ -60,10 +60,14 @@ _NOW = Parameter(Source.NOW)
 
 @dataclass(frozen=True, slots=True)
 class Sql:
-    """A piece of a statement with the parameters of its `?`, in order."""
+    """A piece of a statement with the parameters of its `?`, in order.
+
+    JSON text put together keeps its `pieces`, so that it stands without brackets in what it is put into.
+    """
 
     text: str
     parameters: tuple[Parameter, ...] = ()
+    pieces: "tuple[str | Sql, ...]" = ()
 
 
 def sql_of(*parts: str | Sql, by: str = "") -> Sql:
@@ -82,14 +86,22 @@ def sql_of(*parts: str | Sql, by: str = "") -> Sql:
 def _printed(parts: Sequence[str | Sql]) -> Sql:
     """JSON text out of its pieces; a plain `str` is text as it stands, an `Sql` an expression."""
     merged: list[str | Sql] = []
-    for part in parts:
+    for part in _flat(parts):
         if isinstance(part, str) and merged and isinstance(merged[-1], str):
             merged[-1] += part
         else:
             merged.append(part)
     texts = [literal(part) if isinstance(part, str) else part.text for part in merged]
     parameters = [p for part in merged if isinstance(part, Sql) for p in part.parameters]
-    return Sql(joined(texts), tuple(parameters))
+    return Sql(joined(texts), tuple(parameters), tuple(merged))
+
+
+def _flat(parts: Sequence[str | Sql]) -> Iterator[str | Sql]:
+    for part in parts:
+        if isinstance(part, Sql) and part.pieces:
+            yield from part.pieces
+        else:
+            yield part
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +193,14 @@ def compile_selection(
     principal: Principal,
     dialect: Dialect,
     note: Any = None,
-) -> Plan:
-    """The statement that answers `asked` about a selection: one row with the bytes, or no row for null."""
+) -> Plan | None:
+    """The statement that answers `asked` about a selection: one row with the bytes, or no row for null.
+
+    None where the document is nested deeper than the database reads statements.
+    """
     sql = _Compiler(principal, dialect, shapes).statement(selection, asked)
+    if not PRINTERS[dialect].can_run(sql.text):
+        return None
     return Plan(sql.text, sql.parameters, note)
 
 
@@ -415,10 +432,10 @@ class _Compiler(Scopes):
             )
             for found in asked
         )
-        if not entity.nullable(embedded.unless_null):
+        absent = [f"{row.column(name)} IS NULL" for name in embedded.unless_null if entity.nullable(name)]
+        if not absent:
             return answer
-        absent = row.column(embedded.unless_null)
-        return sql_of(f"CASE WHEN {absent} IS NULL THEN 'null' ELSE ", answer, " END")
+        return sql_of(f"CASE WHEN {' OR '.join(absent)} THEN 'null' ELSE ", answer, " END")
 
     def _relation(self, entity: Entity, row: _Row, relation: Relation, asked: Asked) -> Sql:
         target = ENTITIES[relation.entity]
@@ -562,7 +579,6 @@ class _Page:
                 pairs = ((found, self._edge_field(found)) for found in asked.fields)
                 return self._gathered(self._compiler._pairs(pairs))
             case "pageInfo":
-                self.reads_rows = True
                 pairs = ((found, self._info_field(found)) for found in asked.fields)
                 return self._compiler._pairs(pairs)
             case _:
@@ -600,13 +616,11 @@ class _Page:
         return Sql(printer.hexadecimal(_printed(values).text))
 
     def _info_field(self, asked: Asked) -> str | Sql:
-        more = Sql("count(*) > ?::bigint", (Parameter(Source.ROWS, self._slot),))
-        came_from = Sql("1 = 1" if self._held else "1 = 0")
         match asked.name:
             case "hasNextPage":
-                return _truth(came_from if self._backward else more)
+                return self._came_from() if self._backward else self._more()
             case "hasPreviousPage":
-                return _truth(more if self._backward else came_from)
+                return self._more() if self._backward else self._came_from()
             case "startCursor":
                 return self._end(first=not self._backward)
             case "endCursor":
@@ -614,8 +628,17 @@ class _Page:
             case _:
                 return '"PageInfo"'
 
+    def _came_from(self) -> str:
+        return "true" if self._held else "false"
+
+    def _more(self) -> Sql:
+        self.reads_rows = True
+        rows = Parameter(Source.ROWS, self._slot)
+        return Sql("CASE WHEN count(*) > ?::bigint THEN 'true' ELSE 'false' END", (rows,))
+
     def _end(self, *, first: bool) -> Sql:
         """The cursor of the row numbered 1, or of the last one within the span."""
+        self.reads_rows = True
         name = f"j{len(self.printed)}"
         self.printed.append(sql_of(self._cursor(), f" AS {name}"))
         a, rows = self.alias, Parameter(Source.ROWS, self._slot)
@@ -624,7 +647,3 @@ class _Page:
         else:
             which = Sql(f"{a}.n <= ?::bigint AND ({a}.n = ?::bigint OR {a}.n = {a}.total)", (rows, rows))
         return sql_of(f"coalesce('\"' || max({a}.{name}) FILTER (WHERE ", which, ") || '\"', 'null')")
-
-
-def _truth(condition: Sql) -> Sql:
-    return sql_of("CASE WHEN ", condition, " THEN 'true' ELSE 'false' END")

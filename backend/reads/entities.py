@@ -71,12 +71,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """An object made of the row's own columns; null where `unless_null` is."""
+    """An object made of the row's own columns; null where one of `unless_null` is."""
 
     name: str
     typename: str
     columns: tuple[Column, ...]
-    unless_null: str
+    unless_null: tuple[str, ...]
 
 
 class Many(StrEnum):
@@ -184,8 +184,9 @@ class Entity:
     def first_order(self) -> str:
         return next(iter(self.orders))
 
-    def nullable(self, column: str) -> bool:
-        return bool(self.model._meta.fields_map[column].null)
+    def nullable(self, *columns: str) -> bool:
+        """True when one of the columns can be NULL."""
+        return any(self.model._meta.fields_map[column].null for column in columns)
 
     @cached_property
     def relations(self) -> tuple[Relation, ...]:
@@ -233,7 +234,7 @@ def _money(name: str, column: str) -> Embedded:
             Column("amountMinor", Kind.BIGINT, column),
             Column("currency", Kind.TEXT, "currency"),
         ),
-        unless_null=column,
+        unless_null=(column, "currency"),
     )
 
 
@@ -780,8 +781,11 @@ def _misfits(entity: Entity, entities: Mapping[str, Entity]) -> Iterator[str]:
         elif column.expression is None and type(known[column.column]).__name__ not in _COLUMN_TYPES[column.kind]:
             yield f"{entity.name}.{column.name}: {column.column} is not stored as {column.kind}"
     for embedded in (found for found in entity.fields if isinstance(found, Embedded)):
-        if embedded.unless_null not in known:
-            yield f"{entity.name}.{embedded.name}: no column {embedded.unless_null}"
+        yield from (
+            f"{entity.name}.{embedded.name}: {column.name} may be null and the object is not then"
+            for column in embedded.columns
+            if column.column in known and known[column.column].null and column.column not in embedded.unless_null
+        )
     for relation in entity.relations:
         target = entities.get(relation.entity)
         if target is None:

@@ -66,7 +66,7 @@ class Record:
             return self._value(next(c for c in self._part.columns if c.attribute == attribute))
         found = self._entity.by_attribute[attribute]
         if isinstance(found, Embedded):
-            absent = self._values[found.unless_null] is None
+            absent = any(self._values[name] is None for name in found.unless_null)
             return None if absent else Record(self._loader, self._entity, self._values, found)
         assert isinstance(found, Column), f"{attribute} is a relation: ask for it with `related`"
         return self._value(found)
@@ -317,7 +317,7 @@ def _names(entity: Entity) -> list[str]:
     stored = {column.column: None for column in entity.columns if column.expression is None}
     stored |= {entity.id_column: None}
     stored |= {relation.ours: None for relation in entity.relations}
-    stored |= {found.unless_null: None for found in entity.fields if isinstance(found, Embedded)}
+    stored |= {name: None for found in entity.fields if isinstance(found, Embedded) for name in found.unless_null}
     return [*stored, *(column.name for column in entity.columns if column.expression)]
 
 

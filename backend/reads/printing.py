@@ -4,6 +4,7 @@ Objects and lists are put together as text: keys are literals of any length, not
 nested answers are never parsed again, and on PostgreSQL it costs two thirds of `json_agg(row_to_json())`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -11,6 +12,37 @@ from backend.reads.entities import Kind
 from backend.storage.dialects import Dialect
 
 MASK = "•••"
+
+
+SQLITE_PARSER_MAX = 98
+"""SQLite's parser keeps at most 100 things open; `parser_load` counts what it keeps, give or take two."""
+
+_TEXT = re.compile(r"'(?:[^']|'')*'")
+_OPENING = re.compile(r"(\w?)\(|\)|\b(?:SELECT|FROM|WHERE|CASE|END)\b")
+
+
+def parser_load(sql: str) -> int:
+    """How much SQLite's parser holds at the deepest point of a statement: brackets and half-read clauses."""
+    before, now, most = [1], [1], 0
+    for found in _OPENING.finditer(_TEXT.sub("", sql)):
+        match found.group(0):
+            case ")" | "END":
+                before.pop()
+                now.pop()
+            case "SELECT":
+                now[-1] = before[-1] + 3
+            case "FROM":
+                now[-1] = before[-1] + 5
+            case "WHERE":
+                now[-1] = before[-1] + 7
+            case "CASE":
+                before.append(4)
+                now.append(4)
+            case bracket:
+                before.append(3 if bracket == "(" else 4)
+                now.append(before[-1])
+        most = max(most, sum(now))
+    return most
 
 
 class Printer(Protocol):
@@ -32,13 +64,21 @@ class Printer(Protocol):
         """The text as bytes, so that nobody decodes it on the way."""
         ...
 
+    def can_run(self, sql: str) -> bool:
+        """False where the database would refuse to read so deep a statement."""
+        ...
+
+
+FLAT_PARTS_MAX = 100
+"""SQLite takes expressions 1,000 deep; each level of a document adds at most this."""
+
 
 def joined(parts: Sequence[str]) -> str:
-    """`a || b || c`, halved again and again: SQLite limits how deep an expression goes."""
-    if len(parts) == 1:
-        return parts[0]
-    middle = len(parts) // 2
-    return f"({joined(parts[:middle])} || {joined(parts[middle:])})"
+    """`a || b || c`, in brackets only where there are very many."""
+    if len(parts) <= FLAT_PARTS_MAX:
+        return " || ".join(parts)
+    groups = [f"({joined(parts[at : at + FLAT_PARTS_MAX])})" for at in range(0, len(parts), FLAT_PARTS_MAX)]
+    return joined(groups)
 
 
 def literal(text: str) -> str:
@@ -71,13 +111,16 @@ class SqlitePrinter:
 
     def gathered(self, sql: str, only: str | None = None) -> str:
         some = f" FILTER (WHERE {only})" if only else ""
-        return f"('[' || coalesce(group_concat({sql}, ','){some}, '') || ']')"
+        return f"'[' || coalesce(group_concat({sql}, ','){some}, '') || ']'"
 
     def hexadecimal(self, sql: str) -> str:
         return f"hex({sql})"
 
     def as_bytes(self, sql: str) -> str:
         return f"CAST({sql} AS BLOB)"
+
+    def can_run(self, sql: str) -> bool:
+        return parser_load(sql) <= SQLITE_PARSER_MAX
 
 
 class PostgresPrinter:
@@ -102,13 +145,16 @@ class PostgresPrinter:
 
     def gathered(self, sql: str, only: str | None = None) -> str:
         some = f" FILTER (WHERE {only})" if only else ""
-        return f"('[' || coalesce(string_agg({sql}, ','){some}, '') || ']')"
+        return f"'[' || coalesce(string_agg({sql}, ','){some}, '') || ']'"
 
     def hexadecimal(self, sql: str) -> str:
         return f"upper(encode(convert_to({sql}, 'UTF8'), 'hex'))"
 
     def as_bytes(self, sql: str) -> str:
         return f"convert_to({sql}, 'UTF8')"
+
+    def can_run(self, sql: str) -> bool:
+        return True
 
 
 PRINTERS: Mapping[Dialect, Printer] = {

@@ -2,7 +2,8 @@
 
 A resolver of a table-backed field checks permission and returns a `Selection`. What the document asks below it
 becomes one SQL statement (`backend/reads/compiler.py`), whose bytes stand in the answer as they come. Where a
-computed field is asked, records are read the ordinary way and the library goes on as usual.
+computed field is asked, or more levels than the database can read, records are read the ordinary way and the
+library goes on as usual.
 """
 
 from typing import Any
@@ -112,14 +113,24 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
             return plan, self._spans(selection, plan.note, steps)
         wanted = wanted_of(self, selection, self._kind(return_type, selection), details, steps)
         spans = self._spans(selection, wanted.nested, steps)
-        if wanted.computed or not context.compiled:
+        plan = None if wanted.computed or not context.compiled else self._compiled(selection, wanted, spans)
+        if plan is None:
             context.reads.fallbacks += 1
             return wanted, spans
-        shapes = [span.shape for span in spans]
-        plan = compile_selection(selection, wanted.asked, shapes, principal, context.engine.dialect, note=wanted.nested)
         if context.document_key:
             context.plans.keep(key, plan)
         return plan, spans
+
+    def _compiled(self, selection: Selection, wanted: Wanted, spans: list[Span]) -> Plan | None:
+        context = self.context_value
+        return compile_selection(
+            selection,
+            wanted.asked,
+            [span.shape for span in spans],
+            context.caller,
+            context.engine.dialect,
+            note=wanted.nested,
+        )
 
     def _spans(self, selection: Selection, nested: tuple[NestedPage, ...], steps: tuple[str, ...]) -> list[Span]:
         context = self.context_value

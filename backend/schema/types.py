@@ -459,7 +459,7 @@ def _difference(entity: Entity, kind: GraphQLObjectType, name: str) -> Iterator[
         case Embedded():
             if named != found.typename:
                 yield f"{where}: {named}, not {found.typename}"
-            if entity.nullable(found.unless_null) == isinstance(shown, GraphQLNonNull):
+            if entity.nullable(*found.unless_null) == isinstance(shown, GraphQLNonNull):
                 yield f"{where}: null in one place and not in the other"
         case Relation():
             target = ENTITIES[found.entity].typename

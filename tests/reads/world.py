@@ -1,0 +1,308 @@
+"""A small world in every table: two territories, two reps, a manager and those who see all.
+
+Rows are filled from the models themselves, so a new column is in the world the day it exists. Everything is drawn
+from one seed: the same rows on both databases.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from tortoise import fields
+from tortoise.models import Model
+
+from backend.auth.principal import Principal, PrincipalKind
+from backend.domain.catalogue import ArticleState
+from backend.domain.consent import Channel
+from backend.domain.contacts import ContactRole, Language
+from backend.domain.customers import CustomerKind, LifecycleStage
+from backend.domain.names import search_keys, sort_key
+from backend.domain.orders import OrderSource, OrderState
+from backend.domain.permissions import Role
+from backend.domain.tasks import TaskPriority, TaskSource, TaskState
+from backend.domain.territories import TerritoryKind
+from backend.domain.visits import VisitOutcome, VisitPurpose, VisitReason, VisitState, VisitVerification
+from backend.storage.engine import Connection, Engine
+from backend.storage.models import catalogue, customers, insight, people, territories, work
+from backend.storage.models.columns import Day, Id, JsonText, LongText, Millis, Minor
+from tests.factories import NOW_MS, grant, insert
+
+SEEN_BY_ALL = (Role.ADMIN, Role.ANALYST, Role.MARKETER, Role.SERVICE_AGENT)
+
+MEMBERS: Mapping[tuple[str, str], type[StrEnum]] = {
+    ("customer", "kind"): CustomerKind,
+    ("customer", "stage"): LifecycleStage,
+    ("contact", "preferred_channel"): Channel,
+    ("contact", "locale"): Language,
+    ("customer_contact", "role"): ContactRole,
+    ("visit", "state"): VisitState,
+    ("visit", "purpose"): VisitPurpose,
+    ("visit", "verification"): VisitVerification,
+    ("visit", "outcome"): VisitOutcome,
+    ("visit", "reason"): VisitReason,
+    ("sales_order", "state"): OrderState,
+    ("sales_order", "source"): OrderSource,
+    ("task", "state"): TaskState,
+    ("task", "priority"): TaskPriority,
+    ("task", "source"): TaskSource,
+    ("territory", "kind"): TerritoryKind,
+    ("user_account", "role"): Role,
+    ("user_account", "locale"): Language,
+    ("customer_score", "stage"): LifecycleStage,
+    ("style", "state"): ArticleState,
+    ("sku", "state"): ArticleState,
+}
+LISTS = {("customer", "tags"), ("style", "size_scale")}
+TEXTS = (
+    "北辰百货",
+    "온유",
+    'a "quoted" text',
+    "back\\slash",
+    "two\nlines\tand\u0001control",
+    "O'Neil & Söhne",
+    "🧵 thread",
+    "",
+    "100%_",
+    "/slash\u007f",
+)
+NAMES = ("王伟", "北辰百货", "김민수", "온유 스토어", "Grace Miller", "Beyond Retail")
+
+
+@dataclass
+class World:
+    """Ids by what they are; `foreign` what only the other rep may see."""
+
+    people: dict[str, str] = field(default_factory=dict)
+    territories: list[str] = field(default_factory=list)
+    customers: dict[str, list[str]] = field(default_factory=dict)
+    ids: dict[str, list[str]] = field(default_factory=dict)
+    territory_of: dict[str, str | None] = field(default_factory=dict)
+
+    def principal(self, who: str) -> Principal:
+        role = {"rep1": Role.REP, "rep2": Role.REP, "manager": Role.MANAGER}.get(who) or Role(who)
+        return Principal(PrincipalKind.STAFF, user_id=self.people[who], device_id="d", role=role)
+
+    @property
+    def everything(self) -> list[str]:
+        return [record_id for found in self.ids.values() for record_id in found]
+
+
+PRINCIPALS = ("rep1", "rep2", "manager", *(role.value for role in SEEN_BY_ALL))
+
+
+class Filler:
+    """Draws whole rows."""
+
+    def __init__(self, conn: Connection, seed: int = 7) -> None:
+        self.conn = conn
+        self.rng = random.Random(seed)
+        self.world = World()
+        self.count = 0
+
+    def id(self) -> str:
+        bits = f"{self.rng.getrandbits(128):032x}"
+        return f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}"
+
+    async def row(self, model: type[Model], **given: Any) -> str:
+        """Insert a row; what is not given is drawn. Returns its primary key."""
+        meta = model._meta
+        table = str(meta.db_table)
+        values = {
+            name: given[name] if name in given else self.value(table, name, found)
+            for name, found in meta.fields_map.items()
+        }
+        await insert(self.conn, table, **{f'"{name}"': value for name, value in values.items()})
+        key = str(values[meta.pk_attr])
+        self.world.ids.setdefault(table, []).append(key)
+        self.world.territory_of[key] = values.get("territory_id")
+        return key
+
+    def value(self, table: str, name: str, found: Any) -> Any:
+        rng = self.rng
+        if found.pk or (isinstance(found, Id) and not found.null):
+            return self.id()
+        if found.null and rng.random() < 0.3:
+            return None
+        if (table, name) in MEMBERS:
+            return rng.choice(list(MEMBERS[table, name])).value
+        if (table, name) in LISTS:
+            return orjson.dumps(sorted(rng.sample(["vip", "春", 'x"vip', "밤"], rng.randrange(3)))).decode()
+        match found:
+            case Id():
+                return None
+            case Day():
+                return f"20{rng.randrange(20, 29)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}"
+            case JsonText():
+                value = {"b": [1, None, "온유"], "가": {"n": rng.randrange(2**40)}} if rng.random() < 0.8 else {}
+                return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+            case Millis():
+                # few moments, so that sorts have ties
+                return NOW_MS + rng.randrange(-3, 4) * 86_400_123
+            case Minor():
+                return rng.choice([0, 1, -5, 2**31 + 7, 11_600_000_000, 2**53 - 1])
+            case fields.BooleanField():
+                return rng.random() < 0.5
+            case fields.BigIntField():
+                return rng.randrange(2**31)
+            case fields.IntField():
+                return rng.randrange(5)
+            case LongText():
+                return rng.choice(TEXTS) * rng.randrange(1, 4)
+        self.count += 1
+        if found.unique:
+            return f"{table[:6]}-{self.count}"
+        return rng.choice(TEXTS)[: found.max_length]
+
+
+async def make_world(engine: Engine, seed: int = 7) -> World:
+    async with engine.write() as conn:
+        return await _World(conn, seed).make()
+
+
+class _World(Filler):
+    async def make(self) -> World:
+        await self.people()
+        await self.catalogue()
+        for who, territory_id in (("rep1", self.north), ("rep2", self.south)):
+            await self.patch(who, territory_id)
+        await self.across()
+        await self.revisions()
+        return self.world
+
+    async def people(self) -> None:
+        root = await self.row(territories.Territory, parent_id=None, path="/cn")
+        self.north = await self.row(territories.Territory, parent_id=root, path="/cn/north")
+        self.south = await self.row(territories.Territory, parent_id=root, path="/cn/south")
+        self.world.territories = [root, self.north, self.south]
+        scopes = {
+            "rep1": [f"territory:{self.north}"],
+            "rep2": [f"territory:{self.south}"],
+            "manager": [f"territory:{self.north}", f"territory:{self.south}", f"territory:{root}", "unassigned"],
+        }
+        for who in PRINCIPALS:
+            role = {"rep1": "REP", "rep2": "REP", "manager": "MANAGER"}.get(who, who)
+            user_id = await self.row(people.User, role=role, active=True, name=self.rng.choice(NAMES))
+            self.world.people[who] = user_id
+            await grant(
+                self.conn,
+                user_id,
+                *scopes.get(who, scopes["manager"]),
+                f"user:{user_id}",
+                "catalogue",
+                "organisation",
+            )
+
+    async def catalogue(self) -> None:
+        self.season = await self.row(catalogue.Season)
+        self.price_list = await self.row(catalogue.PriceList)
+        self.articles: list[tuple[str, str]] = []
+        for _ in range(3):
+            style = await self.row(catalogue.Style, season_id=self.rng.choice([self.season, None]))
+            await self.row(catalogue.Price, price_list_id=self.price_list, style_id=style)
+            for _ in range(2):
+                colour = await self.row(catalogue.Colour, style_id=style)
+                await self.row(catalogue.Sku, style_id=style, colour_id=colour)
+                self.articles.append((style, colour))
+        self.run = await self.row(insight.ScoreRun)
+
+    async def patch(self, who: str, territory_id: str) -> None:
+        rep = self.world.people[who]
+        mine = self.world.customers[who] = []
+        for number in range(7):
+            mine.append(await self.customer(territory_id, parent_id=mine[0] if number in (2, 3) else None))
+        for customer_id in mine[:5]:
+            await self.around(customer_id, territory_id, rep)
+        # a task of one's own, about nobody
+        await self.row(work.Task, customer_id=None, territory_id=None, assignee_id=rep)
+
+    async def customer(self, territory_id: str | None, parent_id: str | None = None) -> str:
+        names = {"zh": self.rng.choice((*NAMES, None)), "en": self.rng.choice(NAMES)}
+        phone = f"+8613{self.rng.randrange(10**9):09d}"
+        return await self.row(
+            customers.Customer,
+            territory_id=territory_id,
+            parent_id=parent_id,
+            name_zh=names["zh"],
+            name_en=names["en"],
+            phone=phone,
+            search_keys=search_keys(names, phones=[phone]),
+            sort_key=sort_key(names),
+            price_list_id=self.rng.choice([self.price_list, None]),
+            lat_e7=self.rng.choice([312_304_160, None]),
+            lon_e7=self.rng.choice([1_214_737_010, None]),
+        )
+
+    async def contact(self, customer_id: str, territory_id: str | None) -> str:
+        names = {"zh": self.rng.choice(NAMES)}
+        contact_id = await self.row(
+            customers.Contact,
+            name_zh=names["zh"],
+            search_keys=search_keys(names),
+            sort_key=sort_key(names, person=True),
+        )
+        await self.link(customer_id, contact_id, territory_id)
+        return contact_id
+
+    async def link(self, customer_id: str, contact_id: str, territory_id: str | None) -> None:
+        await self.row(
+            customers.CustomerContact, customer_id=customer_id, contact_id=contact_id, territory_id=territory_id
+        )
+
+    async def around(self, customer_id: str, territory_id: str, rep: str) -> None:
+        for _ in range(self.rng.randrange(3)):
+            await self.contact(customer_id, territory_id)
+        place = {"customer_id": customer_id, "territory_id": territory_id}
+        previous = None
+        for _ in range(self.rng.randrange(4)):
+            previous = await self.row(work.Visit, **place, rep_id=rep, rescheduled_from_id=previous)
+        for _ in range(self.rng.randrange(5)):
+            order_id = await self.row(
+                work.SalesOrder, **place, rep_id=self.rng.choice([rep, None]), season_id=self.season, currency="KRW"
+            )
+            for position in range(self.rng.randrange(4)):
+                style, colour = self.rng.choice([*self.articles, (None, None)])
+                await self.row(
+                    work.OrderLine, order_id=order_id, position=position // 2, style_id=style, colour_id=colour
+                )
+        for _ in range(self.rng.randrange(3)):
+            await self.row(work.Task, **place, assignee_id=rep)
+        if self.rng.random() < 0.8:
+            await self.row(insight.CustomerScore, **place, run_id=self.run, currency="CNY")
+            for position in range(self.rng.randrange(4)):
+                await self.row(insight.ScoreLine, customer_id=customer_id, position=position)
+
+    async def across(self) -> None:
+        """What makes scopes hard: a head in another territory, a buyer of two shops, a customer of nobody."""
+        north, south = self.world.customers["rep1"], self.world.customers["rep2"]
+        self.head = await self.customer(self.south)
+        await self.around(self.head, self.south, self.world.people["rep2"])
+        await self.row(
+            insight.CustomerScore, customer_id=await self.customer(self.south), territory_id=self.south, run_id=self.run
+        )
+        await self.conn.execute("UPDATE customer SET parent_id = ? WHERE id = ?", self.head, north[1])
+        buyer = await self.contact(north[0], self.north)
+        await self.link(south[0], buyer, self.south)
+        await self.contact(await self.customer(None), None)
+        self.world.customers["head"] = [self.head]
+
+    async def revisions(self) -> None:
+        for number, (collection, table) in enumerate(
+            (("customers", "customer"), ("orders", "sales_order"), ("visits", "visit"), ("scores", "customer_score"))
+        ):
+            for record_id in self.world.ids[table][::2]:
+                await insert(
+                    self.conn,
+                    "feed",
+                    key=f"{collection}:{record_id}",
+                    collection=collection,
+                    record_id=record_id,
+                    seq=2**40 + number,
+                    deleted=False,
+                    doc_version=1,
+                    field_seq="{}",
+                    digest=1,
+                    document=b"{}",
+                )
