@@ -7,7 +7,7 @@ back as tuples: building model objects costs seven to ten times the query (`docs
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,8 @@ from backend.errors import BadSetting, Code, Problem, Refused
 from backend.storage.dialects import Dialect, for_postgres, for_sqlite, sqlite_argument
 
 Row = tuple[Any, ...]
+StepListener = Callable[[int], None]
+"""Is told the clock right after a commit that stepped it."""
 BUSY_TIMEOUT_MS = 5_000
 SQLITE_READERS = 2
 
@@ -80,6 +82,7 @@ class PostgresConnection:
 class Engine(Protocol):
     dialect: Dialect
     url: str
+    on_step: StepListener | None
 
     async def start(self) -> None: ...
 
@@ -103,6 +106,7 @@ class SqliteEngine:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.on_step: StepListener | None = None
         self.path = Path(url.removeprefix("sqlite://"))
         self._writer: aiosqlite.Connection | None = None
         self._write_turn = asyncio.Lock()
@@ -189,6 +193,7 @@ class PostgresEngine:
 
     def __init__(self, url: str, *, pool_connections_max: int = 10) -> None:
         self.url = url
+        self.on_step: StepListener | None = None
         self._pool_connections_max = pool_connections_max
         self._pool: asyncpg.Pool | None = None
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from backend.storage.dialects import Dialect
 from backend.storage.engine import Connection
+from backend.storage.steps import STEPS_CHANNEL
 from backend.storage.visibility import PLACES, places_sql
 from backend.sync.collections import COLLECTIONS, Collection
 from backend.sync.documents import read_documents
@@ -64,8 +66,12 @@ async def read_clock(conn: Connection) -> tuple[int, int]:
 
 
 async def step_clock(conn: Connection) -> int:
-    """The next seq. Its row stays locked until commit: whoever steps later also commits later."""
-    rows = await conn.fetch("UPDATE sync_clock SET seq = seq + 1 WHERE id = 1 RETURNING seq")
+    """The next seq. Its row stays locked until commit: whoever steps later also commits later.
+
+    PostgreSQL tells the other processes at commit, in the order of commits, and nothing of what is undone.
+    """
+    told = f", pg_notify('{STEPS_CHANNEL}', seq::text)" if conn.dialect is Dialect.POSTGRES else ""
+    rows = await conn.fetch(f"UPDATE sync_clock SET seq = seq + 1 WHERE id = 1 RETURNING seq{told}")
     return int(rows[0][0])
 
 

@@ -52,6 +52,8 @@ class Work:
     reseated: set[str] = field(default_factory=set)
     seq: int = 0
     """The clock after leaving; 0 before."""
+    stepped: bool = False
+    """True when leaving stepped the clock: something is there to be pulled."""
 
     @property
     def writer(self) -> str:
@@ -98,6 +100,7 @@ class Work:
         """Clock, documents, places, checksums, receipts, audit: in this order, once."""
         if self.touches or self.reseated:
             self.seq = await step_clock(self.conn)
+            self.stepped = True
             if self.reseated:
                 await write_grants(self.conn, self.seq, self.now_ms, self.reseated)
             await write_feed(self.conn, self.seq, self.writer, list(self.touches.values()))
@@ -136,6 +139,8 @@ async def open_work(
         work = Work(conn, principal, now_ms, door)
         yield work
         await work.leave()
+    if work.stepped and engine.on_step is not None:
+        engine.on_step(work.seq)
 
 
 async def in_work(

@@ -1,0 +1,79 @@
+"""Hearing of the clock steps that other processes committed.
+
+PostgreSQL tells them on a connection of its own, which must reach the server itself and no pooler. It can be lost
+at any time, without a word when a network falls silent; so the clock is also read whenever the connection is new,
+and now and then while it is old. SQLite tells nobody anything: there one has to look.
+"""
+
+import asyncio
+import random
+import sqlite3
+
+import asyncpg
+
+from backend.storage.engine import Engine, StepListener
+from backend.telemetry import logger
+
+STEPS_CHANNEL = "selvedge_steps"
+APPLICATION_NAME = "selvedge steps"
+"""How the connection is named in the server's list of them."""
+CONNECT_SECONDS_MAX = 10
+SILENT_SECONDS_MAX = 10
+"""How long a connection may say nothing before it is asked for the clock."""
+ANSWER_SECONDS_MAX = 5
+PAUSE_SECONDS_FIRST = 0.1
+PAUSE_DOUBLINGS_MAX = 6
+LOOK_SECONDS = 1.0
+CLOCK_SQL = "SELECT seq FROM sync_clock WHERE id = 1"
+_LOG = logger(__name__)
+
+
+async def hear_steps(url: str, heard: StepListener) -> None:
+    """Tell every clock that PostgreSQL commits, until cancelled. The server may go away and come back meanwhile."""
+    attempt = 0
+    while True:
+        reason = "closed by the server"
+        try:
+            raw = await asyncpg.connect(
+                url, timeout=CONNECT_SECONDS_MAX, server_settings={"application_name": APPLICATION_NAME}
+            )
+            try:
+                await _hear(raw, heard)
+                attempt = 0
+            finally:
+                raw.terminate()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            reason = type(error).__name__
+        attempt += 1
+        _LOG.warning("not hearing of steps", error_type=reason, attempt=attempt)
+        # many processes lose the same server at once
+        pause_seconds = PAUSE_SECONDS_FIRST * 2 ** min(attempt - 1, PAUSE_DOUBLINGS_MAX)
+        await asyncio.sleep(pause_seconds * (0.5 + random.random()))
+
+
+async def _hear(raw: asyncpg.Connection, heard: StepListener) -> None:
+    """Returns when the connection is lost; raises when it does not answer."""
+    lost = asyncio.Event()
+    raw.add_termination_listener(lambda _raw: lost.set())
+    await raw.add_listener(STEPS_CHANNEL, lambda _raw, _pid, _channel, clock: heard(int(clock)))
+    while not lost.is_set():
+        heard(await raw.fetchval(CLOCK_SQL, timeout=ANSWER_SECONDS_MAX))
+        try:
+            async with asyncio.timeout(SILENT_SECONDS_MAX):
+                await lost.wait()
+        except TimeoutError:
+            continue
+
+
+async def look_for_steps(engine: Engine, heard: StepListener, wanted: asyncio.Event) -> None:
+    """Tell the clock of an SQLite file once a second while it is wanted, until cancelled."""
+    while True:
+        await wanted.wait()
+        try:
+            async with engine.read() as conn:
+                ((clock,),) = await conn.fetch(CLOCK_SQL)
+            heard(clock)
+        except sqlite3.OperationalError as error:
+            # a file that cannot be read now may be read in a second
+            _LOG.warning("not hearing of steps", error_type=type(error).__name__)
+        await asyncio.sleep(LOOK_SECONDS)

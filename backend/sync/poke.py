@@ -1,0 +1,123 @@
+"""Telling devices that something changed: the clock and nothing else.
+
+A poke carries no data and may be lost: whoever follows compares the clock with the one of his last pull. So a
+follower needs no queue, only to know that the clock went on; a slow one skips what lies between.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any
+
+from backend.errors import Code, Problem, Refused
+from backend.storage.dialects import Dialect
+from backend.storage.engine import Engine
+from backend.storage.steps import hear_steps, look_for_steps
+from backend.sync.feed import read_clock
+from backend.telemetry import logger
+
+_LOG = logger(__name__)
+
+
+class Pokes:
+    """The clock as this process knows it, and who follows it.
+
+    Told by the engine of every step committed here; from elsewhere by PostgreSQL, and on SQLite by looking.
+    Steps within `coalesce_ms` are one poke. `listen_url` is the server's own address where the engine's is a
+    pooler's.
+    """
+
+    def __init__(
+        self, engine: Engine, *, coalesce_ms: int, subscribers_max: int, listen_url: str | None = None
+    ) -> None:
+        self._engine = engine
+        self._coalesce_seconds = coalesce_ms / 1_000
+        self._subscribers_max = subscribers_max
+        self._listen_url = listen_url or engine.url
+        self._clock = 0
+        self._followers: set[asyncio.Event] = set()
+        self._followed = asyncio.Event()
+        self._waking: asyncio.TimerHandle | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def subscribers(self) -> int:
+        """How many follow now."""
+        return len(self._followers)
+
+    def start(self) -> None:
+        """Begin to hear of steps; the engine is started already."""
+        self._engine.on_step = self.step
+        hearing: Coroutine[Any, Any, None] = (
+            hear_steps(self._listen_url, self.step)
+            if self._engine.dialect is Dialect.POSTGRES
+            else look_for_steps(self._engine, self.step, self._followed)
+        )
+        self._hearing = asyncio.get_running_loop().create_task(hearing)
+        self._hearing.add_done_callback(_tell_why)
+
+    async def close(self) -> None:
+        """End every stream and hear no more."""
+        self.end()
+        self._engine.on_step = None
+        if self._hearing is not None:
+            self._hearing.cancel()
+            await asyncio.wait([self._hearing])
+            self._hearing = None
+
+    def end(self) -> None:
+        """End every stream, as when the server is about to stop; nobody can follow any more."""
+        self._closed = True
+        if self._waking is not None:
+            self._waking.cancel()
+        self._wake()
+
+    def step(self, clock: int) -> None:
+        """The clock was committed as this; older news is no news."""
+        if clock <= self._clock:
+            return
+        self._clock = clock
+        if self._waking is None and self._followers and not self._closed:
+            self._waking = asyncio.get_running_loop().call_later(self._coalesce_seconds, self._wake)
+
+    async def follow(self) -> AsyncGenerator[int, None]:
+        """The clock now, and again whenever it has gone on. Ends when the server stops.
+
+        Raises `Refused(BUSY)` when as many follow as may.
+        """
+        if self._closed or len(self._followers) >= self._subscribers_max:
+            raise Refused(Problem(Code.BUSY))
+        woken = asyncio.Event()
+        self._followers.add(woken)
+        self._followed.set()
+        try:
+            # read after joining, so that no step falls between
+            sent = await self._read()
+            self.step(sent)
+            yield sent
+            while not self._closed:
+                await woken.wait()
+                woken.clear()
+                if self._clock > sent and not self._closed:
+                    sent = self._clock
+                    yield sent
+        finally:
+            self._followers.discard(woken)
+            if not self._followers:
+                self._followed.clear()
+
+    def _wake(self) -> None:
+        self._waking = None
+        for woken in self._followers:
+            woken.set()
+
+    async def _read(self) -> int:
+        async with self._engine.read() as conn:
+            clock, _ = await read_clock(conn)
+        return clock
+
+
+def _tell_why(hearing: asyncio.Task[None]) -> None:
+    """Steps of this process are still told without it."""
+    if not hearing.cancelled() and (error := hearing.exception()) is not None:
+        _LOG.error("no longer hearing of steps", error_type=type(error).__name__)
