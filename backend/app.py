@@ -11,14 +11,17 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 from structlog.contextvars import bound_contextvars
 
 from backend.clock import Clock, wall_clock_ms
 from backend.config import Settings
 from backend.errors import OPERATOR, Code
 from backend.ids import new_id
+from backend.schema.sockets import GraphQLSockets
+from backend.schema.streams import GraphQLStreams
 from backend.telemetry import logger
 from backend.web.pages import graphiql_unbuilt
 from backend.wiring import Services, open_services
@@ -35,7 +38,10 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with open_services(settings, clock=clock) as services:
             app.state.services = services
-            app.state.graphql = services.graphql_edge()
+            edge = services.graphql_edge()
+            app.state.graphql = edge
+            app.state.streams = GraphQLStreams(edge, settings)
+            app.state.sockets = GraphQLSockets(edge, settings)
             yield
 
     return Starlette(routes=ROUTES, middleware=[Middleware(Edge)], lifespan=lifespan)
@@ -44,6 +50,15 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
 async def _graphql(request: Request) -> Response:
     answer: Response = await request.app.state.graphql.answer(request)
     return answer
+
+
+async def _stream(request: Request) -> Response:
+    answer: Response = await request.app.state.streams.answer(request)
+    return answer
+
+
+async def _socket(websocket: WebSocket) -> None:
+    await websocket.app.state.sockets.serve(websocket)
 
 
 async def _live(_request: Request) -> Response:
@@ -73,6 +88,8 @@ async def _home(_request: Request) -> Response:
 
 ROUTES = (
     Route("/graphql", _graphql, methods=["GET", "POST"]),
+    Route("/graphql/stream", _stream, methods=["GET", "POST"]),
+    WebSocketRoute("/graphql", _socket),
     Route("/graphiql", _graphiql),
     Route("/live", _live),
     Route("/ready", _ready),

@@ -20,6 +20,7 @@ from backend.schema.limits import Limits
 from backend.schema.root import build_schema
 from backend.storage.engine import Engine, open_engine
 from backend.sync.changes import Intent
+from backend.sync.poke import Pokes
 from backend.sync.push import UseCaseTable
 from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
@@ -50,6 +51,7 @@ class Services:
     settings: Settings
     clock: Clock
     engine: Engine
+    pokes: Pokes
     keys: Keys
     tokens: Tokens
     passwords: Passwords
@@ -75,6 +77,7 @@ class Services:
             use_cases=USE_CASES,
             cursor_secret=self.cursor_secret,
             session_door=self.sessions,
+            poke_hub=self.pokes,
         )
 
     def graphql_edge(self) -> GraphQLEdge:
@@ -103,12 +106,20 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
     schema = build_schema()
     documents, limits = make_documents(schema, settings)
     passwords = Passwords(workers=settings.password_hash_workers_max)
+    pokes = Pokes(
+        engine,
+        coalesce_ms=settings.poke_coalesce_ms,
+        subscribers_max=settings.poke_subscribers_max,
+        listen_url=settings.poke_listen_url,
+    )
     try:
         await engine.start()
+        pokes.start()
         yield Services(
             settings=settings,
             clock=clock,
             engine=engine,
+            pokes=pokes,
             keys=keys,
             tokens=tokens,
             passwords=passwords,
@@ -121,5 +132,6 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             cursor_secret=given.get_secret_value().encode() if given else keys.derived("cursors"),
         )
     finally:
+        await pokes.close()
         await engine.close()
         passwords.close()

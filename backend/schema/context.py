@@ -1,5 +1,6 @@
 """What a resolver is handed: who asks, when, and the doors to the floors below."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from backend.reads.compiler import Plans
     from backend.reads.ordinary import Loader
     from backend.storage.engine import Engine
+    from backend.sync.poke import Pokes
     from backend.usecases.sessions import Sessions
 
 
@@ -51,6 +53,9 @@ class Context:
     """(collection, intent) → use case, handed in by the composition root."""
     cursor_secret: bytes = b""
     session_door: "Sessions | None" = None
+    poke_hub: "Pokes | None" = None
+    look_again: Callable[[], Awaitable[Principal | None]] | None = None
+    """Who asks by now, on a connection that stays open; raises what a new request would be refused with."""
     compiled: bool = True
     """False sends every selection down the ordinary path, which tests compare with."""
     reads: ReadCounts = field(default_factory=ReadCounts)
@@ -63,6 +68,21 @@ class Context:
         if self.principal is None:
             raise Refused(Problem(Code.UNAUTHENTICATED))
         return self.principal
+
+    async def caller_now(self) -> Principal:
+        """Who asks, looked up again: for what is told later than it was asked for.
+
+        Raises `Refused` when the caller would be refused now.
+        """
+        if self.look_again is not None:
+            self.principal = await self.look_again()
+        return self.caller
+
+    @property
+    def pokes(self) -> "Pokes":
+        """Where the clock is followed, which every served request has."""
+        assert self.poke_hub is not None, "no clock to follow was handed in"
+        return self.poke_hub
 
     @property
     def sessions(self) -> "Sessions":

@@ -1,7 +1,8 @@
 """From a document's text to the bytes of its answer. Parsed and validated documents are kept, bounded."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import sha256
 from inspect import isawaitable
@@ -20,13 +21,14 @@ from graphql import (
     validate,
 )
 from graphql import execute as graphql_execute
+from graphql import subscribe as graphql_subscribe
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from backend.config import Settings
 from backend.errors import Refused
-from backend.schema.context import Context
+from backend.schema.context import Context, ReadCounts
 from backend.schema.errors import errors_json
 from backend.schema.executor import SelectionExecutor
 
@@ -115,6 +117,44 @@ async def execute(
         operation_extensions=None,
     )
     return answer(await result if isawaitable(result) else result)
+
+
+async def subscribe(
+    schema: strawberry.Schema,
+    context: Context,
+    documents: Documents,
+    document: str,
+    variables: Mapping[str, Any] | None = None,
+    operation_name: str | None = None,
+) -> AsyncGenerator[dict[str, Any], None]:
+    """The answers to a subscription, one per event. One without `data` is the last: why it did not begin, or ended."""
+    prepared = documents.prepare(document)
+    if prepared.document is None:
+        yield {"errors": errors_json(prepared.errors)}
+        return
+    context.document_key = prepared.key
+    begun: Any = graphql_subscribe(
+        core_schema(schema),
+        prepared.document,
+        context_value=context,
+        variable_values=dict(variables) if variables else None,
+        operation_name=operation_name,
+        executor_class=SelectionExecutor,
+        operation_extensions=None,
+    )
+    if isawaitable(begun):
+        begun = await begun
+    if isinstance(begun, ExecutionResult):
+        yield answer(begun)
+        return
+    async with aclosing(begun):
+        try:
+            async for result in begun:
+                yield answer(result)
+                # each event is a request of its own
+                context.reads, context.loader, context.now_ms = ReadCounts(), None, context.clock()
+        except Exception as error:  # noqa: BLE001 - whatever its source fails with is told as a resolver's failure is
+            yield {"errors": errors_json([GraphQLError(str(error), original_error=error)])}
 
 
 def answer(result: ExecutionResult) -> dict[str, Any]:

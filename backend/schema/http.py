@@ -6,7 +6,8 @@ well-formed request is answered 4xx and never reaches the executor. Source: Grap
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
@@ -26,12 +27,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from structlog.contextvars import bind_contextvars
 
+from backend.auth.principal import Principal
 from backend.config import Settings
 from backend.domain.messages import Catalogue, locale_of, render_problem
 from backend.errors import OPERATOR, Code, Problem, Refused
 from backend.schema.context import Context
 from backend.schema.errors import errors_json, refusal_extensions, refusal_message
-from backend.schema.execute import Documents, Prepared, core_schema, encode, execute
+from backend.schema.execute import Documents, core_schema, encode, execute, subscribe
 from backend.schema.limits import Limits
 from backend.usecases.sessions import Sessions, Standing
 
@@ -50,6 +52,7 @@ STATUS_OF: Mapping[Code, int] = {
     Code.INTERNAL: 500,
 }
 """Statuses of what stops a request before it runs; all else is 400."""
+ANSWERED_AT_ONCE = (OperationType.QUERY, OperationType.MUTATION)
 ACCEPT_CHARACTERS_MAX = 1_000
 
 MakeContext = Callable[[Standing | None, str], Context]
@@ -76,8 +79,24 @@ class Malformed(Exception):
         self.allow = allow
 
 
+class Unrun(Exception):
+    """A well-formed request that was not run, with what to answer.
+
+    `always` says that its status holds for clients that look for 200 too.
+    """
+
+    def __init__(
+        self, status: int, result: Mapping[str, Any], *, always: bool = False, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status)
+        self.status = status
+        self.result = result
+        self.always = always
+        self.headers = headers
+
+
 class GraphQLEdge:
-    """Answers the requests of one path."""
+    """Answers GraphQL requests: those of one path, and the operations of connections that stay open."""
 
     def __init__(
         self,
@@ -102,35 +121,18 @@ class GraphQLEdge:
         """The answer to a GET or POST; never raises for what a client sent."""
         media_type = answered_type(request.headers.get("accept"))
         if media_type is None:
-            return _respond(_error(Code.BAD_REQUEST, f"wanted: {GRAPHQL_TYPE} or {JSON_TYPE}"), 406, JSON_TYPE)
+            return _respond(error_result(Code.BAD_REQUEST, f"wanted: {GRAPHQL_TYPE} or {JSON_TYPE}"), 406, JSON_TYPE)
         try:
-            asked = await self._asked(request)
+            asked = await self.asked(request)
         except Malformed as malformed:
-            headers = {"allow": malformed.allow} if malformed.allow else {}
-            return _respond(_error(malformed.code, malformed.message), malformed.status, media_type, headers)
-        standing, refused = await self._who(request)
-        locale = standing.principal.locale if standing else accepted_locale(request.headers.get("accept-language"))
-        prepared = self._documents.prepare(asked.text)
-        if prepared.document is None:
-            return self._unrun(prepared, media_type)
-        operation = operation_of(prepared.document, asked.operation_name)
-        if operation is None:
-            known = _error(Code.BAD_REQUEST, "operationName names no operation of the document, or is needed")
-            return _respond(known, _status(400, media_type), media_type)
-        if request.method == "GET" and operation.operation is not OperationType.QUERY:
-            return _respond(_error(Code.BAD_REQUEST, "GET is for queries only"), 405, media_type, {"allow": "POST"})
-        if operation.operation is OperationType.SUBSCRIPTION:
-            return _respond(
-                _error(Code.BAD_REQUEST, "subscriptions are not answered here"), _status(400, media_type), media_type
-            )
-        barred = self._barred(prepared.document, operation, standing, refused, locale)
-        if barred is not None:
-            code, entry = barred
-            return _respond(entry, STATUS_OF[code], media_type, _challenge(code))
+            return malformed_response(malformed, media_type)
+        standing, refused = await self.who(request.headers.get("authorization"))
+        locale = _locale(standing, request.headers.get("accept-language"))
+        kinds = (OperationType.QUERY,) if request.method == "GET" else ANSWERED_AT_ONCE
         try:
-            self._limits.check_variables(prepared.document, operation, asked.variables)
-        except Refused as costly:
-            return _respond(_refusal_error(costly), _status(400, media_type), media_type)
+            self._ready(asked, standing, refused, locale, kinds)
+        except Unrun as unrun:
+            return unrun_response(unrun, media_type)
         result = await execute(
             self._schema,
             self._make_context(standing, locale),
@@ -141,18 +143,96 @@ class GraphQLEdge:
         )
         return _respond(result, 200 if "data" in result else _status(400, media_type), media_type)
 
-    def _unrun(self, prepared: Prepared, media_type: str) -> Response:
-        return _respond({"errors": errors_json(prepared.errors)}, _status(400, media_type), media_type)
+    async def answers(
+        self, asked: Asked, authorization: str | None, language: str | None, *, kinds: Collection[OperationType]
+    ) -> AsyncGenerator[dict[str, Any] | None, None]:
+        """The answers to an operation on a connection that stays open: one, or one per event of a subscription.
 
-    async def _who(self, request: Request) -> tuple[Standing | None, Refused | None]:
+        Now and then None, when nothing happened for a while and the caller still may. An answer without `data` is
+        the last. Raises `Unrun` before anything has run.
+        """
+        standing, refused = await self.who(authorization)
+        locale = _locale(standing, language)
+        document, operation = self._ready(asked, standing, refused, locale, kinds)
+        context = self._make_context(standing, locale)
+        if operation.operation is not OperationType.SUBSCRIPTION:
+            yield await execute(
+                self._schema, context, self._documents, asked.text, asked.variables, asked.operation_name
+            )
+            return
+
+        async def look_again() -> Principal | None:
+            still, reason = await self.who(authorization)
+            if shut := _shut(document, operation, still, reason):
+                raise shut[1]
+            return still.principal if still else None
+
+        context.look_again = look_again
+        events = subscribe(self._schema, context, self._documents, asked.text, asked.variables, asked.operation_name)
+        async with aclosing(events):
+            coming = asyncio.ensure_future(anext(events, None))
+            try:
+                while True:
+                    happened, _ = await asyncio.wait({coming}, timeout=self._settings.stream_check_seconds)
+                    if not happened:
+                        await context.caller_now()
+                        yield None
+                        continue
+                    if (event := coming.result()) is None:
+                        return
+                    yield event
+                    coming = asyncio.ensure_future(anext(events, None))
+            except Refused as refusal:
+                yield refusal_result(refusal)
+            finally:
+                coming.cancel()
+                await asyncio.wait({coming})
+
+    def _ready(
+        self,
+        asked: Asked,
+        standing: Standing | None,
+        refused: Refused | None,
+        locale: str,
+        kinds: Collection[OperationType],
+    ) -> tuple[DocumentNode, OperationDefinitionNode]:
+        """The operation, when this caller may run it here. Raises `Unrun`."""
+        prepared = self._documents.prepare(asked.text)
+        if prepared.document is None:
+            raise Unrun(400, {"errors": errors_json(prepared.errors)})
+        operation = operation_of(prepared.document, asked.operation_name)
+        if operation is None:
+            raise Unrun(
+                400, error_result(Code.BAD_REQUEST, "operationName names no operation of the document, or is needed")
+            )
+        if operation.operation not in kinds:
+            if OperationType.MUTATION not in kinds:
+                told = error_result(Code.BAD_REQUEST, "GET is for reading only")
+                raise Unrun(405, told, always=True, headers={"allow": "POST"})
+            raise Unrun(400, error_result(Code.BAD_REQUEST, "subscriptions are not answered here"))
+        if shut := _shut(prepared.document, operation, standing, refused):
+            field, reason = shut
+            code = reason.problems[0].code
+            entry = {
+                "message": " ".join(render_problem(self._messages, problem, locale) for problem in reason.problems),
+                "path": [field],
+                "extensions": refusal_extensions(reason),
+            }
+            raise Unrun(STATUS_OF[code], {"errors": [entry]}, always=True, headers=_challenge(code))
+        try:
+            self._limits.check_variables(prepared.document, operation, asked.variables)
+        except Refused as costly:
+            raise Unrun(400, refusal_result(costly)) from None
+        return prepared.document, operation
+
+    async def who(self, authorization: str | None) -> tuple[Standing | None, Refused | None]:
         """Who asks; nobody, with the reason, when the token is not taken.
 
         A worn-out token is no obstacle to `refresh`, so the reason matters only when a field needs somebody.
         """
-        header = request.headers.get("authorization")
-        if header is None:
+        if authorization is None:
             return None, None
-        scheme, _, token = header.partition(" ")
+        scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             return None, Refused(Problem(Code.UNAUTHENTICATED))
         try:
@@ -162,33 +242,10 @@ class GraphQLEdge:
         bind_contextvars(user_id=standing.principal.user_id, device_id=standing.principal.device_id)
         return standing, None
 
-    def _barred(
-        self,
-        document: DocumentNode,
-        operation: OperationDefinitionNode,
-        standing: Standing | None,
-        refused: Refused | None,
-        locale: str,
-    ) -> tuple[Code, dict[str, Any]] | None:
-        """What stops this caller from asking for this operation's root fields, if anything does."""
-        if standing is not None and standing.device_state == "ACTIVE":
-            return None
-        allowed = OPEN_FIELDS if standing is None else DRAINING_FIELDS
-        shut = sorted(root_fields(document, operation) - allowed)
-        if not shut:
-            return None
-        missing = Refused(Problem(Code.UNAUTHENTICATED if standing is None else Code.DEVICE_REVOKED))
-        reason = refused or missing
-        entry = {
-            "message": " ".join(render_problem(self._messages, problem, locale) for problem in reason.problems),
-            "path": [shut[0]],
-            "extensions": refusal_extensions(reason),
-        }
-        return reason.problems[0].code, {"errors": [entry]}
-
-    async def _asked(self, request: Request) -> Asked:
+    async def asked(self, request: Request) -> Asked:
+        """What a GET or POST asks. Raises `Malformed`."""
         if request.method == "GET":
-            return _asked_from(_query_parameters(request))
+            return asked_from(_query_parameters(request))
         _check_content_type(request.headers.get("content-type"))
         try:
             async with asyncio.timeout(self._settings.body_seconds_max):
@@ -201,7 +258,20 @@ class GraphQLEdge:
             found = orjson.loads(body)
         except orjson.JSONDecodeError:
             raise Malformed(400, "the body is not JSON in UTF-8") from None
-        return _asked_from(found)
+        return asked_from(found)
+
+
+def _shut(
+    document: DocumentNode, operation: OperationDefinitionNode, standing: Standing | None, refused: Refused | None
+) -> tuple[str, Refused] | None:
+    """A root field this caller may not ask for, and why; None when all are open to him."""
+    if standing is not None and standing.device_state == "ACTIVE":
+        return None
+    allowed = OPEN_FIELDS if standing is None else DRAINING_FIELDS
+    shut = sorted(root_fields(document, operation) - allowed)
+    if not shut:
+        return None
+    return shut[0], refused or Refused(Problem(Code.UNAUTHENTICATED if standing is None else Code.DEVICE_REVOKED))
 
 
 def answered_type(accept: str | None) -> str | None:
@@ -222,6 +292,17 @@ def answered_type(accept: str | None) -> str | None:
     return min(wishes)[2] if wishes else None
 
 
+def takes(accept: str | None, media_type: str) -> bool:
+    """True when an Accept header, or its absence, takes answers of that type."""
+    ranges = {media_type, f"{media_type.partition('/')[0]}/*", "*/*"}
+    found = []
+    for part in (accept or "*/*")[:ACCEPT_CHARACTERS_MAX].split(","):
+        name, _, parameters = part.strip().partition(";")
+        if name.strip().lower() in ranges:
+            found.append(_quality(parameters))
+    return any(found)
+
+
 def accepted_locale(accept_language: str | None) -> str:
     """The catalogue's locale that an Accept-Language header likes best."""
     best, best_quality = "", 0.0
@@ -231,6 +312,10 @@ def accepted_locale(accept_language: str | None) -> str:
         if quality > best_quality:
             best, best_quality = name.strip(), quality
     return locale_of(best)
+
+
+def _locale(standing: Standing | None, accept_language: str | None) -> str:
+    return standing.principal.locale if standing else accepted_locale(accept_language)
 
 
 def operation_of(document: DocumentNode, name: str | None) -> OperationDefinitionNode | None:
@@ -293,7 +378,8 @@ def _query_parameters(request: Request) -> dict[str, object]:
     return found
 
 
-def _asked_from(found: object) -> Asked:
+def asked_from(found: object) -> Asked:
+    """The request that a JSON value is. Raises `Malformed`."""
     if not isinstance(found, dict):
         raise Malformed(400, "the request must be a map with `query`")
     text, name, variables, extensions = (
@@ -331,12 +417,27 @@ def _challenge(code: Code) -> dict[str, str]:
     return {"www-authenticate": "Bearer"} if STATUS_OF[code] == 401 else {}
 
 
-def _error(code: Code, detail: str) -> dict[str, Any]:
+def code_of(result: Mapping[str, Any]) -> str:
+    """The code of the first error of a result that has errors."""
+    return str(result["errors"][0]["extensions"]["code"])
+
+
+def error_result(code: Code, detail: str) -> dict[str, Any]:
     return {"errors": [{"message": f"{OPERATOR[code]}: {detail}", "extensions": {"code": code.value}}]}
 
 
-def _refusal_error(refused: Refused) -> dict[str, Any]:
+def refusal_result(refused: Refused) -> dict[str, Any]:
     return {"errors": [{"message": refusal_message(refused), "extensions": refusal_extensions(refused)}]}
+
+
+def malformed_response(malformed: Malformed, media_type: str) -> Response:
+    headers = {"allow": malformed.allow} if malformed.allow else {}
+    return _respond(error_result(malformed.code, malformed.message), malformed.status, media_type, headers)
+
+
+def unrun_response(unrun: Unrun, media_type: str) -> Response:
+    status = unrun.status if unrun.always else _status(unrun.status, media_type)
+    return _respond(unrun.result, status, media_type, unrun.headers)
 
 
 def _respond(

@@ -14,7 +14,7 @@ from backend.schema.people import PeopleMutations
 from backend.schema.queries import RecordQueries
 from backend.schema.scalars import schema_config
 from backend.schema.sessions import SessionMutations, SessionQueries
-from backend.schema.sync import SyncMutations, SyncQueries
+from backend.schema.sync import SyncMutations, SyncQueries, SyncSubscriptions
 from backend.schema.territories import TerritoryMutations
 from backend.schema.types import NODE_TYPES, check_types
 
@@ -36,6 +36,11 @@ class Mutation(
     pass
 
 
+@strawberry.type(description="What is told as it happens, while a connection stays open.")
+class Subscription(SyncSubscriptions):
+    pass
+
+
 class Mismatch(SelvedgeError):
     """The entity table, the models and the object types do not say the same."""
 
@@ -45,6 +50,7 @@ def build_schema() -> strawberry.Schema:
     schema = strawberry.Schema(
         query=Query,
         mutation=Mutation,
+        subscription=Subscription,
         types=NODE_TYPES,
         config=schema_config(read_attribute),
         execution_context_class=SelectionExecutor,

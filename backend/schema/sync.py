@@ -1,7 +1,8 @@
 """The native sync protocol: what changed since a cursor, and a device's queue. See `sync-protocol.md`."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import orjson
@@ -14,7 +15,7 @@ from backend.schema.finished import Finished
 from backend.schema.refusals import Problem as ShownProblem
 from backend.schema.refusals import Refusal, refuse, show_problems
 from backend.schema.scalars import BigInt, Instant
-from backend.sync.protocol import answer_pull, answer_push
+from backend.sync.protocol import answer_pull, answer_push, check_syncing
 from backend.sync.pull import SCHEMA_VERSION, Page, PullRequest, Refetch, Row
 from backend.sync.push import Answer, Mutation
 
@@ -127,6 +128,11 @@ class SyncPushed:
     results: list[SyncAnswer] = strawberry.field(description="One per mutation.")
 
 
+@strawberry.type(description="Something changed, for somebody. It carries no data: compare the clock, then pull.")
+class SyncPoke:
+    clock: BigInt = strawberry.field(description="The feed's clock now; nothing to do where it is your last page's.")
+
+
 SyncPushResult = Annotated[
     SyncPushed | Refusal, strawberry.union("SyncPushResult", description="The answers, or why none.")
 ]
@@ -189,6 +195,20 @@ class SyncMutations:
             "SyncPushed", {"clock": clock, "results": [_answer(info, answer) for answer in answers]}
         )
         return pushed
+
+
+@strawberry.type
+class SyncSubscriptions:
+    @strawberry.subscription(
+        description="The clock at once, and again when it has gone on. A poke may be lost: pull now and then besides."
+    )
+    async def sync_poke(self, info: Info) -> AsyncGenerator[SyncPoke, None]:
+        context = info.context
+        check_syncing(context.caller)
+        async with aclosing(context.pokes.follow()) as clocks:
+            async for clock in clocks:
+                check_syncing(await context.caller_now())
+                yield SyncPoke(clock=BigInt(clock))
 
 
 def _page(page: Page) -> SyncPage:

@@ -1,0 +1,126 @@
+"""Operations answered as server-sent events: each request has a connection of its own.
+
+`next` carries an answer, `complete` ends the operation, a comment now and then shows that the connection lives.
+Source: GraphQL over Server-Sent Events, "distinct connections" mode.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from graphql import OperationType
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from backend.config import Settings
+from backend.errors import Code
+from backend.schema.execute import encode
+from backend.schema.http import (
+    JSON_TYPE,
+    GraphQLEdge,
+    Malformed,
+    Unrun,
+    code_of,
+    malformed_response,
+    takes,
+    unrun_response,
+)
+
+EVENT_TYPE = "text/event-stream"
+ALIVE = b":\n\n"
+COMPLETE = b"event: complete\ndata:\n\n"
+READING = (OperationType.QUERY, OperationType.SUBSCRIPTION)
+
+Answers = AsyncGenerator[dict[str, Any] | None, None]
+
+
+class GraphQLStreams:
+    """Answers the requests of the path for streams."""
+
+    def __init__(self, edge: GraphQLEdge, settings: Settings) -> None:
+        self._edge = edge
+        self._settings = settings
+
+    async def answer(self, request: Request) -> Response:
+        """A stream of events; or, where nothing may begin, a plain answer whose status says why."""
+        if not takes(request.headers.get("accept"), EVENT_TYPE):
+            return malformed_response(Malformed(406, f"wanted: {EVENT_TYPE}"), JSON_TYPE)
+        try:
+            asked = await self._edge.asked(request)
+        except Malformed as malformed:
+            return malformed_response(malformed, JSON_TYPE)
+        answers = self._edge.answers(
+            asked,
+            request.headers.get("authorization"),
+            request.headers.get("accept-language"),
+            kinds=READING if request.method == "GET" else tuple(OperationType),
+        )
+        try:
+            first = await anext(answers)
+        except Unrun as unrun:
+            if unrun.always:
+                return unrun_response(unrun, JSON_TYPE)
+            return EventStream(_once(unrun.result), self._settings.stream_send_seconds_max)
+        if first is not None and "data" not in first and code_of(first) == Code.BUSY:
+            await answers.aclose()
+            return unrun_response(Unrun(503, first, always=True, headers={"retry-after": "5"}), JSON_TYPE)
+        return EventStream(_events(first, answers), self._settings.stream_send_seconds_max)
+
+
+class EventStream(Response):
+    """Sends events until they end, the reader leaves, or leaves one untaken for too long."""
+
+    media_type = EVENT_TYPE
+
+    def __init__(self, events: AsyncGenerator[bytes, None], send_seconds_max: int) -> None:
+        self._events = events
+        self._send_seconds_max = send_seconds_max
+        self.status_code = 200
+        self.background = None
+        # proxies that gather answers before they pass them on are asked not to
+        self.init_headers({"x-accel-buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self._send_all(send))
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sending.cancel()
+            leaving.cancel()
+            # what the stream holds is given back before the request ends
+            await asyncio.wait({sending, leaving})
+        if not sending.cancelled():
+            sending.result()
+
+    async def _send_all(self, send: Send) -> None:
+        async with aclosing(self._events) as events:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for event in events:
+                async with asyncio.timeout(self._send_seconds_max):
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _events(first: Mapping[str, Any] | None, answers: Answers) -> AsyncGenerator[bytes, None]:
+    async with aclosing(answers):
+        yield _event(first)
+        async for answer in answers:
+            yield _event(answer)
+        yield COMPLETE
+
+
+async def _once(result: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+    yield _event(result)
+    yield COMPLETE
+
+
+def _event(answer: Mapping[str, Any] | None) -> bytes:
+    return ALIVE if answer is None else b"event: next\ndata: " + encode(answer) + b"\n\n"
