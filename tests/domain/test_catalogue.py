@@ -13,6 +13,7 @@ TIERS = [
 ]
 
 
+@pytest.mark.requirement("R38")
 def test_the_highest_tier_reached_on_the_day_sets_the_price() -> None:
     assert price_minor(TIERS, "s", 11, "2026-06-30") == 1000
     assert price_minor(TIERS, "s", 12, "2026-06-30") == 900
@@ -23,6 +24,7 @@ def test_the_highest_tier_reached_on_the_day_sets_the_price() -> None:
         assert refused.value.problems[0].code is Code.NO_PRICE
 
 
+@pytest.mark.requirement("R38")
 def test_the_order_book_is_open_from_its_first_to_its_last_day() -> None:
     season = Season("s", "2026-03-01", "2026-04-30")
     assert book_problem(season, "2026-03-01") is None

@@ -117,7 +117,7 @@ def test_other_opening_hours_are_refused(bad: str) -> None:
         parse_hours(bad)
 
 
-@pytest.mark.requirement("R18")
+@pytest.mark.requirement("R18", "R48")
 def test_completeness_names_what_is_missing_for_the_kind() -> None:
     percent, missing = completeness({"kind": "CONSUMER", "nameZh": "王伟", "email": "a@b.de"})
     assert (percent, missing) == (40, ["country", "city", "customerSince"])

@@ -84,6 +84,7 @@ def test_overdue_is_a_half_at_one_and_a_half_intervals():
     assert (unknown.value[0], unknown.confidence[0], unknown.basis[0]) == (0.0, 0.0, Basis.NOT_RECORDED)
 
 
+@pytest.mark.requirement("R19")
 def test_churn_risk_is_never_certain_and_respects_being_overdue():
     found = history([*regular(0, 30, 5, 4), *regular(1, 30, 5, 3), (2, TODAY, 1)], 4)
     late = exact(1.0, 1.0, 0.0, 0.0)
@@ -138,6 +139,7 @@ def test_frequency_is_a_percentile_within_the_kind():
     assert np.isnan(value[3])
 
 
+@pytest.mark.requirement("R19")
 def test_loyalty_is_renormalised_over_what_is_present_with_its_coverage():
     parts = {name: absent(2) for name in WEIGHTS}
     parts["on_time"] = exact(0.8, 0.8)
@@ -255,6 +257,7 @@ def measured(found, customers_n: int, **changed):
     return potential(found, **{**columns, **changed})
 
 
+@pytest.mark.requirement("R22")
 def test_potential_is_the_way_to_the_peers_frontier_and_prospects_have_the_longest():
     found = measured(peers(40), 41)
     value = found.year_minor.value
@@ -275,6 +278,7 @@ def test_fewer_than_thirty_peers_go_to_the_kind_and_then_to_nothing():
     assert mixed.year_minor.confidence[0] > mixed.year_minor.confidence[40]
 
 
+@pytest.mark.requirement("R22")
 def test_category_gap_counts_missing_categories_at_todays_revenue_each():
     found = measured(peers(40), 41, categories_n=IntColumn.of([2] + [4] * 39 + [None]))
     assert found.parts_minor[0, 1] == pytest.approx(2 * 4_000 / 2)

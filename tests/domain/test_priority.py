@@ -29,7 +29,7 @@ from backend.domain.priority import (
 from backend.domain.priority_vectors import TODAY, as_inputs, evidence_of, priority_vectors, vectors_text
 from mobile_contract import priority as reference
 
-pytestmark = pytest.mark.requirement("R28", "R51")
+pytestmark = pytest.mark.requirement("R28")
 
 CONTRACT = Path(reference.__file__).parent
 PARAMETERS = publish_parameters()
@@ -129,6 +129,7 @@ def only(code: LineCode, **given_score: int) -> dict:
     return next(line for line in found["lines"] if line["code"] == code)
 
 
+@pytest.mark.requirement("R48")
 def test_a_line_without_input_is_flagged_and_gives_nothing():
     columns = priorities(as_inputs([{}], [{"today": TODAY}]), PARAMETERS, zero_tables(), TODAY)
     assert columns.score.tolist() == [0]

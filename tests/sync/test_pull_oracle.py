@@ -22,14 +22,14 @@ FIRST_SEED = int(os.environ.get("SELVEDGE_TEST_SEED", "0"))
 MUTANT_HISTORIES_MAX = 400
 
 
-@pytest.mark.requirement("R4", "R50")
+@pytest.mark.requirement("R4")
 async def test_every_phone_holds_exactly_what_its_user_may_see_on_sqlite(sqlite_template: Path, tmp_path: Path) -> None:
     async with fast_engine(fresh_sqlite(sqlite_template, tmp_path)) as engine:
         await play_many(engine, range(FIRST_SEED, FIRST_SEED + (ASKED_FOR or 300)))
 
 
 @pytest.mark.postgres
-@pytest.mark.requirement("R4", "R50")
+@pytest.mark.requirement("R4")
 @pytest.mark.parametrize("database_source", ["postgres"], indirect=True)
 async def test_every_phone_holds_exactly_what_its_user_may_see_on_postgres(engine: Engine) -> None:
     await play_many(engine, range(FIRST_SEED, FIRST_SEED + (ASKED_FOR or 60)))

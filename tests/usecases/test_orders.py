@@ -53,6 +53,7 @@ async def shop(house: House) -> Shop:
     return Shop(house, shelf, shop_id)
 
 
+@pytest.mark.requirement("R25")
 async def test_totals_and_prices_are_the_servers_never_the_clients(shop: Shop) -> None:
     order_id = await shop.draft(shop.line(new_id(), small=2, medium=3))
     assert await shop.house.row("sales_order", order_id, "total_minor", "units") == (50_000, 5)
