@@ -15,17 +15,27 @@ import typer
 import uvicorn
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from backend.app import make_app
+from backend.auth.passwords import Passwords
+from backend.clock import wall_clock_ms
 from backend.config import PREFIX, Settings, read_settings
-from backend.errors import OPERATOR, RETRY, BadSetting, Code, Retry
+from backend.domain.demo.frame import PROFILES
+from backend.domain.demo.world import SEED, SignIn, World
+from backend.domain.times import local_day, parse_day
+from backend.errors import OPERATOR, RETRY, BadSetting, Code, Refused, Retry
 from backend.schema.root import print_sdl
+from backend.storage.engine import open_engine
 from backend.storage.migrate import migrate as migrate_database
 from backend.telemetry import configure_logs
+from backend.usecases.demo import PASSWORD, sign_ins_of
+from backend.usecases.demo import ensure_demo as build_demo
 from backend.web.pages import sign_in_example
 
 SETTING_WRONG = 2
 CONTRACT_DRIFTED = 1
+DATABASE_NOT_EMPTY = 1
 GRACEFUL_SECONDS = 20
 CONTRACT_DIR = Path(__file__).resolve().parent.parent / "mobile_contract"
 
@@ -71,6 +81,8 @@ def serve(host: Host = None, port: Port = None, database: Database = None) -> No
     with contextlib.closing(listening):
         configure_logs(settings.log_level)
         _migrate(settings)
+        if settings.demo:
+            ensure_demo(settings)
         config = uvicorn.Config(
             make_app(settings),
             http="httptools",
@@ -91,6 +103,72 @@ def migrate(database: Database = None) -> None:
         say.print(f"applied {escape(step)}", soft_wrap=True)
     if not steps:
         say.print("nothing to apply")
+
+
+@app.command(epilog="Example: selvedge demo --profile tiny --database sqlite://var/tiny.sqlite3")
+def demo(
+    profile: Annotated[str, typer.Option(help=f"How large: {', '.join(PROFILES)}.")] = "demo",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other customers and orders.")] = SEED,
+    as_of: Annotated[str | None, typer.Option(help="The day it is made for, YYYY-MM-DD, else today.")] = None,
+    database: Database = None,
+) -> None:
+    """Build the demo company in an empty database: people, customers, two years of visits and orders."""
+    settings = _settings(database_url=database)
+    if profile not in PROFILES:
+        raise BadSetting(f"--profile: {profile!r}; wanted: one of {', '.join(PROFILES)}")
+    try:
+        day = None if as_of is None else parse_day(as_of)
+    except Refused:
+        raise BadSetting(f"--as-of: {as_of!r}; wanted: a day as YYYY-MM-DD") from None
+    _migrate(settings)
+    if not ensure_demo(settings, profile=profile, seed=seed, as_of_day=day):
+        complain.print("the database is not empty: the demo company needs one of its own (--database)")
+        raise typer.Exit(DATABASE_NOT_EMPTY)
+
+
+def ensure_demo(settings: Settings, *, profile: str = "demo", seed: int = SEED, as_of_day: str | None = None) -> bool:
+    """Build the demo company where the (migrated) database is empty; says so, and shows the sign-ins there are.
+
+    False, with nothing changed, where the database holds anything.
+    """
+    day = as_of_day or local_day(wall_clock_ms(), settings.organisation_timezone)
+    columns = (TextColumn("building the demo company"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=say, transient=True) as bar:
+        shown = bar.add_task("rows", total=None, visible=False)
+
+        def tell(_doing: str, done: int, of: int) -> None:
+            bar.update(shown, completed=done, total=of, visible=True)
+
+        async def build() -> tuple[World | None, list[SignIn]]:
+            engine = open_engine(settings.database_url, pool_connections_max=1)
+            passwords = Passwords(workers=1)
+            await engine.start()
+            try:
+                world = await build_demo(
+                    engine,
+                    profile=profile,
+                    seed=seed,
+                    as_of_day=day,
+                    password_hash=await passwords.hash(PASSWORD),
+                    clock=wall_clock_ms,
+                    progress=tell,
+                )
+                return world, await sign_ins_of(engine)
+            finally:
+                passwords.close()
+                await engine.close()
+
+        world, sign_ins = asyncio.run(build())
+    if world is not None:
+        rows_n = sum(len(table) for table in world.tables)
+        say.print(
+            f"built the demo company: profile {profile}, seed {seed}, as of {day}, {rows_n:,} rows", soft_wrap=True
+        )
+    if sign_ins:
+        say.print(f"demo sign-ins, password [bold]{PASSWORD}[/bold]:")
+        for one in sign_ins:
+            say.print(f"  {one.role.value:14}{escape(one.email):34}{escape(one.name)}", soft_wrap=True)
+    return world is not None
 
 
 @app.command(epilog="Example: selvedge contract --check")

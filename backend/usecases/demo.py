@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from backend.auth.principal import Principal, PrincipalKind
 from backend.clock import Clock
 from backend.domain.demo.frame import Table, canonical
-from backend.domain.demo.world import AS_OF_DAY, SEED, World, digests, make_world
+from backend.domain.demo.world import AS_OF_DAY, SEED, SHOWN_ROLES, SignIn, World, digests, make_world
 from backend.domain.permissions import Role
 from backend.errors import SelvedgeError
 from backend.ids import new_id
@@ -96,8 +96,26 @@ async def ensure_demo(
     if not await is_empty(engine):
         return None
     world = make_world(profile, seed=seed, as_of_day=as_of_day)
-    await load_demo(engine, world, password_hash=password_hash, clock=clock, progress=progress)
+    try:
+        await load_demo(engine, world, password_hash=password_hash, clock=clock, progress=progress)
+    except DatabaseNotEmpty:
+        # another process was faster
+        return None
     return world
+
+
+async def sign_ins_of(engine: Engine) -> list[SignIn]:
+    """What `demo_sign_ins` lists, read from a database the demo world was built in; nothing from any other."""
+    async with engine.read() as conn:
+        if not await conn.fetch("SELECT 1 FROM import_batch WHERE kind = ? LIMIT 1", BATCH_KIND):
+            return []
+        rows = await conn.fetch(
+            "SELECT role, email, name FROM user_account WHERE id IN"
+            " (SELECT min(id) FROM user_account WHERE active AND role = ANY(?) GROUP BY role)",
+            [role.value for role in SHOWN_ROLES],
+        )
+    found = [SignIn(Role(role), email, name) for role, email, name in rows]
+    return sorted(found, key=lambda one: SHOWN_ROLES.index(one.role))
 
 
 async def is_empty(engine: Engine) -> bool:

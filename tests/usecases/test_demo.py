@@ -23,7 +23,7 @@ from backend.sync.documents import canonical, shown
 from backend.sync.feed import digest_of as digest_of_document
 from backend.sync.feed import digest_text
 from backend.sync.work import Door, open_work
-from backend.usecases.demo import PASSWORD, DatabaseNotEmpty, ensure_demo, is_empty, load_demo
+from backend.usecases.demo import PASSWORD, DatabaseNotEmpty, ensure_demo, is_empty, load_demo, sign_ins_of
 from backend.usecases.orders import change_orders
 from tests import factories
 
@@ -68,6 +68,7 @@ async def read_back(engine: Engine, table: Table) -> Table:
 # --- what stands there afterwards --------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("R14")
 async def test_read_back_from_the_database_every_part_has_the_digest_it_was_made_with(
     engine: Engine, world: World
 ) -> None:
@@ -196,6 +197,16 @@ async def test_everybody_signs_in_with_the_password_shown(engine: Engine, world:
         passwords.close()
 
 
+async def test_the_sign_ins_of_a_demo_can_be_shown_again_and_no_others(engine: Engine, world: World) -> None:
+    async with engine.write() as conn:
+        rep = await factories.user(conn)
+    assert await sign_ins_of(engine) == []
+    async with engine.write() as conn:
+        await conn.execute("DELETE FROM user_account WHERE id = ?", rep)
+    await load(engine, world)
+    assert await sign_ins_of(engine) == demo_sign_ins(world)
+
+
 async def test_what_was_built_is_noted_with_its_seed_and_digests(engine: Engine, world: World) -> None:
     await load(engine, world)
     async with engine.read() as conn:
@@ -261,6 +272,15 @@ async def test_a_first_start_builds_the_world_and_a_second_changes_nothing(engin
     before = await counts(engine)
     assert await start() is None
     assert await counts(engine) == before
+
+
+async def test_of_two_servers_that_start_together_one_builds_and_the_other_goes_on(
+    engine: Engine, world: World
+) -> None:
+    starts = [ensure_demo(engine, profile="tiny", password_hash=NO_HASH, clock=lambda: now(world)) for _ in range(2)]
+    built = [one for one in await asyncio.gather(*starts) if one is not None]
+    assert len(built) == 1
+    assert (await counts(engine))["customer"] == 40
 
 
 async def test_progress_ends_at_all_of_it(engine: Engine, world: World) -> None:

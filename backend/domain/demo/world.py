@@ -24,6 +24,8 @@ from backend.domain.permissions import Role
 
 SEED = 20261122
 AS_OF_DAY = "2026-11-22"
+SHOWN_ROLES = (Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ANALYST, Role.ADMIN)
+"""Roles that have something to show to who signs in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def demo_sign_ins(world: World) -> list[SignIn]:
     """One of each role that has something to show: a rep, a manager, a service agent, an analyst, an admin."""
     columns = world.parts["people"][0].columns
     found = []
-    for role in (Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ANALYST, Role.ADMIN):
+    for role in SHOWN_ROLES:
         row = list(columns["role"]).index(role.value)
         found.append(SignIn(role, columns["email"][row], columns["name"][row]))
     return found
