@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
     data_dir: Path = Field(default=Path("var"), description="folder for keys and the embedded database")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="least severity that is logged"
+    )
     demo: bool = Field(default=False, description="build the demo world when the database is empty")
     graphiql: bool = Field(default=True, description="serve GraphiQL where its assets are built")
 
@@ -41,32 +43,42 @@ class Settings(BaseSettings):
     )
     score_rows_per_work: int = Field(default=500, ge=1, le=500, description="scores written in one transaction")
 
-    token_issuer: str = Field(default="selvedge", min_length=1)
-    access_token_seconds: int = Field(default=600, ge=30, le=3600)
-    refresh_token_days: int = Field(default=30, ge=1, le=365)
-    refresh_grace_seconds: int = Field(default=30, ge=0, le=120)
+    token_issuer: str = Field(
+        default="selvedge", min_length=1, description="`iss` of access tokens, unique to this deployment"
+    )
+    access_token_seconds: int = Field(default=600, ge=30, le=3600, description="life of an access token")
+    refresh_token_days: int = Field(default=30, ge=1, le=365, description="life of a refresh token that is not used")
+    refresh_grace_seconds: int = Field(
+        default=30, ge=0, le=120, description="how long a refresh whose answer was lost gets the same successor"
+    )
     cursor_secret: SecretStr | None = Field(default=None, description="HMAC key of cursors")
-    password_hash_workers_max: int = Field(default=2, ge=1, le=16)
+    password_hash_workers_max: int = Field(default=2, ge=1, le=16, description="threads that hash passwords")
 
-    body_bytes_max: int = Field(default=4_000_000, ge=1_000)
+    body_bytes_max: int = Field(default=4_000_000, ge=1_000, description="largest request")
     body_seconds_max: int = Field(default=20, ge=1, le=600, description="seconds a request may take to arrive")
-    document_tokens_max: int = Field(default=8_000, ge=100)
-    document_depth_max: int = Field(default=14, ge=3, le=50)
-    document_aliases_max: int = Field(default=200, ge=1)
-    document_cost_max: int = Field(default=60_000, ge=100)
-    document_cache_entries_max: int = Field(default=500, ge=1)
-    plan_cache_entries_max: int = Field(default=1_000, ge=1)
-    root_selections_max: int = Field(default=10, ge=1, le=50)
+    document_tokens_max: int = Field(default=8_000, ge=100, description="largest GraphQL document, in tokens")
+    document_depth_max: int = Field(default=14, ge=3, le=50, description="deepest selection")
+    document_aliases_max: int = Field(
+        default=200, ge=1, description="aliases in a document, fragments counted as often as they are spread"
+    )
+    document_cost_max: int = Field(default=60_000, ge=100, description="rows a document may ask for, pages multiplied")
+    document_cache_entries_max: int = Field(default=500, ge=1, description="parsed documents kept")
+    plan_cache_entries_max: int = Field(default=1_000, ge=1, description="compiled reads kept")
+    root_selections_max: int = Field(default=10, ge=1, le=50, description="fields at the top of a document")
     page_rows_max: int = Field(default=200, ge=1, le=1_000, description="largest `first` of a connection")
-    nested_page_rows_max: int = Field(default=50, ge=1, le=200)
-    batch_changes_max: int = Field(default=500, ge=1, le=5_000)
-    push_mutations_max: int = Field(default=500, ge=1, le=5_000)
-    pull_rows_max: int = Field(default=1_000, ge=1, le=10_000)
-    pull_bytes_max: int = Field(default=2_000_000, ge=10_000)
-    import_chunk_rows: int = Field(default=500, ge=1, le=5_000)
-    import_file_bytes_max: int = Field(default=200_000_000, ge=1_000)
-    write_retries_max: int = Field(default=3, ge=0, le=10)
-    pool_connections_max: int = Field(default=10, ge=1, le=200)
+    nested_page_rows_max: int = Field(
+        default=50, ge=1, le=200, description="largest `first` of a connection inside a record"
+    )
+    batch_changes_max: int = Field(default=500, ge=1, le=5_000, description="changes in one batch")
+    push_mutations_max: int = Field(default=500, ge=1, le=5_000, description="mutations in one syncPush")
+    pull_rows_max: int = Field(default=1_000, ge=1, le=10_000, description="rows in one page of syncPull")
+    pull_bytes_max: int = Field(default=2_000_000, ge=10_000, description="bytes of documents in one page of syncPull")
+    import_chunk_rows: int = Field(
+        default=500, ge=1, le=5_000, description="rows of a file imported in one transaction"
+    )
+    import_file_bytes_max: int = Field(default=200_000_000, ge=1_000, description="largest file to import")
+    write_retries_max: int = Field(default=3, ge=0, le=10, description="times a write that met another is tried again")
+    pool_connections_max: int = Field(default=10, ge=1, le=200, description="PostgreSQL connections of one process")
     poke_coalesce_ms: int = Field(default=50, ge=0, le=5_000, description="steps within it are one poke")
     poke_subscribers_max: int = Field(default=2_000, ge=1, description="open syncPoke streams of one process")
     poke_listen_url: str | None = Field(
@@ -87,7 +99,7 @@ class Settings(BaseSettings):
     stream_send_seconds_max: int = Field(
         default=20, ge=1, le=600, description="how long a reader may leave a message untaken"
     )
-    receipt_days: int = Field(default=210, ge=30)
+    receipt_days: int = Field(default=210, ge=30, description="days a push's receipts are kept")
     visit_skew_seconds_max: int = Field(default=300, ge=0, description="a device clock may run ahead")
     rep_discount_cap_bp: int = Field(default=1_000, ge=0, le=10_000, description="basis points")
 
