@@ -12,8 +12,9 @@ import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from mobile_contract.priority import priority, rank
 
@@ -33,6 +34,12 @@ KIND_OF = {
     "tasks": "task",
 }
 """collection → its name inside `change` of a mutation"""
+ZONE_DEFAULT = "Asia/Shanghai"
+WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
+AGREED = ("PLANNED", "CONFIRMED")
+SETTLED = ("DONE", "CANCELLED")
+NOT_COUNTED = ("DRAFT", "CANCELLED", "REJECTED")
+NEVER_VISITED = ("FABRIC_SUPPLIER",)
 CLUSTERS = dict(
     zip(
         "ㄳㄵㄶㄺㄻㄼㄽㄾㄿㅀㅄ",
@@ -270,43 +277,72 @@ class Replica:
         return sorted(found, key=lambda d: (d.get("sortKey") or "", d["id"]))
 
     def ranked(self, today: str) -> list[tuple[str, Document]]:
-        """(customer id, priority) of every customer with a score, re-ranked with what this device knows."""
+        """(customer id, priority) of every customer held here who opens on the day, re-ranked with what this
+        device knows. One without a score yet competes through the lines it has."""
         tables = {d["id"]: d["tables"] for d in self.views("priorityTables").values()}
+        scores, visits, tasks, orders = (self.views(name) for name in ("scores", "visits", "tasks", "orders"))
+        known = [grouped(records.values()) for records in (visits, tasks, orders)]
         scored = {}
-        for record_id, score in self.views("scores").items():
-            if score.get("tableId") in tables:
-                published = tables[score["tableId"]]
-                facts = self.facts(record_id, today)
-                scored[record_id] = priority(published["parameters"], published["tables"], score["facts"], facts)
-        return [(record_id, scored[record_id]) for record_id in rank(scored)]
+        for customer_id, customer in self.views("customers").items():
+            score = scores.get(customer_id)
+            table = tables.get(score["tableId"] if score else max(tables, default=""))
+            if table is None or not self._visited(customer) or not is_open(customer.get("openHours"), today):
+                continue
+            numbers = score["facts"] if score else {"cadenceDays": customer.get("cadenceDays")}
+            facts = day_facts(customer, today, *(records.get(customer_id, []) for records in known))
+            scored[customer_id] = priority(table["parameters"], table["tables"], numbers, facts)
+        return [(customer_id, scored[customer_id]) for customer_id in rank(scored)]
 
-    def facts(self, customer_id: str, today: str) -> Document:
-        """What the device knows of one customer: visits, open tasks, orders. Days count from 1970-01-01."""
-        visits = [v for v in self.views("visits").values() if v["customerId"] == customer_id]
-        tasks = [t for t in self.views("tasks").values() if t.get("customerId") == customer_id]
-        orders = [
-            o for o in self.views("orders").values() if o["customerId"] == customer_id and o["state"] != "CANCELLED"
-        ]
-        made = max(((day_of(v["checkInAt"]), v["id"]) for v in visits if v["state"] == "COMPLETED"), default=None)
-        agreed = [(day_of(v["plannedAt"]), v["id"]) for v in visits if v["state"] in ("PLANNED", "CONFIRMED")]
-        ahead = min((visit for visit in agreed if visit[0] >= day_of(today)), default=None)
-        ordered = max(((o.get("orderedOn") or "", o["id"]) for o in orders), default=None)
-        return {
-            "today": day_of(today),
-            "lastVisitDay": made and made[0],
-            "lastVisitId": made and made[1],
-            "nextAppointmentDay": ahead and ahead[0],
-            "nextAppointmentId": ahead and ahead[1],
-            "lastOrderId": ordered and ordered[1],
-            "openTasks": [
-                {
-                    "id": t["id"],
-                    "dueDay": day_of(t["dueOn"] or t["dueAt"]) if t.get("dueOn") or t.get("dueAt") else None,
-                }
-                for t in tasks
-                if t["state"] not in ("DONE", "CANCELLED")
-            ],
-        }
+    def _visited(self, customer: Document) -> bool:
+        """A buyer, and held here: not the head of a chain that is seen for the sake of one of its doors."""
+        key = ("customers", customer["id"])
+        scope = f"territory:{customer['territoryId']}" if customer.get("territoryId") else "unassigned"
+        held = (*key, scope) in self.places or key not in self.documents
+        return held and customer.get("kind") not in NEVER_VISITED
+
+
+def grouped(records: Iterable[Document]) -> dict[str, list[Document]]:
+    """Records by their customer."""
+    found: dict[str, list[Document]] = {}
+    for record in records:
+        if record.get("customerId"):
+            found.setdefault(record["customerId"], []).append(record)
+    return found
+
+
+def day_facts(
+    customer: Document, today: str, visits: list[Document], tasks: list[Document], orders: list[Document]
+) -> Document:
+    """What `priority` reads besides the score: each moment is a day in the customer's own zone, counted from
+    1970-01-01. The last visit is the last one completed up to today, the next appointment one still agreed."""
+    zone = customer.get("timezone") or ZONE_DEFAULT
+    now = day_of(today)
+    made = [(v["checkInAt"], v["id"]) for v in visits if v["state"] == "COMPLETED" and v.get("checkInAt")]
+    agreed = [(v["plannedAt"], v["id"]) for v in visits if v["state"] in AGREED and v.get("plannedAt")]
+    last = max((visit for visit in made if local_day(visit[0], zone) <= now), default=None)
+    ahead = min((visit for visit in agreed if local_day(visit[0], zone) >= now), default=None)
+    counted = [(o.get("orderedOn") or "", o["id"]) for o in orders if o["state"] not in NOT_COUNTED]
+    ordered = max((order for order in counted if order[0] <= today), default=None)
+    return {
+        "today": now,
+        "lastVisitDay": last and local_day(last[0], zone),
+        "lastVisitId": last and last[1],
+        "nextAppointmentDay": ahead and local_day(ahead[0], zone),
+        "nextAppointmentId": ahead and ahead[1],
+        "lastOrderId": ordered and ordered[1],
+        "openTasks": [{"id": t["id"], "dueDay": due_day(t, zone)} for t in tasks if t["state"] not in SETTLED],
+    }
+
+
+def due_day(task: Document, zone: str) -> int | None:
+    if task.get("dueOn"):
+        return day_of(task["dueOn"])
+    return local_day(task["dueAt"], zone) if task.get("dueAt") else None
+
+
+def is_open(hours: Document | None, day: str) -> bool:
+    """Whether a customer with these opening hours opens at all; without hours it is not known."""
+    return not hours or WEEKDAYS[date.fromisoformat(day).weekday()] in hours
 
 
 def canonical(document: Document) -> bytes:
@@ -348,8 +384,14 @@ def query_terms(text: str) -> list[str]:
     return list(dict.fromkeys(terms))
 
 
+def local_day(instant: str, zone: str) -> int:
+    """Days since 1970-01-01 of the day a moment falls on in a zone."""
+    there = datetime.fromisoformat(instant.replace("Z", "+00:00")).astimezone(ZoneInfo(zone))
+    return there.date().toordinal() - date(1970, 1, 1).toordinal()
+
+
 def day_of(text: str) -> int:
-    """Days since 1970-01-01 of a day, or of a moment in UTC."""
+    """Days since 1970-01-01 of a local day."""
     return date.fromisoformat(text[:10]).toordinal() - date(1970, 1, 1).toordinal()
 
 
