@@ -8,7 +8,7 @@ import socket
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import asyncpg
 import typer
@@ -176,16 +176,18 @@ def contract(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a file is not up to date.")] = False,
     folder: Annotated[Path, typer.Option(help="Where the contract lies.")] = CONTRACT_DIR,
 ) -> None:
-    """Write what clients build upon: the schema, and the codes with their meaning."""
+    """Write what clients build upon: the schema, and the codes with their meaning; and the page of settings."""
     drifted = False
-    for name, write in CONTRACT.items():
-        path, wanted = folder / name, write()
+    written = [(folder / name, write) for name, write in CONTRACT.items()]
+    written += [(folder.parent / "docs" / name, write) for name, write in DOCS.items()]
+    for path, write in written:
+        wanted = write()
         found = path.read_text("utf-8") if path.exists() else ""
         if found == wanted:
             continue
         if check:
             drifted = True
-            _show_difference(name, found, wanted)
+            _show_difference(path.name, found, wanted)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted, "utf-8")
@@ -213,8 +215,39 @@ def errors_text() -> str:
     return "\n".join(lines) + "\n"
 
 
+def settings_text() -> str:
+    """The table of settings, for people who run a server."""
+    lines = [
+        "# Settings",
+        "",
+        "Written by `selvedge contract` from `backend/config.py`. Each is an environment variable, read once at the",
+        "start; a wrong value stops the start with the variable's name and the form it wants.",
+        "",
+        "| variable | default | range | what it is |",
+        "|---|---|---|---|",
+    ]
+    for name, info in Settings.model_fields.items():
+        bounds = [f"{sign} {limit:,}" for sign, limit in _bounds(info.metadata)]
+        choices = " · ".join(f"`{choice}`" for choice in get_args(info.annotation) if isinstance(choice, str))
+        default = (
+            ""
+            if info.default in (None, ())
+            else f"`{str(info.default).lower() if info.annotation is bool else info.default}`"
+        )
+        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {choices or ', '.join(bounds)} | {info.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _bounds(metadata: Sequence[object]) -> list[tuple[str, int]]:
+    """Signs and limits of a number, such as `≥ 1`."""
+    signs = {"ge": "≥", "le": "≤"}
+    return [(sign, getattr(rule, name)) for rule in metadata for name, sign in signs.items() if hasattr(rule, name)]
+
+
 CONTRACT: Mapping[str, Callable[[], str]] = {"schema.graphql": print_sdl, "errors.md": errors_text}
 """File of the contract → what it must say."""
+DOCS: Mapping[str, Callable[[], str]] = {"SETTINGS.md": settings_text}
+"""Page of `docs/` beside the contract → what it must say."""
 
 
 class _Server(uvicorn.Server):
