@@ -9,6 +9,7 @@ import codecs
 import csv
 import hashlib
 import io
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ COMPOUND_START = b"\xd0\xcf\x11\xe0"
 DIGITS_KEPT = 15
 """Decimal digits a double keeps for certain; what a spreadsheet shows."""
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_OLD_LINES = re.compile(r"[^\r]*\r|[^\r]+")
 HEADER_FORMS = ("CSV", "XLSX")
 
 
@@ -123,27 +125,38 @@ class _Csv:
         return _below(self._numbered(), self._header_row)
 
     def _numbered(self) -> Iterator[TableRow]:
-        self._file.seek(0)
-        text = io.TextIOWrapper(self._file, encoding="utf-8-sig", newline=None)
         number = 0
         try:
-            for number, cells in enumerate(csv.reader(text, delimiter=self._delimiter, strict=True), start=1):
-                yield TableRow(number, tuple(cell.strip() for cell in cells))
+            for number, cells in enumerate(csv.reader(_lines(self._file), delimiter=self._delimiter, strict=True), 1):
+                yield TableRow(number, tuple([cell.strip() for cell in cells]))
         except csv.Error:
             # an unclosed quote or a cell beyond all measure: where the next row begins nobody can tell
             raise Refused(
                 Problem(Code.INVALID_VALUE, ("content", "rows", str(number)), HEADER_FORMS, {"row": number + 1})
             ) from None
-        finally:
-            text.detach()
+
+
+def _lines(file: BinaryIO) -> Iterator[str]:
+    """The file's lines, whatever ends them, from its start."""
+    file.seek(len(codecs.BOM_UTF8) if _has_mark(file) else 0)
+    for line in file:
+        text = line.decode("utf-8").replace("\r\n", "\n")
+        if "\r" in text:
+            yield from (part.replace("\r", "\n") for part in _OLD_LINES.findall(text))
+        else:
+            yield text
+
+
+def _has_mark(file: BinaryIO) -> bool:
+    file.seek(0)
+    return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 
 
 def _delimiter(file: BinaryIO) -> str:
     """The mark that occurs most often outside quotes in the first row; a comma when none does."""
-    file.seek(0)
-    for line in file:
+    for line in _lines(file):
         if line.strip():
-            unquoted = "".join(line.decode("utf-8-sig").split('"')[::2])
+            unquoted = "".join(line.split('"')[::2])
             return max(DELIMITERS, key=unquoted.count)
     return DELIMITERS[0]
 
