@@ -257,3 +257,19 @@ async def test_what_is_remembered_of_sign_ins_is_bounded(world: World, monkeypat
         session = await world.sign_in(replace(world.device, id=new_id()))
         await world.sessions.standing(session.access_token)
     assert len(world.sessions._standings) == 2
+
+
+@pytest.mark.parametrize("database_source", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
+async def test_a_refresh_waits_for_whoever_holds_the_family(world: World) -> None:
+    """Without the wait, one that read an old generation could set a newer one back (SQLite has one writer anyway)."""
+    first = await world.sign_in()
+    async with world.engine.write() as conn:
+        await conn.fetch("SELECT id FROM refresh_family FOR UPDATE")
+        refreshing = asyncio.ensure_future(world.sessions.refresh(first.refresh_token))
+        waiting: list[tuple[object, ...]] = []
+        while not refreshing.done() and not waiting:
+            waiting = await world.fetch("SELECT 1 FROM pg_locks WHERE NOT granted")
+        assert waiting
+        await conn.execute("UPDATE refresh_family SET generation = 3")
+    assert await refused(refreshing) is Code.DEVICE_REVOKED
+    assert await world.fetch("SELECT generation FROM refresh_family") == [(3,)]
