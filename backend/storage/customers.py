@@ -35,9 +35,11 @@ class CustomerHead:
 
 
 async def lock_heads(conn: Connection, principal: Principal, ids: Iterable[str | None]) -> dict[str, CustomerHead]:
-    """The customers among `ids` that the principal sees, by id, held steady (FOR SHARE) until commit.
+    """The customers among `ids` that the principal sees, by id, held until commit.
 
     Always called before the children are locked, so that moving a customer and writing its children take turns.
+    Not a shared lock: a visit's end is noted on its customer, and two holders of a shared lock who both want to
+    write deadlock.
     """
     wanted = sorted({customer_id for customer_id in ids if customer_id and is_id(customer_id)})
     if not wanted:
@@ -46,7 +48,7 @@ async def lock_heads(conn: Connection, principal: Principal, ids: Iterable[str |
     rows = await conn.fetch(
         "SELECT t.id, t.territory_id, t.timezone, t.kind, t.currency, t.price_list_id, t.lat_e7, t.lon_e7,"
         f" t.geofence_m, (t.territory_id IS NULL OR t.territory_id IN ({granted_keys_sql('territory')}))"
-        f" FROM customer t WHERE t.id = ANY(?) AND {visible} ORDER BY t.id FOR SHARE OF t",
+        f" FROM customer t WHERE t.id = ANY(?) AND {visible} ORDER BY t.id FOR NO KEY UPDATE OF t",
         principal.holder,
         wanted,
         *args,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from backend.auth.principal import Principal
 from backend.errors import Code, Problem, Refused
 from backend.ids import is_id, new_id
+from backend.storage.dialects import Dialect
 from backend.storage.engine import Connection
 from backend.storage.visibility import visible_to
 from backend.sync.changes import Change, Intent, Outcome, Status, UseCase, keep_issue, sendable
@@ -24,6 +25,7 @@ from backend.sync.work import Work
 
 UseCaseTable = Mapping[tuple[str, Intent], UseCase]
 SYNCING_STATES = ("ACTIVE", "DRAINING")
+CUSTOMERS_CHILDREN = ("customerContacts", "visits", "orders", "tasks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *
             answers[index] = Answer(mutation.id, Status.RETRY, (gap,))
         if in_turn:  # answered for good in any case: what can never be taken must not stop those behind it
             last_seq = mutation.client_seq
+    await _lock_customers(work, [mutation for _, mutation in fresh])
     for part in _parts([mutation for _, mutation in fresh]):
         for answer in await _run_part(work, part, table):
             work.receipts.append(_receipt(work, answer, {m.id: m for m in part}[answer.mutation_id]))
@@ -143,6 +146,28 @@ async def _lock_device(work: Work) -> int:
     if not rows or rows[0][1] not in SYNCING_STATES:
         raise Refused(Problem(Code.DEVICE_REVOKED))
     return int(rows[0][0])
+
+
+async def _lock_customers(work: Work, mutations: Sequence[Mutation]) -> None:
+    """All customers of a queue at once and by id: two queues that name the same ones in another order take turns.
+
+    SQLite's only writer holds everything already.
+    """
+    if work.conn.dialect is not Dialect.POSTGRES or len(mutations) < 2:
+        return
+    named = {m.record_id for m in mutations if m.collection == "customers"}
+    named |= {str(m.fields.get("customerId")) for m in mutations}
+    of_table: dict[str, list[str]] = {COLLECTIONS[name].table: [] for name in CUSTOMERS_CHILDREN}
+    for mutation in mutations:
+        if mutation.collection in CUSTOMERS_CHILDREN and is_id(mutation.record_id):
+            of_table[COLLECTIONS[mutation.collection].table].append(mutation.record_id)
+    owners = await work.conn.fetch(
+        " UNION ".join(f"SELECT customer_id FROM {table} WHERE id = ANY(?)" for table in of_table), *of_table.values()
+    )
+    await work.conn.fetch(
+        "SELECT id FROM customer WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE",
+        sorted({customer_id for customer_id in [*named, *(row[0] for row in owners)] if is_id(customer_id)}),
+    )
 
 
 def _reused(mutation: Mutation, known: Mapping[str, Receipt]) -> bool:
