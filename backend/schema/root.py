@@ -27,7 +27,7 @@ class Query(ClockQueries, RecordQueries, SessionQueries, SyncQueries):
 @strawberry.type(description="Everything that can be changed. Each mutation answers its payload or a Refusal.")
 class Mutation(
     SessionMutations,
-    RecordMutations,
+    RecordMutations,  # type: ignore[misc]
     OrderMutations,
     TerritoryMutations,
     PeopleMutations,
