@@ -380,7 +380,7 @@ CONTACTS = Entity(
         **_SEARCH,
         "customerId": Filter(
             "EXISTS (SELECT 1 FROM customer_contact {a}l WHERE {a}l.contact_id = {a}.id"
-            " AND {a}l.customer_id = ?::text AND {scope})",
+            " AND {a}l.customer_id = ?::text)",
             scoped=Scoped("customerContacts", "{a}l"),
         ),
     },
@@ -551,7 +551,7 @@ SCORES = Entity(
     Collection.SCORES,
     (
         _rev("scores", "customer_id"),
-        *columns(_ID, "customerId", "runId", "territoryId"),
+        *columns(_ID, "customerId", "runId", "tableId", "territoryId"),
         *columns(
             Kind.INT,
             "priority",
@@ -561,7 +561,7 @@ SCORES = Entity(
             "coverageBp",
             "confidenceBp",
         ),
-        *columns(Kind.TEXT, "segment", "previousSegment", "basis"),
+        *columns(Kind.TEXT, "segment", "previousSegment", "segmentCause", "basis"),
         *columns(Kind.ENUM, "stage"),
         *columns(Kind.DATE, "segmentSince", "asOf"),
         *columns(Kind.JSON, "facts"),
@@ -607,7 +607,7 @@ SCORE_RUNS = Entity(
         *columns(_ID, "id", "tableId"),
         *columns(Kind.TEXT, "state"),
         *columns(Kind.DATE, "asOf"),
-        *columns(Kind.JSON, "models", "scope"),
+        *columns(Kind.JSON, "models", "scope", "problems"),
         *columns(Kind.INT, "customersScored", "customersChanged"),
         *columns(Kind.BIGINT, "milliseconds"),
         *columns(Kind.TIMESTAMP, "startedAt", "finishedAt"),

@@ -9,8 +9,10 @@ from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
 from backend.schema.execute import core_schema
 from backend.schema.executor import SelectionExecutor, read_attribute
+from backend.schema.imports import ImportMutations, ImportQueries
 from backend.schema.orders import OrderMutations
 from backend.schema.people import PeopleMutations
+from backend.schema.priorities import PriorityMutations, PriorityQueries
 from backend.schema.queries import RecordQueries
 from backend.schema.scalars import schema_config
 from backend.schema.sessions import SessionMutations, SessionQueries
@@ -20,7 +22,7 @@ from backend.schema.types import NODE_TYPES, check_types
 
 
 @strawberry.type(description="Everything that can be read. What is outside your scope is not found.")
-class Query(ClockQueries, RecordQueries, SessionQueries, SyncQueries):
+class Query(ClockQueries, RecordQueries, PriorityQueries, SessionQueries, SyncQueries, ImportQueries):
     pass
 
 
@@ -31,7 +33,9 @@ class Mutation(
     OrderMutations,
     TerritoryMutations,
     PeopleMutations,
+    PriorityMutations,
     SyncMutations,
+    ImportMutations,
 ):
     pass
 
