@@ -147,6 +147,7 @@ class Office:
     roles: dict[str, Role] = field(default_factory=dict)
     shops: list[str] = field(default_factory=list)
     """customers in the east"""
+    now_ms: int = NOW_MS
 
     async def open(self, shops: int = 3) -> "Office":
         async with self.job() as work:
@@ -170,8 +171,9 @@ class Office:
         return open_work(self.engine, staff("system", None, Role.ADMIN), now_ms=NOW_MS, door=Door.JOB)
 
     def work(self, user_id: str, device_id: str | None = None) -> Any:
-        """An online request of a colleague."""
-        return open_work(self.engine, staff(user_id, device_id, self.roles[user_id]), now_ms=NOW_MS)
+        """An online request of a colleague, a second after the one before."""
+        self.now_ms += 1_000
+        return open_work(self.engine, staff(user_id, device_id, self.roles[user_id]), now_ms=self.now_ms)
 
     async def _person(self, work: Work, role: Role, node: str | None = None) -> str:
         person = await user(work.conn, role=role.value)

@@ -393,11 +393,13 @@ async def test_creating_the_same_record_again_is_answered_as_the_first_time(engi
 async def line(office: Office, cells: int, **more: object) -> Document:
     """An order line of a style made for it."""
     style, colour, sku = new_id(), new_id(), new_id()
-    async with office.engine.write() as conn:
+    async with office.job() as work:
+        conn = work.conn
         await insert(
             conn, "style", id=style, code=style, brand="B", name_en="Shirt", category="TOPS", size_scale='["M"]',
             state="ACTIVE", created_at=NOW_MS,
         )  # fmt: skip
         await insert(conn, "colour", id=colour, style_id=style, code="RED", name_en="Red")
         await insert(conn, "sku", id=sku, style_id=style, colour_id=colour, size="M", state="ACTIVE", position=0)
+        work.touched("styles", style)
     return {"id": new_id(), "styleId": style, "colourId": colour, "unitPriceMinor": 100, "cells": {sku: cells}, **more}
