@@ -5,12 +5,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from backend.storage.engine import Engine, open_engine
 from tests.databases import RunFolder, Unavailable, fresh_postgres, fresh_sqlite
 
 BOTH_DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+# how long one example takes says something about the machine, nothing about the rule
+hypothesis.settings.register_profile(
+    "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("house")
 RUN_FOLDER = pytest.StashKey[RunFolder]()
 
 
