@@ -116,6 +116,11 @@ async def visible_batches(
     return [Batch(*row) for row in rows]
 
 
+async def count_batches(conn: Connection, principal: Principal) -> int:
+    rows = await conn.fetch(f"SELECT count(*) FROM import_batch WHERE {_sees_batch()}", principal.holder)
+    return int(rows[0][0])
+
+
 async def visible_batch(conn: Connection, principal: Principal, batch_id: str, *, lock: bool = False) -> Batch | None:
     """The batch, for whom `visible_batches` would show it to."""
     rows = await conn.fetch(
@@ -249,15 +254,16 @@ async def made_by_batch(
     return [(row[0], row[1], bool(row[2])) for row in rows]
 
 
-async def customers_made(conn: Connection, batch_id: str) -> int:
+async def customers_made(conn: Connection, batch_ids: Sequence[str]) -> dict[str, int]:
+    """Batch id → how many customers it made that were not taken back."""
     rows = await conn.fetch(
-        "SELECT (SELECT count(*) FROM external_id WHERE batch_id = ? AND collection = 'customers')"
-        " - (SELECT count(*) FROM import_row WHERE batch_id = ? AND outcome = ?)",
-        batch_id,
-        batch_id,
+        "SELECT e.batch_id, count(*) FROM external_id e WHERE e.batch_id = ANY(?) AND e.collection = 'customers'"
+        " AND NOT EXISTS (SELECT 1 FROM import_row r WHERE r.batch_id = e.batch_id AND r.outcome = ?"
+        " AND r.record_id = e.record_id) GROUP BY e.batch_id",
+        list(batch_ids),
         RowOutcome.LINKED.value,
     )
-    return int(rows[0][0])
+    return dict.fromkeys(batch_ids, 0) | dict(rows)
 
 
 async def existing(conn: Connection, table: str, ids: Sequence[str]) -> set[str]:
@@ -328,6 +334,15 @@ async def save_since(conn: Connection, customers: Sequence[Mapping[str, object]]
         "UPDATE customer SET customer_since = ?, completeness_percent = ? WHERE id = ?",
         [(one["customerSince"], one["completenessPercent"], one["id"]) for one in customers],
     )
+
+
+async def active_user(conn: Connection, email: str | None, *, fallback_role: str) -> tuple[str, str] | None:
+    """(id, role) of the active user of an e-mail, or without one of the first user of a role."""
+    column, value = ("email", email) if email else ("role", fallback_role)
+    rows = await conn.fetch(
+        f"SELECT id, role FROM user_account WHERE active AND {column} = ? ORDER BY created_at, id LIMIT 1", value
+    )
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 async def territories_named(

@@ -8,11 +8,11 @@ the moment of the last order.
 
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeVar
 
-from backend.auth.principal import Principal
+from backend.auth.principal import Principal, PrincipalKind
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.customers import derived_fields
@@ -32,7 +32,7 @@ from backend.domain.imports import (
     since_day,
 )
 from backend.domain.orders import OrderSource, OrderState
-from backend.domain.permissions import Action, Collection, may
+from backend.domain.permissions import Action, Collection, Role, may
 from backend.domain.territories import AssignmentSource, TerritoryKind
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import new_id
@@ -43,10 +43,12 @@ from backend.storage.imports import (
     Batch,
     FailedRow,
     OrderHead,
+    active_user,
     advance_batch,
     attempts,
     batch_of,
     claim_externals,
+    count_batches,
     customers_by_code,
     customers_made,
     dated_by_people,
@@ -184,23 +186,60 @@ async def outside_ids(
     return {row.number: row.external for row in run.checked(table, clock()) if row.external is not None}
 
 
-async def list_batches(
-    engine: Engine, principal: Principal, *, limit: int, before: tuple[int, str] | None = None
-) -> list[Batch]:
-    """One's own imports and those one answers for, the latest first; none without the right to read them."""
+@dataclass(frozen=True, slots=True)
+class ImportPage:
+    """Some of the imports one sees, the latest first, without their failed rows; `total`: how many there are."""
+
+    imports: tuple[ImportReport, ...]
+    more: bool
+    total: int
+
+
+async def list_imports(
+    engine: Engine, principal: Principal, *, first: int, after: tuple[int, str] | None = None
+) -> ImportPage:
+    """One's own imports and those one answers for, behind a (start, id); raises NOT_PERMITTED."""
     if not principal.reads(Collection.IMPORTS.value):
-        return []
+        raise Refused(Problem(Code.NOT_PERMITTED, (Collection.IMPORTS.value,)))
     async with engine.read() as conn:
-        return await visible_batches(conn, principal, limit=limit, before=before)
+        batches = await visible_batches(conn, principal, limit=first + 1, before=after)
+        customers = await customers_made(conn, [batch.id for batch in batches])
+        total = await count_batches(conn, principal)
+    reports = [_summary(batch, customers[batch.id], repeated=True) for batch in batches[:first]]
+    return ImportPage(tuple(reports), len(batches) > first, total)
 
 
-async def read_batch(engine: Engine, principal: Principal, batch_id: str, *, failed_max: int) -> ImportReport | None:
-    """One import as it stands, None when the principal may not see it."""
+async def read_import(engine: Engine, principal: Principal, batch_id: str) -> ImportReport | None:
+    """One import as it stands, without its failed rows; None when the principal may not see it."""
     if not principal.reads(Collection.IMPORTS.value):
         return None
     async with engine.read() as conn:
         batch = await visible_batch(conn, principal, batch_id)
-    return await _report(engine, batch, failed_max, repeated=True) if batch else None
+        customers = await customers_made(conn, [batch_id])
+    return _summary(batch, customers[batch_id], repeated=True) if batch else None
+
+
+async def read_failed(
+    engine: Engine, principal: Principal, batch_id: str, *, first: int, after: int = 0
+) -> tuple[FailedRow, ...]:
+    """The failed rows of an import one sees, by row number, those behind row `after`."""
+    async with engine.read() as conn:
+        if await visible_batch(conn, principal, batch_id) is None:
+            return ()
+        return tuple(await failed_rows(conn, batch_id, limit=first, after=after))
+
+
+async def importer(engine: Engine, email: str | None) -> Principal:
+    """Who imports from the server's own command line: the active user of an e-mail, else the first administrator.
+
+    Raises NOT_FOUND.
+    """
+    async with engine.read() as conn:
+        found = await active_user(conn, email, fallback_role=Role.ADMIN.value)
+    if found is None:
+        raise Refused(Problem(Code.NOT_FOUND, ("as",)))
+    user_id, role = found
+    return Principal(PrincipalKind.STAFF, user_id=user_id, role=Role(role))
 
 
 def _silent(_done: int, _total: int) -> None:
@@ -400,15 +439,19 @@ async def _rehearse(
 async def _report(engine: Engine, batch: Batch, failed_max: int, repeated: bool) -> ImportReport:
     async with engine.read() as conn:
         failed = await failed_rows(conn, batch.id, limit=failed_max)
-        customers = await customers_made(conn, batch.id)
+        customers = await customers_made(conn, [batch.id])
+    return replace(_summary(batch, customers[batch.id], repeated=repeated), failed=tuple(failed))
+
+
+def _summary(batch: Batch, customers_created: int, *, repeated: bool) -> ImportReport:
     return ImportReport(
         batch,
         batch.rows_total,
         batch.rows_created,
         batch.rows_unchanged,
         batch.rows_failed,
-        customers,
-        tuple(failed),
+        customers_created,
+        (),
         repeated,
     )
 

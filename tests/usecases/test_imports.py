@@ -30,7 +30,16 @@ from backend.sync.pull import PullRequest, pull
 from backend.sync.work import Door, Work
 from backend.usecases.customers import change_customers
 from backend.usecases.import_undo import UndoReport, undo_import
-from backend.usecases.imports import ImportReport, ImportWish, Progress, import_orders, list_batches, read_batch
+from backend.usecases.imports import (
+    ImportReport,
+    ImportWish,
+    Progress,
+    import_orders,
+    importer,
+    list_imports,
+    read_failed,
+    read_import,
+)
 from backend.usecases.people import create_user
 from backend.usecases.tasks import change_tasks
 from backend.usecases.territories import grant_territory, move_customers
@@ -784,23 +793,42 @@ async def test_a_batch_being_undone_takes_no_more_rows(house: House) -> None:
 
 async def test_imports_are_seen_by_who_made_them_and_by_the_admin(house: House) -> None:
     await _second_manager(house)
-    mine = batch_id(await run(house, HISTORY))
+    mine = batch_id(await run(house, HISTORY + "C5,,1,1\n"))
     house.now_ms += 1_000
     theirs = batch_id(await run(house, HISTORY, replace(WISH, territory=None, system="pos"), who="southern"))
     seen = {
-        who: [batch.id for batch in await list_batches(house.engine, house.people[who], limit=10)]
-        for who in ("manager", "southern", "admin", "wei", "agent")
+        who: [batch_id(report) for report in (await list_imports(house.engine, house.people[who], first=10)).imports]
+        for who in ("manager", "southern", "admin")
     }
-    assert seen == {"manager": [mine], "southern": [theirs], "admin": [theirs, mine], "wei": [], "agent": []}
-    one = await list_batches(house.engine, house.people["admin"], limit=1)
-    behind = await list_batches(house.engine, house.people["admin"], limit=1, before=(one[0].started_at, one[0].id))
-    assert [batch.id for batch in behind] == [mine]
-    assert await read_batch(house.engine, house.people["southern"], mine, failed_max=10) is None
-    found = await read_batch(house.engine, house.people["manager"], mine, failed_max=10)
+    assert seen == {"manager": [mine], "southern": [theirs], "admin": [theirs, mine]}
+    for who in ("wei", "agent"):
+        with pytest.raises(Refused, match="NOT_PERMITTED"):
+            await list_imports(house.engine, house.people[who], first=10)
+        assert await read_import(house.engine, house.people[who], mine) is None
+    admin = house.people["admin"]
+    page = await list_imports(house.engine, admin, first=1)
+    assert ([batch_id(one) for one in page.imports], page.more, page.total) == ([theirs], True, 2)
+    last = page.imports[0].batch
+    assert last is not None
+    behind = await list_imports(house.engine, admin, first=1, after=(last.started_at, last.id))
+    assert ([batch_id(one) for one in behind.imports], behind.more) == ([mine], False)
+    assert await read_import(house.engine, house.people["southern"], mine) is None
+    assert await read_failed(house.engine, house.people["southern"], mine, first=10) == ()
+    found = await read_import(house.engine, house.people["manager"], mine)
     assert found is not None
-    assert counts(found) == (7, 0, 0, 4)
+    assert counts(found) == (7, 0, 1, 4)
+    assert [row.number for row in await read_failed(house.engine, house.people["manager"], mine, first=10)] == [9]
+    assert await read_failed(house.engine, house.people["manager"], mine, first=10, after=9) == ()
     with pytest.raises(Refused, match="NOT_FOUND"):
         await undo(house, mine, who="southern")
+
+
+async def test_the_command_line_imports_as_the_first_administrator_or_as_whom_it_is_told(house: House) -> None:
+    assert (await importer(house.engine, None)).user_id == house.people["admin"].user_id
+    chosen = await importer(house.engine, "manager@haizhi.example")
+    assert (chosen.user_id, chosen.role) == (house.people["manager"].user_id, Role.MANAGER)
+    with pytest.raises(Refused, match="NOT_FOUND"):
+        await importer(house.engine, "nobody@haizhi.example")
 
 
 async def test_every_change_of_an_import_is_audited(house: House) -> None:
