@@ -380,7 +380,7 @@ CONTACTS = Entity(
         **_SEARCH,
         "customerId": Filter(
             "EXISTS (SELECT 1 FROM customer_contact {a}l WHERE {a}l.contact_id = {a}.id"
-            " AND {a}l.customer_id = ?::text)",
+            " AND {a}l.customer_id = ?::text AND {scope})",
             scoped=Scoped("customerContacts", "{a}l"),
         ),
     },

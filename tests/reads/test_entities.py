@@ -1,0 +1,55 @@
+"""The entity table against the models, and what it says when they differ."""
+
+import dataclasses
+
+import pytest
+
+from backend.reads.entities import (
+    CUSTOMERS,
+    ENTITIES,
+    ORDER_LINES,
+    Column,
+    Embedded,
+    Entity,
+    Kind,
+    Many,
+    Relation,
+    check_entities,
+)
+
+
+def test_the_table_fits_the_models_and_the_scopes() -> None:
+    assert check_entities() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        (Column("nope", Kind.TEXT, "nope"), "no column nope"),
+        (Column("wrong", Kind.TIMESTAMP, "name_zh"), "not stored as TIMESTAMP"),
+        (Column("code", Kind.TEXT, "code"), "two fields have one name"),
+        (
+            Embedded("limit", "Money", (Column("currency", Kind.TEXT, "currency"),), ("credit_limit_minor",)),
+            "may be null and the object is not",
+        ),
+        (Relation("things", "things", Many.ONE, "id", "id"), "no entity things"),
+        (Relation("bad", "orders", Many.PAGE, "id", "nope", "ORDERED_AT"), "joins columns that do not exist"),
+        (Relation("bad", "orders", Many.PAGE, "id", "customer_id", "NOPE"), "has no order NOPE"),
+    ],
+)
+def test_a_field_that_does_not_fit_is_told(field: Column | Embedded | Relation, told: str) -> None:
+    planted = dataclasses.replace(CUSTOMERS, fields=(*CUSTOMERS.fields, field))
+    assert any(told in line for line in check_entities({**ENTITIES, "customers": planted}))
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        dataclasses.replace(CUSTOMERS, name="unheard", unplaced=False),
+        dataclasses.replace(CUSTOMERS, unplaced=True),
+        dataclasses.replace(ORDER_LINES, part_of=None),
+        dataclasses.replace(ORDER_LINES, right=None),
+    ],
+)
+def test_an_entity_without_exactly_one_scope_is_told(planted: Entity) -> None:
+    assert check_entities({**ENTITIES, planted.name: planted})
