@@ -620,7 +620,7 @@ class Ranking:
 
 async def visit_priorities(
     engine: Engine,
-    principal: Principal,
+    principal: Principal | None,
     *,
     settings: Settings,
     on: str,
@@ -631,10 +631,11 @@ async def visit_priorities(
 
     Points are computed again from the stored numbers and what is known of the day (visits, appointments, open
     tasks) by the whole-number rule devices use, so both agree. Customers without a score compete through the
-    lines they have; those closed on that weekday are left out. Raises NOT_PERMITTED, NOT_FOUND (a territory
-    outside the caller's scope) and OUT_OF_RANGE.
+    lines they have; those closed on that weekday are left out. `principal` None is the operator at the server
+    itself, who sees everything. Raises NOT_PERMITTED, NOT_FOUND (a territory outside the caller's scope) and
+    OUT_OF_RANGE.
     """
-    if not principal.reads("scores"):
+    if principal is not None and not principal.reads("scores"):
         raise Refused(Problem(Code.NOT_PERMITTED))
     if not 1 <= first <= settings.page_rows_max:
         raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.page_rows_max))))
@@ -669,26 +670,32 @@ def _because(ranking: Ranking, reason: EmptyBecause) -> Ranking:
     return replace(ranking, empty=reason)
 
 
-async def _held_customers(conn: Connection, principal: Principal, territory_id: str | None) -> tuple[str, list[object]]:
+async def _held_customers(
+    conn: Connection, principal: Principal | None, territory_id: str | None
+) -> tuple[str, list[object]]:
     """The predicate over `customer k` for whom the caller may plan visits: those he holds, not a chain's head
     seen through one of its doors."""
+    nodes = await conn.fetch("SELECT id, path FROM territory")
+    top = next((path for node, path in nodes if node == territory_id), None)
+    below = [node for node, path in nodes if top is not None and is_at_or_below(path, top)]
+    if territory_id is not None and top is None:
+        raise Refused(Problem(Code.NOT_FOUND, ("territoryId",)))
+    if principal is None:
+        return (SCORED, []) if top is None else (f"{SCORED} AND k.territory_id = ANY(?)", [below])
     visible, args = visible_to(principal, "customers", "k")
-    held = f"k.territory_id IN ({granted_keys_sql('territory')})"
-    if territory_id is None:
+    if top is None:
+        held = f"k.territory_id IN ({granted_keys_sql('territory')})"
         where = f"{SCORED} AND {visible} AND (k.territory_id IS NULL OR {held})"
         return where, [*args, principal.holder]
-    rows = await conn.fetch("SELECT id, path FROM territory")
-    top = next((path for node, path in rows if node == territory_id), None)
     mine = {row[0] for row in await conn.fetch(granted_keys_sql("territory"), principal.holder)}
-    tops = await conn.fetch(
+    seats = await conn.fetch(
         "SELECT t.path FROM territory_member m JOIN territory t ON t.id = m.territory_id"
         " WHERE m.user_id = ? AND m.valid_to IS NULL",
         principal.holder,
     )
-    below = [node for node, path in rows if top is not None and is_at_or_below(path, top)]
     reached = [node for node in below if node in mine]
-    seated = top is not None and any(is_at_or_below(top, seat[0]) for seat in tops)
-    if top is None or not (reached or seated):
+    # a region without a patch yet is its manager's, though there is nothing in it to hold
+    if not reached and not any(is_at_or_below(top, seat[0]) for seat in seats):
         raise Refused(Problem(Code.NOT_FOUND, ("territoryId",)))
     return f"{SCORED} AND {visible} AND k.territory_id = ANY(?)", [*args, reached]
 

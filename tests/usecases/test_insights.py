@@ -20,7 +20,6 @@ from backend.domain.times import add_days, day_start_ms
 from backend.errors import Code, Refused
 from backend.ids import new_id
 from backend.storage.engine import Engine
-from backend.sync.pull import pull
 from backend.sync.work import Door, Work
 from backend.usecases.customers import change_customers
 from backend.usecases.insights import Ranking, RunSummary, run_scores, visit_priorities
@@ -30,8 +29,8 @@ from backend.usecases.visits import change_visits
 from mobile_contract.priority import priority as phone_priority
 from mobile_contract.replica import Replica
 from tests import factories, histories
-from tests.sync.worlds import SECRET, page_json, pull_request
 from tests.usecases.conftest import NOON_MS, House, create, patch
+from tests.usecases.phones import sync, synced
 
 TODAY = "2026-11-22"
 SETTINGS = Settings(reporting_currency="USD")
@@ -55,25 +54,6 @@ async def ranking(house: House, who: str = "wei", **options: Any) -> Ranking:
 async def fetch(engine: Engine, sql: str, *args: object) -> list[Any]:
     async with engine.read() as conn:
         return await conn.fetch(sql, *args)
-
-
-async def synced(house: House, who: str) -> Replica:
-    """A phone of theirs that has pulled everything."""
-    replica = Replica()
-    await sync(house, who, replica)
-    return replica
-
-
-async def sync(house: House, who: str, replica: Replica) -> None:
-    for _ in range(100):
-        request = replica.pull_request()
-        async with house.engine.read() as conn:
-            page = await pull(conn, house.people[who], pull_request(request), secret=SECRET, bytes_max=10_000_000)
-        answer = page_json(page)
-        assert replica.apply(request, answer)
-        if answer["complete"] and not replica.refetch:
-            return
-    raise AssertionError("never complete")
 
 
 async def shops(house: House, count: int, *, patch_name: str = "north", **fields: object) -> list[str]:
