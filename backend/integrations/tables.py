@@ -11,11 +11,11 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TextIO
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
@@ -250,15 +250,16 @@ def _count(rows: Iterator[TableRow]) -> int:
     return total
 
 
-def failed_rows_csv(table: Table, reasons: dict[int, Sequence[str]], added: Sequence[str], out: io.TextIOBase) -> None:
+def failed_rows_csv(table: Table, reasons: Mapping[int, Sequence[str]], added: Sequence[str], out: TextIO) -> None:
     """Write the table's rows named in `reasons` (row number → texts of the `added` columns) as they stood.
 
-    Cells beyond the header stand last. Any cell a spreadsheet would calculate is made text by an apostrophe.
+    Columns of the table that have the name of an added one are left out; cells beyond the header stand last. Any
+    cell a spreadsheet would calculate is made text by an apostrophe.
     """
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([spreadsheet_safe(cell) for cell in (*table.header, *added)])
-    width = len(table.header)
+    kept = [at for at, name in enumerate(table.header) if name not in added]
+    writer.writerow(map(spreadsheet_safe, (*(table.header[at] for at in kept), *added)))
     for row in table.rows():
         if row.number in reasons:
-            cells = (*row.cells[:width], *[""] * (width - len(row.cells)))
-            writer.writerow(map(spreadsheet_safe, (*cells, *reasons[row.number], *row.cells[width:])))
+            cells = [row.cells[at] if at < len(row.cells) else "" for at in kept]
+            writer.writerow(map(spreadsheet_safe, (*cells, *reasons[row.number], *row.cells[len(table.header) :])))

@@ -12,6 +12,7 @@ from backend.ids import new_id
 from backend.storage.engine import Connection
 from backend.storage.visibility import granted_keys_sql, visible_to
 
+ORDERS_KIND = "orders"
 _BATCH_COLUMNS = (
     "id, kind, system, file_name, file_sha256, mapping, state, rows_total, rows_created, rows_unchanged,"
     " rows_failed, started_at, finished_at, undone_at, started_by"
@@ -97,8 +98,9 @@ async def attempts(conn: Connection, file_sha256: str, system: str, mapping: str
 
 
 def _sees_batch() -> str:
+    # other kinds, such as the demo company, are nobody's to page through or to undo;
     # whoever holds `user:<id>` sees what that user imported: everybody his own, an admin everybody's
-    return f"substr(started_by, 7) IN ({granted_keys_sql('user')})"
+    return f"kind = '{ORDERS_KIND}' AND substr(started_by, 7) IN ({granted_keys_sql('user')})"
 
 
 async def visible_batches(

@@ -17,6 +17,7 @@ from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.customers import derived_fields
 from backend.domain.imports import (
+    ORDER_ID_COLUMN,
     CheckedRow,
     ImportRules,
     ImportState,
@@ -40,6 +41,7 @@ from backend.integrations.tables import Table
 from backend.storage.customers import TIMEZONE_DEFAULT, note_last
 from backend.storage.engine import Connection, Engine, SerializationFailure
 from backend.storage.imports import (
+    ORDERS_KIND,
     Batch,
     FailedRow,
     OrderHead,
@@ -178,11 +180,15 @@ async def import_orders(
     return await _report(engine, batch, failed_max, repeated)
 
 
-async def outside_ids(
+async def derived_ids(
     engine: Engine, principal: Principal, table: Table, wish: ImportWish, *, settings: Settings, clock: Clock
 ) -> dict[int, str]:
-    """Row number → outside id as given or derived, so that rows sent again alone keep theirs."""
+    """Row number → derived outside id, to be kept by rows that are sent again alone; none where a column of the
+    file's own gives the ids."""
     run = await _prepare(engine, principal, table, wish, settings)
+    given = run.columns.get("orderId")
+    if given is not None and table.header[given] != ORDER_ID_COLUMN:
+        return {}
     return {row.number: row.external for row in run.checked(table, clock()) if row.external is not None}
 
 
@@ -307,8 +313,10 @@ async def _begin(
     settings: Settings,
     clock: Clock,
 ) -> tuple[Batch, bool]:
-    """The batch of this content, begun now or before (True). Its id follows from the content, so two who begin it
-    at the same moment begin one."""
+    """The batch of this content, begun now or before, and whether it was done before.
+
+    Its id follows from the content, so two who begin it at the same moment begin one.
+    """
 
     async def story(work: Work) -> tuple[Batch, bool]:
         undone = await attempts(work.conn, table.sha256, run.system, run.mapping)
@@ -316,12 +324,12 @@ async def _begin(
         batch_id = str(uuid.uuid5(BATCH_NAMESPACE, name))
         before = await batch_of(work.conn, batch_id)
         if before is not None:
-            return before, True
+            return before, before.state == ImportState.DONE
         await insert_batch(
             work.conn,
             Batch(
                 id=batch_id,
-                kind=Collection.ORDERS.value,
+                kind=ORDERS_KIND,
                 system=run.system,
                 file_name=wish.file_name[-200:],
                 file_sha256=table.sha256,

@@ -168,12 +168,18 @@ def test_the_digest_is_of_the_bytes() -> None:
 def test_failed_rows_are_written_as_they_stood_and_harmless() -> None:
     content = b'code,name,amount\nC1,ok,1\nC2,"=HYPERLINK(""x"")",-5\n@C3,+1\nC4,a,b,c\n'
     out = io.StringIO()
-    failed_rows_csv(table(content), {3: ("bad", "=x"), 4: ("short", ""), 5: ("long", "")}, ("code", "reasons"), out)
+    failed_rows_csv(table(content), {3: ("bad", "=x"), 4: ("short", ""), 5: ("long", "")}, ("id", "reasons"), out)
     assert list(csv.reader(io.StringIO(out.getvalue()))) == [
-        ["code", "name", "amount", "code", "reasons"],
+        ["code", "name", "amount", "id", "reasons"],
         ["C2", '\'=HYPERLINK("x")', "'-5", "bad", "'=x"],
         ["'@C3", "'+1", "", "short", ""],
         ["C4", "a", "b", "long", "", "c"],
+    ]
+    again = io.StringIO()
+    failed_rows_csv(table(out.getvalue().encode()), {2: ("new", "why")}, ("id", "reasons"), again)
+    assert list(csv.reader(io.StringIO(again.getvalue()))) == [
+        ["code", "name", "amount", "id", "reasons"],
+        ["C2", '\'=HYPERLINK("x")', "'-5", "new", "why"],
     ]
     for start in "=+-@\t\r":
         assert spreadsheet_safe(f"{start}1") == f"'{start}1"
