@@ -227,6 +227,29 @@ def field_paths(shape: Shape, clean: Mapping[str, object]) -> dict[str, object]:
     return found
 
 
+def records_shown(shape: Shape, records: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Records inside a field as documents carry them: moments as text, as everywhere in a document."""
+    return [{name: _shown(shape, name, value) for name, value in record.items()} for record in records]
+
+
+def records_stored(shape: Shape, records: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """The same records with moments as epoch ms, as rules compare them."""
+    return [{name: _stored(shape, name, value) for name, value in record.items()} for record in records]
+
+
+def _is_moment(shape: Shape, name: str) -> bool:
+    field = shape.field(name)
+    return field is not None and field.kind is Kind.TIMESTAMP
+
+
+def _shown(shape: Shape, name: str, value: object) -> object:
+    return instant_text(value) if isinstance(value, int) and _is_moment(shape, name) else value
+
+
+def _stored(shape: Shape, name: str, value: object) -> object:
+    return parse_instant(value) if isinstance(value, str) and _is_moment(shape, name) else value
+
+
 def policy_of(shape: Shape, path: str) -> Merge:
     """The merge policy of a path as `field_paths` gives it; raises UNKNOWN_FIELD."""
     name, _, rest = path.partition(".")

@@ -14,7 +14,17 @@ from typing import Any
 
 import orjson
 
-from backend.domain.fields import INTEGER_MAX, Field, Kind, field_paths, validate, whole_problems, with_defaults
+from backend.domain.fields import (
+    INTEGER_MAX,
+    Field,
+    Kind,
+    field_paths,
+    records_shown,
+    records_stored,
+    validate,
+    whole_problems,
+    with_defaults,
+)
 from backend.domain.merge import Conflict, merge_change, with_paths
 from backend.errors import Code, Problem
 from backend.ids import is_id, new_id
@@ -169,21 +179,25 @@ async def load_records(
 
 def _stored_record(fields: Sequence[Field], values: Sequence[Any]) -> dict[str, Any]:
     return {
-        declared.name: value if value is None else _python_value(declared.kind, value)
+        declared.name: value if value is None else _python_value(declared, value)
         for declared, value in zip(fields, values, strict=True)
     }
 
 
-def _python_value(kind: Kind, value: Any) -> Any:
-    if kind in JSON_KINDS:
+def _python_value(declared: Field, value: Any) -> Any:
+    if declared.record is not None:
+        return records_stored(declared.record, orjson.loads(value))
+    if declared.kind in JSON_KINDS:
         return orjson.loads(value)
-    return bool(value) if kind is Kind.BOOL else value
+    return bool(value) if declared.kind is Kind.BOOL else value
 
 
-def _column_value(kind: Kind, value: Any) -> Any:
-    if value is None:
-        return None
-    return canonical(value).decode() if kind in JSON_KINDS else value
+def _column_value(declared: Field | None, value: Any) -> Any:
+    if value is None or declared is None:
+        return value
+    if declared.record is not None:
+        return canonical(records_shown(declared.record, value)).decode()
+    return canonical(value).decode() if declared.kind in JSON_KINDS else value
 
 
 async def _taken(work: Work, collection: Collection, ids: Sequence[str]) -> set[str]:
@@ -281,10 +295,10 @@ async def _insert(work: Work, collection: Collection, drafts: Sequence[Draft]) -
     extra = sorted(named - set(collection.columns) - {child.name for child in collection.children})
     names = [*collection.columns, *extra]
     columns = [*collection.columns.values(), *(column_of(name) for name in extra)]
-    kinds = {declared.name: declared.kind for declared in collection.own_fields}
+    fields = {declared.name: declared for declared in collection.own_fields}
     await work.conn.execute_many(
         f"INSERT INTO {collection.table} ({_listed(columns)}) VALUES ({_marks(columns)})",
-        [[_column_value(kinds.get(name, Kind.TEXT), draft.after.get(name)) for name in names] for draft in drafts],
+        [[_column_value(fields.get(name), draft.after.get(name)) for name in names] for draft in drafts],
     )
     for child in collection.children:
         await _insert_children(work, child, drafts)
@@ -301,7 +315,7 @@ async def _insert_children(work: Work, child: Child, drafts: Sequence[Draft]) ->
             [
                 draft.id,
                 position,
-                *(_column_value(declared.kind, record.get(declared.name)) for declared in child.fields),
+                *(_column_value(declared, record.get(declared.name)) for declared in child.fields),
             ]
             for draft in drafts
             for position, record in enumerate(draft.after.get(child.name) or [])
@@ -311,7 +325,7 @@ async def _insert_children(work: Work, child: Child, drafts: Sequence[Draft]) ->
 
 async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
     """Rows that change the same columns go in one statement."""
-    kinds = {declared.name: declared.kind for declared in collection.own_fields}
+    fields = {declared.name: declared for declared in collection.own_fields}
     by_names: dict[tuple[str, ...], list[Draft]] = defaultdict(list)
     for draft in drafts:
         before = draft.before or {}
@@ -327,10 +341,7 @@ async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -
             assignments = ", ".join(f'"{column}" = ?' for column in columns)
             await work.conn.execute_many(
                 f"UPDATE {collection.table} SET {assignments} WHERE {collection.record_column} = ?",
-                [
-                    [*(_column_value(kinds.get(n, Kind.TEXT), draft.after[n]) for n in names), draft.id]
-                    for draft in group
-                ],
+                [[*(_column_value(fields.get(n), draft.after[n]) for n in names), draft.id] for draft in group],
             )
     for child in collection.children:
         changed = [d for d in drafts if d.before is not None and d.after[child.name] != d.before[child.name]]

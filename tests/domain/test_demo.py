@@ -13,12 +13,12 @@ from backend.domain import contacts as contact_rules
 from backend.domain import customers as customer_rules
 from backend.domain.addresses import haversine_m
 from backend.domain.catalogue import PriceTier, Season, article_problems, book_problem, parse_ean, price_minor
-from backend.domain.consent import consent_given
+from backend.domain.consent import CONSENT_EVENT, consent_given
 from backend.domain.demo import frame
 from backend.domain.demo.atlas import CITIES, E7
 from backend.domain.demo.orders import SHARED_DRAFT
 from backend.domain.demo.world import World, demo_sign_ins, digests, make_world
-from backend.domain.fields import Kind, validate
+from backend.domain.fields import Kind, records_stored, validate
 from backend.domain.names import sort_key
 from backend.domain.orders import ORDER_STEPS, order_totals
 from backend.domain.permissions import Role
@@ -219,6 +219,8 @@ def test_every_record_is_one_a_client_could_have_sent(world: World, collection: 
         if collection == "orders":
             wanted = ("id", "styleId", "colourId", "unitPriceMinor", "discountBp", "cells")
             given["lines"] = [{name: line[name] for name in wanted} for line in lines[record["id"]]]
+        if collection == "contacts":
+            given["consentEvents"] = records_stored(CONSENT_EVENT, given["consentEvents"])
         clean, problems = validate(shape, given, creating=True)
         assert problems == []
         assert {name: clean[name] for name in given} == given
@@ -619,7 +621,7 @@ def test_some_buyers_buy_for_shops_in_two_territories(world: World) -> None:
 def test_a_withdrawn_consent_stays_withdrawn_unless_renewed(demo: World) -> None:
     outcomes = set()
     for record in records(demo, "contacts"):
-        events = record["consentEvents"]
+        events = records_stored(CONSENT_EVENT, record["consentEvents"])
         for event in events:
             if event["change"] == "WITHDRAWN":
                 renewed = any("renews" in other for other in events)

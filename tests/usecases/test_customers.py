@@ -3,7 +3,8 @@
 import orjson
 import pytest
 
-from backend.domain.consent import consent_given
+from backend.domain.consent import CONSENT_EVENT, consent_given
+from backend.domain.fields import records_stored
 from backend.domain.territories import Move
 from backend.errors import Code, Refused
 from backend.ids import new_id
@@ -121,7 +122,8 @@ async def test_a_withdrawal_of_consent_wins_however_late_it_arrives(house: House
         [outcome] = await house.change(who, change_contacts, patch(buyer, base, consentEvents=[one]))
         assert outcome.status in (Status.APPLIED, Status.MERGED), outcome.problems
     [text] = await house.row("contact", buyer, "consent_events")
-    events = orjson.loads(str(text))
+    assert '"at":"2026-11-2' in str(text)
+    events = records_stored(CONSENT_EVENT, orjson.loads(str(text)))
     assert len(events) == 2
     assert not consent_given(events, "EMAIL", "MARKETING")
 

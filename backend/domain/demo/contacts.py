@@ -6,6 +6,7 @@ import numpy as np
 
 from backend.domain.arrays import IntArray
 from backend.domain.consent import (
+    CONSENT_EVENT,
     Channel,
     ConsentChange,
     ConsentChannel,
@@ -18,6 +19,7 @@ from backend.domain.demo.customers import Customers
 from backend.domain.demo.frame import Setting, Table, canonical, or_none, texts_of_days
 from backend.domain.demo.naming import CHAIN, Names, person_names, phones
 from backend.domain.demo.people import Patches
+from backend.domain.fields import records_shown
 from backend.domain.times import DAY_MS
 
 SECOND_SHARE = 0.45
@@ -155,7 +157,7 @@ def _consents(setting: Setting, draw: np.random.Generator, at_ms: IntArray, chat
                 if renewed[row]:
                     again = _event(channel, ConsentPurpose.MARKETING, ConsentChange.GIVEN, int(back_ms[row]))
                     events.append({**again, "renews": left})
-        found.append(canonical(merge_consent(events, ())))
+        found.append(canonical(records_shown(CONSENT_EVENT, merge_consent(events, ()))))
     return found
 
 
