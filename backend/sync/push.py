@@ -122,8 +122,8 @@ async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *
             last_seq = mutation.client_seq
     await _lock_customers(work, [mutation for _, mutation in fresh])
     for part in _parts([mutation for _, mutation in fresh]):
-        for answer in await _run_part(work, part, table):
-            work.receipts.append(_receipt(work, answer, {m.id: m for m in part}[answer.mutation_id]))
+        for mutation, answer in zip(part, await _run_part(work, part, table), strict=True):
+            work.receipts.append(_receipt(work, answer, mutation))
             answers[first_at[answer.mutation_id]] = answer
     for index, first in repeats:
         answers[index] = answers[first]

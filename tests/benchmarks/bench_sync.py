@@ -59,7 +59,12 @@ async def bench_push(office: Office) -> None:
 
     for _ in range(2):
         await edits()
-    say(f"push of {VISITS} visit edits: {VISITS / await median_s(ROUNDS, edits):,.0f} changes/s")
+    worked = time.process_time()
+    taken = await median_s(ROUNDS, edits)
+    worked = (time.process_time() - worked) / ROUNDS
+    say(
+        f"push of {VISITS} visit edits: {VISITS / taken:,.0f} changes/s, {VISITS / worked:,.0f} per second of processor"
+    )
 
 
 async def fill(office: Office, customers_n: int) -> None:
