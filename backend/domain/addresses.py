@@ -17,6 +17,8 @@ EARTH_RADIUS_M = 6_371_008.8
 """Mean radius of the earth (IUGG)."""
 
 REGION_DEFAULT = "CN"
+REGION_OF_LOCALE = {"zh-CN": "CN", "ko": "KR", "en": "US"}
+"""Where a telephone number without country code belongs, by the language of who enters it."""
 
 _SMALL_TO_LARGE = ("country", "province", "city", "district", "street", "postcode")
 _LARGE_FIRST = frozenset({"CN", "HK", "JP", "KP", "KR", "MO", "TW"})

@@ -12,7 +12,7 @@ from backend.schema.changes import tell
 from backend.schema.context import Info
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.types import Person
-from backend.usecases.people import create_user
+from backend.usecases.people import create_user, set_active
 
 
 @strawberry.type(description="A colleague was added.")
@@ -34,6 +34,15 @@ class UserInput:
     manager_id: strawberry.ID | None = strawberry.field(default=None, description="Who manages.")
 
 
+@strawberry.type(description="A colleague was let in or out.")
+class ActiveChanged:
+    user_id: strawberry.ID = strawberry.field(description="Who.")
+    active: bool = strawberry.field(description="In or out.")
+
+
+ActiveResult = Annotated[
+    ActiveChanged | Refusal, strawberry.union("ActiveResult", description="What was changed, or why nothing was.")
+]
 UserResult = Annotated[
     UserCreated | Refusal, strawberry.union("UserResult", description="Who was added, or why nobody was.")
 ]
@@ -64,3 +73,16 @@ class PeopleMutations:
         except Refused as refused:
             return refuse(info, refused)
         return UserCreated(id=strawberry.ID(user_id))
+
+    @strawberry.mutation(description="Let a colleague in or out. Who is out signs in no more and sees nothing.")
+    async def set_user_active(
+        self,
+        info: Info,
+        user_id: Annotated[strawberry.ID, strawberry.argument(description="Who.")],
+        active: Annotated[bool, strawberry.argument(description="In or out.")],
+    ) -> ActiveResult:
+        try:
+            await tell(info.context, lambda work: set_active(work, user_id, active=active))
+        except Refused as refused:
+            return refuse(info, refused)
+        return ActiveChanged(user_id=user_id, active=active)

@@ -18,6 +18,7 @@ from backend.domain.fields import (
     INTEGER_MAX,
     Field,
     Kind,
+    Shape,
     field_paths,
     records_shown,
     records_stored,
@@ -122,8 +123,12 @@ class Draft:
         return Outcome(self.id, Status.MERGED if self.behind else Status.APPLIED)
 
 
-async def open_drafts(work: Work, name: str, changes: Sequence[Change]) -> list[Draft]:
+async def open_drafts(
+    work: Work, name: str, changes: Sequence[Change], *, shape_of: Callable[[Change], Shape] | None = None
+) -> list[Draft]:
     """One draft per change, in order; ids within a batch are distinct.
+
+    `shape_of` gives the shape a change is read by, where that depends on who sends it.
 
     Rows outside the caller's scope are not found. Creating an id that exists is a replay when its content is
     equal and ID_TAKEN otherwise.
@@ -140,8 +145,9 @@ async def open_drafts(work: Work, name: str, changes: Sequence[Change]) -> list[
             drafts.append(Draft(change, None, {}, problems=[Problem(Code.INVALID_VALUE, ("id",), ("UUID",))]))
             continue
         row = rows.get(change.id)
+        shape = shape_of(change) if shape_of else collection.shape
         if change.intent is Intent.CREATE:
-            drafts.append(_create(collection, change, row, change.id in taken))
+            drafts.append(_create(collection, shape, change, row, change.id in taken))
         elif row is None:
             gone = change.id in stored and stored[change.id].deleted
             drafts.append(_missing(change, gone))
@@ -149,7 +155,7 @@ async def open_drafts(work: Work, name: str, changes: Sequence[Change]) -> list[
             drafts.append(Draft(change, row, dict(row)))
         else:
             known = stored[change.id].field_seq if change.id in stored else {}
-            drafts.append(_patch(collection, change, row, known, work.writer))
+            drafts.append(_patch(collection, shape, change, row, known, work.writer))
     return drafts
 
 
@@ -214,8 +220,8 @@ async def _taken(work: Work, collection: Collection, ids: Sequence[str]) -> set[
     return {row[0] for row in rows}
 
 
-def _create(collection: Collection, change: Change, row: Mapping[str, Any] | None, taken: bool) -> Draft:
-    clean, problems = validate(collection.shape, {**change.fields, "id": change.id}, creating=True)
+def _create(collection: Collection, shape: Shape, change: Change, row: Mapping[str, Any] | None, taken: bool) -> Draft:
+    clean, problems = validate(shape, {**change.fields, "id": change.id}, creating=True)
     wanted = with_defaults(collection.shape, clean)
     if row is not None:
         draft = Draft(change, row, dict(row), problems=problems)
@@ -245,12 +251,13 @@ def _missing(change: Change, gone: bool) -> Draft:
 
 def _patch(
     collection: Collection,
+    shape: Shape,
     change: Change,
     row: Mapping[str, Any],
     field_seq: Mapping[str, tuple[int, str]],
     writer: str,
 ) -> Draft:
-    clean, problems = validate(collection.shape, change.fields, creating=False)
+    clean, problems = validate(shape, change.fields, creating=False)
     draft = Draft(change, row, dict(row), problems=problems)
     if change.base_rev is None:
         draft.refuse(Code.REQUIRED, "baseRev", allowed=("baseRev",))

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from backend.domain.addresses import REGION_DEFAULT, REGION_OF_LOCALE
 from backend.domain.consent import merge_consent
-from backend.domain.contacts import derived_fields
+from backend.domain.contacts import CONTACT, derived_fields
+from backend.domain.customers import with_phone_region
 from backend.domain.permissions import Collection
 from backend.errors import Code
 from backend.storage.customers import customers_of, lock_heads
@@ -20,7 +22,8 @@ async def change_contacts(work: Work, changes: Sequence[Change]) -> list[Outcome
         [change.id for change in changes],
     )
     await lock_heads(work.conn, work.principal, [row[1] for row in linked])
-    drafts = await open_drafts(work, "contacts", changes)
+    region = REGION_OF_LOCALE.get(work.principal.locale, REGION_DEFAULT)
+    drafts = await open_drafts(work, "contacts", changes, shape_of=lambda _: with_phone_region(CONTACT, region))
     check_rights(work, Collection.CONTACTS, drafts)
     for draft in drafts:
         if not draft.alive or draft.deleting:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from backend.domain.customers import derived_fields
+from backend.domain.addresses import REGION_DEFAULT, REGION_OF_LOCALE
+from backend.domain.customers import CUSTOMER, derived_fields, phone_region, with_phone_region
+from backend.domain.fields import Shape
 from backend.domain.permissions import Collection, Role
 from backend.domain.territories import AssignmentSource
 from backend.errors import Code
@@ -21,7 +23,8 @@ async def change_customers(work: Work, changes: Sequence[Change]) -> list[Outcom
     """
     territories = {c.id: c.fields.get("territoryId") for c in changes if c.intent is Intent.CREATE}
     plain = [_without_territory(change) for change in changes]
-    drafts = await open_drafts(work, "customers", plain)
+    region = REGION_OF_LOCALE.get(work.principal.locale, REGION_DEFAULT)
+    drafts = await open_drafts(work, "customers", plain, shape_of=lambda change: _shape(change, region))
     check_rights(work, Collection.CUSTOMERS, drafts)
     held = await _held_territories(work)
     await _check_parents(work, drafts)
@@ -38,6 +41,11 @@ async def change_customers(work: Work, changes: Sequence[Change]) -> list[Outcom
     outcomes = await save_drafts(work, "customers", drafts)
     await _after(work, drafts)
     return outcomes
+
+
+def _shape(change: Change, region: str) -> Shape:
+    """A telephone number without country code belongs to the country the change names, else to the writer's."""
+    return with_phone_region(CUSTOMER, phone_region(change.fields, region))
 
 
 def _without_territory(change: Change) -> Change:

@@ -1,5 +1,7 @@
 """Customers, their people, their places in the tree, and what is to be done for them."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -187,3 +189,17 @@ async def test_a_rep_gives_tasks_to_nobody_else(house: House) -> None:
     na = str(house.people["na"].user_id)
     [outcome] = await house.change("wei", change_tasks, create(new_id(), {"title": "x", "assigneeId": na}))
     assert [(p.code, p.path) for p in outcome.problems] == [(Code.NOT_PERMITTED, ("assigneeId",))]
+
+
+@pytest.mark.parametrize(
+    ("locale", "typed", "stored"),
+    [("ko", "010-2345-6789", "+821023456789"), ("zh-CN", "138 0013 8000", "+8613800138000")],
+)
+async def test_a_local_telephone_number_is_one_of_the_writers_country(
+    house: House, locale: str, typed: str, stored: str
+) -> None:
+    house.people["wei"] = replace(house.people["wei"], locale=locale)
+    customer_id = await _customer(house, "wei", phone=typed)
+    assert await house.row("customer", customer_id, "phone") == (stored,)
+    abroad = await _customer(house, "wei", phone="(212) 555-0123", country="US")
+    assert await house.row("customer", abroad, "phone") == ("+12125550123",)
