@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, get_args
+from urllib.parse import urlsplit
 
 import asyncpg
 import typer
@@ -21,12 +22,15 @@ from rich.table import Table
 
 from backend.app import make_app
 from backend.auth.passwords import Passwords
+from backend.auth.principal import Principal, PrincipalKind
 from backend.clock import wall_clock_ms
 from backend.config import PREFIX, Settings, load_messages, read_settings
 from backend.domain.demo.frame import PROFILES
 from backend.domain.demo.world import SEED, SignIn, World
 from backend.domain.imports import ORDER_ID_COLUMN, TARGETS, ImportState, KeptReason
-from backend.domain.messages import LOCALE_DEFAULT, label, render_problem
+from backend.domain.line_texts import line_text
+from backend.domain.messages import LOCALE_DEFAULT, LOCALES, label, render_problem
+from backend.domain.names import display_name
 from backend.domain.times import local_day, parse_day
 from backend.errors import OPERATOR, RETRY, BadSetting, Code, Refused, Retry
 from backend.integrations.tables import Table as TableOfRows
@@ -34,19 +38,38 @@ from backend.integrations.tables import failed_rows_csv, read_table
 from backend.schema.root import print_sdl
 from backend.storage.engine import open_engine
 from backend.storage.migrate import migrate as migrate_database
+from backend.storage.migrate import pending as pending_migrations
+from backend.sync.doctor import Overview, Report, check_feed, look_over, repair_feed
 from backend.telemetry import configure_logs
 from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.usecases.demo import ensure_demo as build_demo
 from backend.usecases.import_undo import UndoReport, undo_import
 from backend.usecases.imports import ImportReport, ImportWish, derived_ids, import_orders, importer
+from backend.usecases.insights import (
+    SCORE_RIGHT,
+    Ranking,
+    RunSummary,
+    run_scores,
+    territory_named,
+    visit_priorities,
+)
 from backend.web.pages import sign_in_example
 
 SETTING_WRONG = 2
 CONTRACT_DRIFTED = 1
 DATABASE_NOT_EMPTY = 1
 IMPORT_REFUSED = 1
+SCORE_REFUSED = 1
+DRIFT_FOUND = 1
 GRACEFUL_SECONDS = 20
 FAILED_SHOWN = 10
+TOP_SHOWN = 5
+EPOCH_BITS = 40
+SCORE_PHASES = {"READ": "reading", "COMPUTE": "computing", "WRITE": "writing"}
+OPERATOR_PRINCIPAL = Principal(
+    PrincipalKind.SERVICE, service_id="operator", rights=frozenset({SCORE_RIGHT}), locale=LOCALE_DEFAULT
+)
+"""Whoever may run this program on the server."""
 FAILED_COLUMNS = ("selvedge_row", "selvedge_codes", "selvedge_reasons")
 """Columns a file of failed rows has beside its own."""
 CONTRACT_DIR = Path(__file__).resolve().parent.parent / "mobile_contract"
@@ -349,6 +372,203 @@ def _show_counts(counted: Mapping[str, int]) -> None:
     for name, count in counted.items():
         shown.add_row(name, f"{count:,}")
     say.print(shown)
+
+
+@app.command(epilog="Example: selvedge score --as-of 1998-06-30 --territory /cn/east/sh-01")
+def score(
+    as_of: Annotated[str | None, typer.Option(help="The day to look from, YYYY-MM-DD, else today.")] = None,
+    territory: Annotated[
+        str | None, typer.Option(help="Path or id: write only the scores of this territory and those below it.")
+    ] = None,
+    locale: Annotated[str, typer.Option(help=f"Language of the lines: {', '.join(LOCALES)}.")] = LOCALE_DEFAULT,
+    database: Database = None,
+) -> None:
+    """Score every customer, write what changed, and show whom to visit first and why."""
+    settings = _settings(database_url=database)
+    try:
+        day = None if as_of is None else parse_day(as_of)
+    except Refused:
+        raise BadSetting(f"--as-of: {as_of!r}; wanted: a day as YYYY-MM-DD") from None
+    _migrate(settings)
+    try:
+        summary, found = asyncio.run(_score(settings, day, territory))
+    except Refused as refused:
+        for problem in refused.problems:
+            told = render_problem(load_messages(), problem, locale)
+            complain.print(f"[red]{problem.code.value}[/red] {escape(told)}", soft_wrap=True)
+        raise typer.Exit(SCORE_REFUSED) from None
+    _show_run(summary, locale)
+    _show_ranking(found, locale)
+
+
+async def _score(settings: Settings, day: str | None, territory: str | None) -> tuple[RunSummary, Ranking]:
+    engine = open_engine(settings.database_url, pool_connections_max=4)
+    await engine.start()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        territory_id = None if territory is None else await territory_named(engine, territory)
+        with Progress(*columns, console=say, transient=True) as bar:
+            shown = {phase: bar.add_task(text, total=None) for phase, text in SCORE_PHASES.items()}
+            summary = await run_scores(
+                engine,
+                OPERATOR_PRINCIPAL,
+                settings=settings,
+                clock=wall_clock_ms,
+                as_of=day,
+                territory_id=territory_id,
+                progress=lambda phase, done, total: bar.update(shown[phase], completed=done, total=total),
+            )
+        found = await visit_priorities(
+            engine, None, settings=settings, on=summary.as_of, first=TOP_SHOWN, territory_id=territory_id
+        )
+    finally:
+        await engine.close()
+    return summary, found
+
+
+def _show_run(summary: RunSummary, locale: str) -> None:
+    messages = load_messages()
+    level = f"{summary.level:.3f}" if summary.level_measured else "not measured, history too short"
+    shown = Table(box=None, show_header=False)
+    for name, value in (
+        ("as of", summary.as_of),
+        ("run", f"{summary.id} {label(messages, 'RunState', summary.state.value, locale)}"),
+        ("purchase model", label(messages, "FitStatus", summary.fit_status, locale)),
+        ("level factor", level),
+        ("tables", summary.table_version),
+        ("customers", f"{summary.customers_scored:,}"),
+        ("changed", f"{summary.customers_changed:,}"),
+        ("withdrawn", f"{summary.customers_removed:,}"),
+        ("left out", f"{summary.left_out_n:,}"),
+        ("seconds", f"{summary.milliseconds / 1000:.2f}"),
+    ):
+        shown.add_row(name, escape(value))
+    say.print(shown)
+    for problem in summary.problems:
+        told = render_problem(messages, problem, locale)
+        complain.print(f"[yellow]{problem.code.value}[/yellow] {escape(told)}", soft_wrap=True)
+
+
+def _show_ranking(found: Ranking, locale: str) -> None:
+    messages = load_messages()
+    if found.empty is not None:
+        say.print(escape(label(messages, "EmptyBecause", found.empty.value, locale)))
+        return
+    say.print(f"\nvisit first on {found.on}, of {found.total:,}:")
+    for item in found.items:
+        name = display_name(item.names, locale) or item.customer_id
+        say.print(f"[bold]{item.rank:3}  {item.score:3}  {escape(name)}[/bold]  {item.customer_id}", soft_wrap=True)
+        for line in item.lines:
+            if line.points:
+                told = line_text(messages, line, locale, found.currency)
+                say.print(f"     {line.points:+4}  {escape(told)}", soft_wrap=True)
+
+
+@app.command(epilog="Example: selvedge doctor feed --repair")
+def doctor(
+    what: Annotated[str | None, typer.Argument(help="feed: compare what devices are told with the tables.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend the drift that is found.")] = False,
+    database: Database = None,
+) -> None:
+    """Show how the database stands; with `feed`, find drift (status 1 when there is) and mend it."""
+    settings = _settings(database_url=database)
+    if what not in (None, "feed") or (repair and what is None):
+        raise BadSetting("WHAT, --repair: wanted: feed, or nothing for the overview")
+    lacking = _pending(settings)
+    if what is None:
+        _show_overview(settings, lacking)
+    if lacking:
+        raise BadSetting(f"{PREFIX}DATABASE_URL: lacks {', '.join(lacking)}; wanted: a database after selvedge migrate")
+    if what == "feed" and asyncio.run(_doctor_feed(settings, repair)):
+        raise typer.Exit(DRIFT_FOUND)
+
+
+def _pending(settings: Settings) -> list[str]:
+    path = settings.database_url.removeprefix("sqlite://")
+    if settings.database_url.startswith("sqlite://") and not Path(path).exists():
+        raise BadSetting(f"{PREFIX}DATABASE_URL: there is no file {path}; wanted: a database that exists")
+    with contextlib.redirect_stdout(io.StringIO()):
+        try:
+            return asyncio.run(pending_migrations(settings.database_url))
+        except (OSError, sqlite3.OperationalError, asyncpg.PostgresError) as error:
+            raise BadSetting(
+                f"{PREFIX}DATABASE_URL: the database cannot be opened ({error}); wanted:"
+                f" {Settings.model_fields['database_url'].description}"
+            ) from None
+
+
+def _show_overview(settings: Settings, lacking: Sequence[str]) -> None:
+    address = urlsplit(settings.database_url)
+    host = f"{address.hostname or ''}:{address.port}" if address.port else address.hostname or ""
+    say.print(f"database    {escape(f'{address.scheme}://{host}{address.path}')}", soft_wrap=True)
+    say.print(f"migrations  {escape(', '.join(lacking)) + ' to apply' if lacking else 'up to date'}", soft_wrap=True)
+    if lacking:
+        return
+    seen = asyncio.run(_look_over(settings))
+    say.print(f"clock       {seen.clock} (epoch {seen.clock >> EPOCH_BITS}, step {seen.clock % (1 << EPOCH_BITS):,})")
+    say.print(f"horizon     {seen.horizon}")
+    say.print(f"devices     {seen.devices:,} active")
+    run = seen.last_run
+    told = (
+        f"{run.as_of} {run.state}, {run.customers_scored:,} scored, {run.customers_changed:,} changed"
+        if run
+        else "none"
+    )
+    say.print(f"score run   {told}")
+    shown = Table("collection", box=None)
+    for name in ("records", "told", "tombstones"):
+        shown.add_column(name, justify="right")
+    for name, counts in seen.counts.items():
+        shown.add_row(name, *(f"{count:,}" for count in counts))
+    say.print(shown)
+
+
+async def _look_over(settings: Settings) -> Overview:
+    engine = open_engine(settings.database_url, pool_connections_max=1)
+    await engine.start()
+    try:
+        return await look_over(engine)
+    finally:
+        await engine.close()
+
+
+async def _doctor_feed(settings: Settings, repair: bool) -> int:
+    """How much drift is left."""
+    engine = open_engine(settings.database_url, pool_connections_max=2)
+    await engine.start()
+    try:
+        with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=say, transient=True) as bar:
+            shown = bar.add_task("records", total=None)
+
+            def tell(collection: str, done: int) -> None:
+                bar.update(shown, description=f"{collection} {done:,}")
+
+            report = await check_feed(engine, progress=tell)
+            _show_drift(report)
+            if not repair or not report.drifted:
+                return report.drifted
+            mended = await repair_feed(
+                engine,
+                OPERATOR_PRINCIPAL,
+                report,
+                clock=wall_clock_ms,
+                retries_max=settings.write_retries_max,
+                progress=tell,
+            )
+            say.print(f"mended {mended:,}; looking again")
+            report = await check_feed(engine, progress=tell)
+            _show_drift(report)
+            return report.drifted
+    finally:
+        await engine.close()
+
+
+def _show_drift(report: Report) -> None:
+    say.print(f"checked {report.checked:,} records: {report.drifted:,} drifted")
+    for (collection, drift), count in sorted(report.counts.items()):
+        say.print(f"  {collection:18}{drift.value:10}{count:,}")
+    for finding in report.findings[:FAILED_SHOWN]:
+        say.print(f"  {finding.drift.value} {finding.collection} {finding.record_id} {finding.scope}", soft_wrap=True)
 
 
 @app.command(epilog="Example: selvedge contract --check")

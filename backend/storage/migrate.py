@@ -43,6 +43,18 @@ async def migrate(url: str) -> list[str]:
         return steps
 
 
+async def pending(url: str) -> list[str]:
+    """The migrations this database still lacks; changes nothing."""
+    if not url.startswith("sqlite://"):
+        # the plan of a server that cannot be reached would look like that of an empty database
+        await (await asyncpg.connect(url)).close()
+    try:
+        steps = await plan_migrations(config=tortoise_config(url))
+    finally:
+        await Tortoise.close_connections()
+    return [step.removeprefix("+ ") for step in steps if step.startswith("+ ")]
+
+
 @asynccontextmanager
 async def _alone(url: str) -> AsyncIterator[None]:
     if url.startswith("sqlite://"):

@@ -1,0 +1,128 @@
+"""Scoring and the doctor from the command line."""
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.storage.engine import open_engine
+from tests import factories, histories
+from tests.test_cli import CommandLine, selvedge
+
+__all__ = ["selvedge"]
+
+
+@pytest.fixture
+def database(tmp_path: Path, selvedge: CommandLine) -> Iterator[str]:
+    """A migrated file with the CDNOW sample, in territory `/us`."""
+    url = f"sqlite://{tmp_path / 'cdnow.sqlite3'}"
+    assert selvedge("migrate", "--database", url).status == 0
+
+    async def fill() -> None:
+        engine = open_engine(url)
+        await engine.start()
+        async with engine.write() as conn:
+            patch = await factories.territory(conn, "/us")
+        await histories.cdnow(engine, patch)
+        await engine.close()
+
+    asyncio.run(fill())
+    return url
+
+
+def row(said: str, name: str) -> str:
+    found = re.search(rf"^ *{name}  +(.*?) *$", said, re.MULTILINE)
+    assert found is not None, said
+    return found.group(1)
+
+
+def test_score_says_what_it_did_and_whom_to_visit_first_and_why(selvedge: CommandLine, database: str) -> None:
+    done = selvedge("score", "--as-of", "1998-06-30", "--database", database)
+    assert done.status == 0, done.complained
+    assert row(done.said, "purchase model") == "Fitted to the data"
+    assert 0.8 <= float(row(done.said, "level factor")) <= 1.25
+    assert (row(done.said, "customers"), row(done.said, "changed")) == ("2,357", "2,357")
+    assert row(done.said, "tables") == "1998Q2-1"
+    assert "visit first on 1998-06-30, of 2,357:" in done.said
+    top = re.findall(r"^ +(\d)  +(\d+)  Buyer \d+  [0-9a-f-]{36}$", done.said, re.MULTILINE)
+    assert [place for place, _ in top] == ["1", "2", "3", "4", "5"]
+    for part, (_, score) in zip(
+        re.split(r"^ +\d  +\d+  Buyer.*$", done.said, flags=re.MULTILINE)[1:], top, strict=True
+    ):
+        points = [int(found) for found in re.findall(r"^ +([+-]\d+)  \S", part, re.MULTILINE)]
+        assert sum(points) == int(score)
+    assert "Expected to bring $" in done.said
+    again = selvedge("score", "--as-of", "1998-06-30", "--database", database, "--locale", "zh-CN")
+    assert row(again.said, "changed") == "0"
+    assert "预计未来两个季度带来" in again.said
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        (("--as-of", "yesterday"), 2, "--as-of"),
+        (("--as-of", "2199-01-01"), 1, "IN_THE_FUTURE"),
+        (("--territory", "/nowhere"), 1, "NOT_FOUND"),
+    ],
+)
+def test_score_names_what_it_cannot_do(
+    options: tuple[str, ...], status: int, told: str, selvedge: CommandLine, database: str
+) -> None:
+    done = selvedge("score", *options, "--database", database)
+    assert (done.status, told in done.complained) == (status, True), done.complained
+
+
+def test_score_takes_a_territory_by_its_path_and_says_why_a_list_is_empty(
+    selvedge: CommandLine, tmp_path: Path, database: str
+) -> None:
+    scored = selvedge("score", "--as-of", "1998-06-30", "--territory", "/us", "--database", database)
+    assert row(scored.said, "customers") == "2,357"
+    empty = f"sqlite://{tmp_path / 'empty.sqlite3'}"
+    assert "There is no customer here yet." in selvedge("score", "--database", empty).said
+
+
+def test_doctor_shows_how_the_database_stands(selvedge: CommandLine, tmp_path: Path, database: str) -> None:
+    selvedge("score", "--as-of", "1998-06-30", "--database", database)
+    done = selvedge("doctor", "--database", database)
+    assert done.status == 0, done.complained
+    assert "up to date" in row(done.said, "migrations")
+    assert "epoch 1, step" in row(done.said, "clock")
+    assert row(done.said, "score run") == "1998-06-30 FINISHED, 2,357 scored, 2,357 changed"
+    assert row(done.said, "scores").split() == ["2,357", "2,357", "0"]
+    absent = selvedge("doctor", "--database", f"sqlite://{tmp_path / 'absent.sqlite3'}")
+    assert absent.status == 2
+    assert not (tmp_path / "absent.sqlite3").exists(), "looking makes no database"
+    sqlite3.connect(tmp_path / "bare.sqlite3").close()
+    bare = selvedge("doctor", "--database", f"sqlite://{tmp_path / 'bare.sqlite3'}")
+    assert (bare.status, "0001_first" in bare.said) == (2, True)
+    assert "selvedge migrate" in bare.complained
+
+
+def test_doctor_feed_finds_drift_and_mends_it(selvedge: CommandLine, tmp_path: Path, database: str) -> None:
+    selvedge("score", "--as-of", "1998-06-30", "--database", database)
+    # history put straight into the tables was never told to anybody
+    found = selvedge("doctor", "feed", "--database", database)
+    assert found.status == 1
+    assert re.search(r"customers +MISSING +2,357", found.said), found.said
+    assert re.search(r"orders +MISSING +6,919", found.said)
+    assert "scores" not in found.said
+    mended = selvedge("doctor", "feed", "--repair", "--database", database)
+    assert (mended.status, "looking again" in mended.said) == (0, True), mended.said
+    assert mended.said.rstrip().endswith(" 0 drifted")
+    raw = sqlite3.connect(tmp_path / "cdnow.sqlite3")
+    with raw:
+        raw.execute("UPDATE customer SET name_en = 'Renamed behind' WHERE name_en = 'Buyer 7'")
+    raw.close()
+    found = selvedge("doctor", "feed", "--database", database)
+    assert (found.status, bool(re.search(r"customers +DOCUMENT +1$", found.said, re.MULTILINE))) == (1, True)
+    assert selvedge("doctor", "feed", "--repair", "--database", database).status == 0
+    assert selvedge("doctor", "feed", "--database", database).status == 0
+
+
+def test_doctor_repairs_only_what_it_was_asked_to_look_at(selvedge: CommandLine, database: str) -> None:
+    for arguments in (("--repair",), ("everything",)):
+        done = selvedge("doctor", *arguments, "--database", database)
+        assert (done.status, "wanted" in done.complained) == (2, True)
