@@ -167,6 +167,15 @@ def _never() -> bool:
     return False
 
 
+async def territory_named(engine: Engine, name: str) -> str:
+    """The id of a territory given by its id or path; raises NOT_FOUND."""
+    async with engine.read() as conn:
+        rows = await conn.fetch("SELECT id FROM territory WHERE id = ? OR path = ?", name, name)
+    if not rows:
+        raise Refused(Problem(Code.NOT_FOUND, ("territory",)))
+    return str(rows[0][0])
+
+
 async def _territories_below(engine: Engine, territory_id: str | None) -> frozenset[str] | None:
     if territory_id is None:
         return None
