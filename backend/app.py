@@ -47,6 +47,11 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
     return Starlette(routes=ROUTES, middleware=[Middleware(Edge)], lifespan=lifespan)
 
 
+def end_streams(app: Starlette) -> None:
+    """Break off the streams of a server that stops; else it would wait for readers who have no reason to leave."""
+    app.state.streams.end()
+
+
 async def _graphql(request: Request) -> Response:
     answer: Response = await request.app.state.graphql.answer(request)
     return answer

@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from starlette.applications import Starlette
 
-from backend.app import make_app
+from backend.app import end_streams, make_app
 from backend.auth.passwords import Passwords
 from backend.auth.principal import Principal, PrincipalKind
 from backend.clock import wall_clock_ms
@@ -120,8 +121,9 @@ def serve(host: Host = None, port: Port = None, database: Database = None) -> No
         _migrate(settings)
         if settings.demo:
             ensure_demo(settings)
+        app_served = make_app(settings)
         config = uvicorn.Config(
-            make_app(settings),
+            app_served,
             http="httptools",
             log_config=None,
             access_log=False,
@@ -129,7 +131,7 @@ def serve(host: Host = None, port: Port = None, database: Database = None) -> No
             timeout_graceful_shutdown=GRACEFUL_SECONDS,
         )
         with contextlib.suppress(KeyboardInterrupt):
-            _Server(config, _address(settings)).run(sockets=[listening])
+            _Server(config, app_served, _address(settings)).run(sockets=[listening])
 
 
 @app.command(epilog="Example: selvedge migrate --database postgres://selvedge@127.0.0.1:5432/selvedge")
@@ -653,14 +655,21 @@ DOCS: Mapping[str, Callable[[], str]] = {"SETTINGS.md": settings_text}
 class _Server(uvicorn.Server):
     """Says where it listens once it does."""
 
-    def __init__(self, config: uvicorn.Config, address: str) -> None:
+    def __init__(self, config: uvicorn.Config, app: Starlette, address: str) -> None:
         super().__init__(config)
+        self._app = app
         self._address = address
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             greet(self._address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # streams end by themselves only when their readers leave; the others are waited for
+        if self.started:
+            end_streams(self._app)
+        await super().shutdown(sockets)
 
 
 def greet(address: str) -> None:

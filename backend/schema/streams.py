@@ -6,7 +6,7 @@ Source: GraphQL over Server-Sent Events, "distinct connections" mode.
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from graphql import OperationType
@@ -23,6 +23,7 @@ from backend.schema.http import (
     Malformed,
     Unrun,
     code_of,
+    error_result,
     malformed_response,
     takes,
     unrun_response,
@@ -42,6 +43,11 @@ class GraphQLStreams:
     def __init__(self, edge: GraphQLEdge, settings: Settings) -> None:
         self._edge = edge
         self._settings = settings
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Break off every stream, as when the server is about to stop. No `complete` is sent: clients come again."""
+        self._ending.set()
 
     async def answer(self, request: Request) -> Response:
         """A stream of events; or, where nothing may begin, a plain answer whose status says why."""
@@ -62,20 +68,25 @@ class GraphQLStreams:
         except Unrun as unrun:
             if unrun.always:
                 return unrun_response(unrun, JSON_TYPE)
-            return EventStream(_once(unrun.result), self._settings.stream_send_seconds_max)
-        if first is not None and "data" not in first and code_of(first) == Code.BUSY:
+            return self._stream(_once(unrun.result))
+        if self._ending.is_set() or (first is not None and "data" not in first and code_of(first) == Code.BUSY):
             await answers.aclose()
-            return unrun_response(Unrun(503, first, always=True, headers={"retry-after": "5"}), JSON_TYPE)
-        return EventStream(_events(first, answers), self._settings.stream_send_seconds_max)
+            busy = error_result(Code.BUSY, "no further stream now")
+            return unrun_response(Unrun(503, busy, always=True, headers={"retry-after": "5"}), JSON_TYPE)
+        return self._stream(_events(first, answers))
+
+    def _stream(self, events: AsyncGenerator[bytes, None]) -> "EventStream":
+        return EventStream(events, self._ending, self._settings.stream_send_seconds_max)
 
 
 class EventStream(Response):
-    """Sends events until they end, the reader leaves, or leaves one untaken for too long."""
+    """Sends events until they end, the server does, or the reader leaves or leaves one untaken for too long."""
 
     media_type = EVENT_TYPE
 
-    def __init__(self, events: AsyncGenerator[bytes, None], send_seconds_max: int) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], ending: asyncio.Event, send_seconds_max: int) -> None:
         self._events = events
+        self._ending = ending
         self._send_seconds_max = send_seconds_max
         self.status_code = 200
         self.background = None
@@ -84,24 +95,31 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.ensure_future(self._send_all(send))
-        leaving = asyncio.ensure_future(_left(receive))
+        ending = asyncio.ensure_future(self._ending.wait())
+        tasks = {sending, ending, asyncio.ensure_future(_left(receive))}
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sending.cancel()
-            leaving.cancel()
+            for task in tasks:
+                task.cancel()
             # what the stream holds is given back before the request ends
-            await asyncio.wait({sending, leaving})
-        if not sending.cancelled():
-            sending.result()
+            await asyncio.wait(tasks)
+        with suppress(TimeoutError):  # a reader who takes nothing: an answer left open closes the connection
+            if not sending.cancelled():
+                sending.result()
+            elif not ending.cancelled():
+                await self._send(send, b"", more=False)
 
     async def _send_all(self, send: Send) -> None:
         async with aclosing(self._events) as events:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async for event in events:
-                async with asyncio.timeout(self._send_seconds_max):
-                    await send({"type": "http.response.body", "body": event, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await self._send(send, event, more=True)
+            await self._send(send, b"", more=False)
+
+    async def _send(self, send: Send, event: bytes, *, more: bool) -> None:
+        async with asyncio.timeout(self._send_seconds_max):
+            await send({"type": "http.response.body", "body": event, "more_body": more})
 
 
 async def _left(receive: Receive) -> None:

@@ -2,23 +2,29 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from graphql import get_introspection_query
-from websockets.exceptions import InvalidStatus
+from starlette.applications import Starlette
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from backend.config import Settings
 from backend.ids import new_id
+from backend.storage.engine import open_engine
 from tests import factories
 from tests.clocks import HandClock
-from tests.databases import fresh_sqlite
+from tests.databases import free_port, fresh_sqlite
+from tests.schema.conftest import PASSWORD, PASSWORD_HASH, SIGN_IN
 from tests.schema.lines import PATIENCE_SECONDS, POKE, Events, events, line
 from tests.servers import JsonObject, Served, serve
+from tests.test_cli import serving, until_live
 
 PUSH = """
 mutation ($mutations: [SyncMutation!]!) { syncPush(mutations: $mutations) {
@@ -240,6 +246,8 @@ async def test_nobody_is_refused_at_the_door(small: Office) -> None:
     for payload in (None, {}, {"Authorization": "Bearer x"}, {"Authorization": 5}, {"token": "x"}):
         async with line(small.served) as socket:
             await socket.send({"type": "connection_init", **({} if payload is None else {"payload": payload})})
+            with pytest.raises(ConnectionClosed):
+                await socket.hear()
             assert await socket.end() == (4403, "UNAUTHENTICATED")
     for headers in ({}, {"authorization": "Bearer x"}, {"authorization": "Basic eDp5"}):
         async with events(small.served, POKE, **headers) as stream:
@@ -501,3 +509,31 @@ async def test_a_stream_is_asked_for_as_its_path_wants(office_on_file: Office) -
     elsewhere = await office.served.ask(POKE, token=token["authorization"].removeprefix("Bearer "))
     assert elsewhere["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
     await office.quiet()
+
+
+async def test_a_server_that_stops_breaks_its_streams_off(file_url: str, tmp_path: Path) -> None:
+    """Without a `complete`, which would tell clients that there is nothing to come back for."""
+    engine = open_engine(file_url)
+    await engine.start()
+    async with engine.write() as conn:
+        await factories.user(conn, email="min@example.com", password_hash=PASSWORD_HASH)
+    await engine.close()
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with serving(tmp_path, port, database_url=file_url, log_level="WARNING") as process:
+        await asyncio.to_thread(until_live, address, process)
+        async with httpx.AsyncClient(base_url=address, timeout=PATIENCE_SECONDS) as client:
+            served = Served(Starlette(), port, client)
+            device = {"id": new_id(), "name": "a phone", "platform": "IOS"}
+            given = {"email": "min@example.com", "password": PASSWORD, "device": device}
+            token = (await served.ask(SIGN_IN, given))["data"]["signIn"]["accessToken"]
+            async with line(served, token) as socket, events(served, POKE, token) as stream:
+                await socket.subscribe("p", POKE)
+                assert await socket.clock() == await stream.clock()
+                process.send_signal(signal.SIGTERM)
+                assert await stream.block() == []
+                with pytest.raises(ConnectionClosed):
+                    await socket.hear()
+                assert socket.raw.close_code == 1012
+        _, complained = await asyncio.to_thread(process.communicate, timeout=PATIENCE_SECONDS)
+    assert (process.returncode, complained) == (-signal.SIGTERM, "")
