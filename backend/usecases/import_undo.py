@@ -177,11 +177,8 @@ async def _undo_customers(work: Work, batch_id: str, after: str, limit: int) -> 
     ids = [record_id for _, record_id, linked in made if not linked]
     customers = await load_records(work, COLLECTIONS["customers"], sorted(ids))
     held = await _held(work, customers.values())
-    reasons = {
-        customer_id: KeptReason.OUT_OF_SCOPE
-        for customer_id in await existing(work.conn, "customer", ids)
-        if customer_id not in held
-    }
+    standing = await existing(work.conn, "customer", ids)
+    reasons = dict.fromkeys(standing.difference(held), KeptReason.OUT_OF_SCOPE)
     for reason, table, column in reversed(NEEDED_BY):
         reasons |= dict.fromkeys(await having(work.conn, table, column, sorted(held)), reason)
     for customer_id in await changed_since_import(work.conn, "customers", sorted(held)):

@@ -5,7 +5,7 @@ import csv
 import datetime
 import io
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -516,6 +516,49 @@ async def test_a_process_killed_after_its_commit_loses_and_doubles_nothing(house
     assert len(await orders(house)) == 7
 
 
+class Interrupted:
+    """An engine whose nth writing transaction waits for something else to happen first."""
+
+    def __init__(self, engine: Engine, nth: int, first: Callable[[], Awaitable[None]]) -> None:
+        self.inner, self.left, self.first = engine, nth, first
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Connection]:
+        self.left -= 1
+        if self.left == 0:
+            await self.first()
+        async with self.inner.write() as conn:
+            yield conn
+
+
+async def test_rows_somebody_else_did_meanwhile_are_left_out_of_a_chunk(house: House) -> None:
+    async def two_rows_more() -> None:
+        with pytest.raises(Killed):
+            await run(house, HISTORY, engine=dying(house.engine, 3), settings=Settings(import_chunk_rows=2))
+        assert await fetch(house, "SELECT rows_created, rows_unchanged FROM import_batch") == [(5, 0)]
+
+    # the batch, the first three rows, and before the next three somebody does two of them
+    engine = cast(Engine, Interrupted(house.engine, 3, two_rows_more))
+    report = await run(house, HISTORY, engine=engine)
+    assert counts(report) == (7, 0, 0, 4)
+    assert len(await orders(house)) == 7
+
+
+async def test_a_batch_that_is_undone_meanwhile_takes_no_more_rows(house: House) -> None:
+    async def undo_it() -> None:
+        [(begun,)] = await fetch(house, "SELECT id FROM import_batch")
+        await undo(house, begun)
+
+    engine = cast(Engine, Interrupted(house.engine, 3, undo_it))
+    with pytest.raises(Refused, match="NOT_EDITABLE"):
+        await run(house, HISTORY, engine=engine)
+    assert await orders(house) == []
+    await assert_feed_is_the_tables(house.engine)
+
+
 async def test_two_who_import_the_same_file_at_once_import_it_once(house: House, database_url: str) -> None:
     other = open_engine(database_url)
     await other.start()
@@ -767,28 +810,33 @@ async def test_an_undo_that_was_killed_goes_on(house: House) -> None:
         await undo(house, batch_id(report), engine=dying(house.engine, 3))
     assert len(await orders(house)) == 4
     await assert_feed_is_the_tables(house.engine)
-    # meanwhile the batch takes nothing more
     undone = await undo(house, batch_id(report))
     assert (undone.orders_deleted, undone.customers_deleted) == (4, 4)
     assert await orders(house) == []
 
 
-async def test_a_batch_being_undone_takes_no_more_rows(house: House) -> None:
-    taken: list[str] = []
-
-    def undo_in_between(done: int, _total: int) -> None:
-        if done == 3:
-            taken.append("chunk")
-            raise Killed
-
+async def test_an_import_that_was_cut_short_can_be_undone(house: House) -> None:
     with pytest.raises(Killed):
-        await run(house, HISTORY, progress=undo_in_between)
+        await run(house, HISTORY, engine=dying(house.engine, 3))
     [(begun,)] = await fetch(house, "SELECT id FROM import_batch")
     report = await undo(house, begun)
     assert (report.orders_deleted, report.batch.rows_created) == (3, 3)
     again = await run(house, HISTORY)
     assert counts(again) == (7, 0, 0, 4)
     assert batch_id(again) != begun
+
+
+async def test_a_batch_of_another_kind_is_neither_shown_nor_undone(house: House) -> None:
+    done = batch_id(await run(house, HISTORY))
+
+    async def disguise(work: Work) -> None:
+        await work.conn.execute("UPDATE import_batch SET kind = 'demo'")
+
+    await house.work("system", disguise, door=Door.JOB)
+    assert (await list_imports(house.engine, house.people["manager"], first=5)).total == 0
+    assert await read_import(house.engine, house.people["manager"], done) is None
+    with pytest.raises(Refused, match="NOT_FOUND"):
+        await undo(house, done)
 
 
 async def test_imports_are_seen_by_who_made_them_and_by_the_admin(house: House) -> None:
