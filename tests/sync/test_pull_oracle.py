@@ -20,12 +20,17 @@ from tests.sync.worlds import Mismatch, fast_engine, play
 ASKED_FOR = int(os.environ.get("SELVEDGE_TEST_HISTORIES", "0"))
 FIRST_SEED = int(os.environ.get("SELVEDGE_TEST_SEED", "0"))
 MUTANT_HISTORIES_MAX = 400
+PARTS = 3
+"""Histories are split so that parallel workers share them."""
 
 
 @pytest.mark.requirement("R4")
-async def test_every_phone_holds_exactly_what_its_user_may_see_on_sqlite(sqlite_template: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_every_phone_holds_exactly_what_its_user_may_see_on_sqlite(
+    sqlite_template: Path, tmp_path: Path, part: int
+) -> None:
     async with fast_engine(fresh_sqlite(sqlite_template, tmp_path)) as engine:
-        await play_many(engine, range(FIRST_SEED, FIRST_SEED + (ASKED_FOR or 300)))
+        await play_many(engine, range(FIRST_SEED + part, FIRST_SEED + (ASKED_FOR or 300), PARTS))
 
 
 @pytest.mark.postgres
