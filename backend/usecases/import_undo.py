@@ -128,11 +128,10 @@ async def _undo_orders(work: Work, batch_id: str, after: str, limit: int) -> Par
         work, COLLECTIONS["customers"], sorted({owner for owner in owners.values() if owner is not None})
     )
     orders = await load_records(work, COLLECTIONS["orders"], sorted(ids))
-    held = await _held(work, customers.values())
-    reasons = dict.fromkeys(await existing(work.conn, "sales_order", ids), KeptReason.OUT_OF_SCOPE)
-    reachable = [order_id for order_id, order in orders.items() if order["customerId"] in held]
-    for order_id in reachable:
-        del reasons[order_id]
+    # an order stands where its customer does: who sees it sees both
+    reachable = [order_id for order_id, order in orders.items() if order["customerId"] in customers]
+    standing = await existing(work.conn, "sales_order", ids)
+    reasons = dict.fromkeys(standing.difference(reachable), KeptReason.OUT_OF_SCOPE)
     reasons |= dict.fromkeys(await having(work.conn, "task", "related_id", reachable), KeptReason.HAS_TASKS)
     reasons |= dict.fromkeys(await changed_since_import(work.conn, "orders", reachable), KeptReason.CHANGED)
     going = [orders[order_id] for order_id in reachable if order_id not in reasons]
