@@ -153,6 +153,7 @@ class Entity:
     `right`: on what a role must have one of `actions`; None for what every colleague sees.
     `part_of`: (parent entity, own column, parent's column): visible exactly when that parent is.
     `unplaced`: has no scope but the right: the organisation's own records, never synced.
+    `few`: a rep sees hundreds of them, not tens of thousands, so a list is the sorted scope.
     """
 
     name: str
@@ -167,6 +168,7 @@ class Entity:
     unplaced: bool = False
     actions: tuple[Action, ...] = (Action.READ,)
     node: bool = False
+    few: bool = False
 
     @cached_property
     def table(self) -> str:
@@ -334,6 +336,7 @@ CUSTOMERS = Entity(
         ),
     },
     node=True,
+    few=True,
 )
 
 CUSTOMER_CONTACTS = Entity(
@@ -385,6 +388,7 @@ CONTACTS = Entity(
         ),
     },
     node=True,
+    few=True,
 )
 
 VISITS = Entity(
@@ -580,6 +584,7 @@ SCORES = Entity(
         "priorityAtLeast": Filter("{a}.priority >= ?::bigint"),
     },
     id_column="customer_id",
+    few=True,
 )
 
 SCORE_LINES = Entity(

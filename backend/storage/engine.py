@@ -203,6 +203,8 @@ class PostgresEngine:
             min_size=1,
             max_size=self._pool_connections_max,
             init=_pass_json_through,
+            # compiling a wide statement takes a second where running it takes milliseconds
+            server_settings={"jit": "off"},
             # no code sets session state, and the reset costs more than half of a short query
             reset=_keep_session,
         )

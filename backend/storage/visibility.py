@@ -109,13 +109,25 @@ def visible_sql(collection: str, alias: str, *, record_column: str = "id") -> tu
     return "(" + " OR ".join(parts) + ")", len(parts)
 
 
+def visible_ids_sql(collection: str) -> tuple[str, int]:
+    """The ids of all records visible to this user, from the same places, and how often it asks for the user's id.
+
+    For one row `visible_sql` is cheaper; this is for all that few territories hold, which it finds by index.
+    """
+    parts = [_ids_by(place) for place in PLACES[collection]]
+    return " UNION ALL ".join(parts), len(parts)
+
+
+def _ids_by(place: Place) -> str:
+    if place.key is None:
+        return f"SELECT {place.record} FROM {place.source} WHERE {_granted(place.scope)} AND {place.where}"
+    keys = granted_keys_sql(place.scope)
+    return f"SELECT {place.record} FROM {place.source} WHERE {place.where} AND {place.key} IN ({keys})"
+
+
 def _visible_by(place: Place, alias: str, record: str) -> str:
     if place.key is None:
-        granted = (
-            f"EXISTS (SELECT 1 FROM user_scope g WHERE g.user_id = ? AND g.scope = '{place.scope}' "
-            "AND g.revoked_seq IS NULL)"
-        )
-        return f"({granted} AND {_stands(place, record)})"
+        return f"({_granted(place.scope)} AND {_stands(place, record)})"
     keys = granted_keys_sql(place.scope)
     if place.own is not None:
         return f"({alias}.{place.own} IN ({keys}) AND {place.where.replace('p.', f'{alias}.')})"
@@ -124,6 +136,10 @@ def _visible_by(place: Place, alias: str, record: str) -> str:
 
 def _stands(place: Place, record: str, more: str = "") -> str:
     return f"EXISTS (SELECT 1 FROM {place.source} WHERE {place.record} = {record} AND {place.where}{more})"
+
+
+def _granted(scope: str) -> str:
+    return f"EXISTS (SELECT 1 FROM user_scope g WHERE g.user_id = ? AND g.scope = '{scope}' AND g.revoked_seq IS NULL)"
 
 
 def granted_keys_sql(scope: str) -> str:
