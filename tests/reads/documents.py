@@ -127,7 +127,7 @@ class Writer:
             items = [self.value(name, kind, None) for _ in range(rng.randrange(1, 6))]
             return f"[{', '.join(items)}]"
         if isinstance(kind, GraphQLEnumType):
-            return rng.choice(list(kind.values))
+            return str(rng.choice(list(kind.values)))
         if isinstance(kind, GraphQLInputObjectType):
             inside = [
                 f"{key}: {self.value(key, get_named_type(found.type), get_nullable_type(found.type))}"
