@@ -134,5 +134,3 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return given_fields(value)
     return value
-
-
