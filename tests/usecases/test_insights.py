@@ -212,18 +212,20 @@ async def rank_both(house: House, replica: Replica, who: str, on: str) -> tuple[
 async def test_a_phone_ranks_to_the_very_same_lines_as_the_server(house: House, market: list[str]) -> None:
     await run(house)
     seoul, closed = (await shops(house, 1, timezone="Asia/Seoul", cadenceDays=7))[0], market[1]
-    done = create(
-        new_id(),
-        {"customerId": seoul, "checkInAt": NOON_MS - 8 * DAY_MS, "checkOutAt": NOON_MS - 8 * DAY_MS + HOUR_MS,
-         "state": "COMPLETED", "outcome": "ORDER_TAKEN"},
-    )  # fmt: skip
+    done = [
+        create(
+            new_id(),
+            {"customerId": shop, "checkInAt": at, "checkOutAt": at, "state": "COMPLETED", "outcome": "ORDER_TAKEN"},
+        )
+        for shop, at in ((seoul, NOON_MS - 8 * DAY_MS), (market[4], NOON_MS - HOUR_MS))
+    ]
     # 15:30 UTC is 00:30 of the next day in Seoul, and still today in Shanghai
     half_past = day_start_ms(TODAY, "UTC") + 15 * HOUR_MS + HOUR_MS // 2
     agreed = [create(new_id(), {"customerId": shop, "plannedAt": half_past}) for shop in (seoul, market[2])]
     late = create(new_id(), {"customerId": market[0], "title": "Promise", "dueAt": NOON_MS - 2 * DAY_MS})
     open_task = create(new_id(), {"customerId": market[0], "title": "Catalogue"})
     for use_case, change in (
-        (change_visits, done), *((change_visits, visit) for visit in agreed),
+        *((change_visits, visit) for visit in (*done, *agreed)),
         (change_tasks, late), (change_tasks, open_task),
     ):  # fmt: skip
         [outcome] = await house.change("wei", use_case, change)
@@ -231,7 +233,7 @@ async def test_a_phone_ranks_to_the_very_same_lines_as_the_server(house: House, 
     rev = await house.rev("customers", closed)
     await house.change("wei", change_customers, patch(closed, rev, openHours={"MON": "09:00-18:00"}))
     replica = await synced(house, "wei")
-    for days in (0, 1, 2, 9):
+    for days in (-1, 0, 1, 2, 9):
         server, phone = await rank_both(house, replica, "wei", add_days(TODAY, days))
         assert phone == server
         assert len(server) == (9 if days in (1, 8) else 8), "one is closed but on Mondays"
@@ -242,7 +244,8 @@ async def test_a_phone_ranks_to_the_very_same_lines_as_the_server(house: House, 
             if line["code"] == "JUST_VISITED" and line["recorded"]
         }
         if days < 2:
-            assert (near[seoul], near.get(market[2])) == (1 - days, 0 if days == 0 else None)
+            assert (near[seoul], near.get(market[2])) == (1 - days, -days if days < 1 else None)
+        assert near.get(market[4]) == (None if days < 0 else days), "what is made today is not yet made yesterday"
     assert {line["code"] for _, entry in server for line in entry["lines"] if line["recorded"]} >= {
         "VALUE_AT_STAKE", "SAVABLE_REVENUE", "OVERDUE", "OBLIGATIONS", "LOYALTY", "CLIP", "JUST_VISITED",
     }  # fmt: skip
