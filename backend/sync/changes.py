@@ -152,7 +152,8 @@ async def open_drafts(
             gone = change.id in stored and stored[change.id].deleted
             drafts.append(_missing(change, gone))
         elif change.intent is Intent.DELETE:
-            drafts.append(Draft(change, row, dict(row)))
+            known = stored[change.id].field_seq if change.id in stored else {}
+            drafts.append(_delete_draft(collection, change, row, known, work.writer))
         else:
             known = stored[change.id].field_seq if change.id in stored else {}
             drafts.append(_patch(collection, shape, change, row, known, work.writer))
@@ -227,7 +228,10 @@ def _create(collection: Collection, shape: Shape, change: Change, row: Mapping[s
         draft = Draft(change, row, dict(row), problems=problems)
         standing = field_paths(collection.shape, row)
         sent = field_paths(collection.shape, clean)
-        if not problems and all(standing.get(path) == value for path, value in sent.items()):
+        same = (
+            standing.get(path) == value or path.rpartition(".")[2] in collection.reset for path, value in sent.items()
+        )
+        if not problems and all(same):
             draft.replayed = True
         elif not problems:
             draft.refuse(Code.ID_TAKEN, "id")
@@ -237,6 +241,22 @@ def _create(collection: Collection, shape: Shape, change: Change, row: Mapping[s
     server = {declared.name: declared.default for declared in collection.shape.fields if declared.server_only}
     draft = Draft(change, None, {**server, **wanted, "id": change.id}, problems=problems)
     draft.accepted = field_paths(collection.shape, clean)
+    return draft
+
+
+def _delete_draft(
+    collection: Collection,
+    change: Change,
+    row: Mapping[str, Any],
+    field_seq: Mapping[str, tuple[int, str]],
+    writer: str,
+) -> Draft:
+    """Against what somebody else wrote after its base, a deletion wins only where the collection says so."""
+    draft = Draft(change, row, dict(row))
+    base = change.base_rev
+    draft.behind = base is not None and any(seq > base and by != writer for seq, by in field_seq.values())
+    if draft.behind and not collection.deletion_wins:
+        draft.refuse(Code.CONFLICT, "id")
     return draft
 
 

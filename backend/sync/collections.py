@@ -54,6 +54,8 @@ class Collection:
 
     `renamed` lists fields whose column is not their name in snake case. `unshown` fields stay out of documents:
     a child's `territoryId` says nothing its customer does not say, and a move would rewrite every document.
+    `reset` names client fields the server may set anew, which do not make a replayed creation another one.
+    `deletion_wins`: a deletion stands even against an edit it had not seen; else it is refused with CONFLICT.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Collection:
     children: tuple[Child, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     unshown: frozenset[str] = frozenset()
+    reset: frozenset[str] = frozenset()
+    deletion_wins: bool = False
     doc_version: int = 1
 
     @cached_property
@@ -211,6 +215,7 @@ COLLECTIONS: Mapping[str, Collection] = {
             CUSTOMER_CONTACT,
             renamed={"primary": "is_primary"},
             unshown=CHILD,
+            deletion_wins=True,
         ),
         Collection("visits", "visit", VISIT, unshown=CHILD),
         Collection(
@@ -219,8 +224,9 @@ COLLECTIONS: Mapping[str, Collection] = {
             ORDER,
             children=(Child("lines", "order_line", "order_id", STORED_LINE),),
             unshown=CHILD,
+            reset=frozenset({"unitPriceMinor"}),
         ),
-        Collection("tasks", "task", TASK, unshown=CHILD),
+        Collection("tasks", "task", TASK, unshown=CHILD, deletion_wins=True),
         Collection("territories", "territory", TERRITORY),
         Collection("people", "user_account", PERSON),
         Collection(

@@ -15,6 +15,7 @@ from backend.errors import Code, Problem, Refused
 from backend.ids import is_id, new_id
 from backend.storage.dialects import Dialect
 from backend.storage.engine import Connection
+from backend.storage.trouble import wants_another_try
 from backend.storage.visibility import visible_to
 from backend.sync.changes import Change, Intent, Outcome, Status, UseCase, keep_issue, sendable
 from backend.sync.collections import COLLECTIONS
@@ -22,6 +23,9 @@ from backend.sync.feed import digest_text
 from backend.sync.pull import Row
 from backend.sync.receipts import Receipt, receipts_of
 from backend.sync.work import Work
+from backend.telemetry import logger
+
+_LOG = logger(__name__)
 
 UseCaseTable = Mapping[tuple[str, Intent], UseCase]
 SYNCING_STATES = ("ACTIVE", "DRAINING")
@@ -208,13 +212,27 @@ async def _run_part(work: Work, part: Sequence[Mutation], table: UseCaseTable) -
                 raise _GroupFailed
     except _GroupFailed:
         answers = [answer if answer.status is Status.REFUSED else _failed_with_its_group(answer) for answer in answers]
-    except Refused as refused:
-        answers = [Answer(mutation.id, Status.REFUSED, refused.problems) for mutation in part]
+    except Exception as error:
+        if wants_another_try(error):
+            raise
+        if not grouped and len(part) > 1:
+            return [answer for mutation in part for answer in await _run_part(work, [mutation], table)]
+        problems = _problems_of(error)
+        answers = [Answer(mutation.id, Status.REFUSED, problems) for mutation in part]
     for mutation, answer in zip(part, answers, strict=True):
         answer.problems = tuple(_sayable(problem) for problem in answer.problems)
         if answer.status in (Status.REFUSED, Status.DEPENDENCY_FAILED):
             await _keep_refused(work, mutation, answer)
     return answers
+
+
+def _problems_of(error: Exception) -> tuple[Problem, ...]:
+    """A refusal's own; of anything else only that it happened, logged under an id."""
+    if isinstance(error, Refused):
+        return error.problems
+    error_id = new_id()
+    _LOG.error("a mutation failed", error_id=error_id, error_type=type(error).__name__, code=Code.INTERNAL.value)
+    return (Problem(Code.INTERNAL, params={"id": error_id}),)
 
 
 def _sayable(problem: Problem) -> Problem:

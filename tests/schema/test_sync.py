@@ -1,10 +1,16 @@
 """The native protocol over GraphQL: a phone's day, offline for half of it, with nothing lost."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from backend.ids import new_id
+from backend.sync.changes import Change, Intent, Outcome
+from backend.sync.work import Work
+from backend.usecases.tasks import change_tasks
+from backend.wiring import USE_CASES
+from tests.usecases import asking
 from tests.usecases.asking import ask, data
 from tests.usecases.conftest import NOON_MS, House, house
 
@@ -135,3 +141,27 @@ async def test_what_cannot_be_taken_is_named_and_the_next_goes_on(
     )
     assert code in [p["code"] for p in results[0]["problems"]]
     assert [r["status"] for r in results] == ["REFUSED", "APPLIED"]
+
+
+async def test_a_mutation_no_use_case_can_digest_stops_nobody_and_is_kept(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stumble(work: Work, changes: Sequence[Change]) -> list[Outcome]:
+        if any(change.fields.get("title") == "poison" for change in changes):
+            raise ZeroDivisionError
+        return await change_tasks(work, changes)
+
+    monkeypatch.setattr(asking, "USE_CASES", {**USE_CASES, ("tasks", Intent.CREATE): stumble})
+    poison = new_id()
+    results = await push(
+        house,
+        "wei",
+        mutation(1, "task", new_id(), {"title": "before"}),
+        mutation(2, "task", poison, {"title": "poison"}),
+        mutation(3, "task", new_id(), {"title": "after"}),
+    )
+    assert [r["status"] for r in results] == ["APPLIED", "REFUSED", "APPLIED"]
+    assert [p["code"] for p in results[1]["problems"]] == ["INTERNAL"]
+    page = (await data(house, "wei", PULL))["syncPull"]
+    issues = [row["document"] for b in page["blocks"] if b["collection"] == "syncIssues" for row in b["rows"]]
+    assert [(i["recordId"], i["mine"]["title"]) for i in issues] == [(poison, "poison")]

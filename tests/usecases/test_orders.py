@@ -7,7 +7,7 @@ import pytest
 
 from backend.errors import Code
 from backend.ids import new_id
-from backend.sync.changes import Status
+from backend.sync.changes import Change, Intent, Status
 from backend.sync.work import Door
 from backend.usecases.customers import change_customers
 from backend.usecases.orders import change_orders
@@ -175,3 +175,22 @@ async def test_creating_the_same_order_twice_answers_as_the_first_time(shop: Sho
         assert outcome.status is Status.APPLIED
     [other] = await shop.house.change("wei", change_orders, create(order_id, {**fields, "poNumber": "A-2"}))
     assert [(p.code, p.path) for p in other.problems] == [(Code.ID_TAKEN, ("id",))]
+
+
+async def test_prices_the_server_set_do_not_make_a_replayed_order_another_one(shop: Shop) -> None:
+    order_id, line = new_id(), shop.line(new_id(), small=2)
+    fields = {"customerId": shop.id, "currency": "CNY", "lines": [line]}
+    for _ in range(2):
+        [outcome] = await shop.house.change("wei", change_orders, create(order_id, fields))
+        assert outcome.status is Status.APPLIED, outcome.problems
+    assert await shop.house.row("sales_order", order_id, "total_minor") == (20_000,)
+
+
+async def test_an_order_somebody_else_just_changed_is_not_deleted_unseen(shop: Shop) -> None:
+    order_id = await shop.draft(shop.line(new_id(), small=1))
+    base = await shop.house.rev("orders", order_id)
+    await shop.change("admin", order_id, poNumber="A-7")
+    stale = Change(order_id, Intent.DELETE, base_rev=base)
+    [outcome] = await shop.house.change("wei", change_orders, stale)
+    assert Code.CONFLICT in [p.code for p in outcome.problems]
+    assert await shop.house.row("sales_order", order_id, "po_number") == ("A-7",)
