@@ -69,7 +69,6 @@ class Settings(BaseSettings):
     nested_page_rows_max: int = Field(
         default=50, ge=1, le=200, description="largest `first` of a connection inside a record"
     )
-    batch_changes_max: int = Field(default=500, ge=1, le=5_000, description="changes in one batch")
     push_mutations_max: int = Field(default=500, ge=1, le=5_000, description="mutations in one syncPush")
     pull_rows_max: int = Field(default=1_000, ge=1, le=10_000, description="rows in one page of syncPull")
     pull_bytes_max: int = Field(default=2_000_000, ge=10_000, description="bytes of documents in one page of syncPull")
@@ -99,9 +98,6 @@ class Settings(BaseSettings):
     stream_send_seconds_max: int = Field(
         default=20, ge=1, le=600, description="how long a reader may leave a message untaken"
     )
-    receipt_days: int = Field(default=210, ge=30, description="days a push's receipts are kept")
-    visit_skew_seconds_max: int = Field(default=300, ge=0, description="a device clock may run ahead")
-    rep_discount_cap_bp: int = Field(default=1_000, ge=0, le=10_000, description="basis points")
 
     @field_validator("allowed_origins", mode="before")
     @classmethod
