@@ -191,3 +191,16 @@ async def test_the_overview_counts_records_what_is_told_and_tombstones(house: Ho
     assert seen.last_run is not None
     assert (seen.last_run.state, seen.last_run.customers_scored) == ("FINISHED", 3)
     assert seen.last_run.as_of == local_day(house.now_ms, "Asia/Shanghai")
+
+
+async def test_nothing_is_skipped_where_the_tables_and_the_feed_know_different_records(
+    house: House, shops: list[str]
+) -> None:
+    async with house.engine.write() as conn:
+        for shop in shops[:2]:
+            await plant_missing(conn, shop)
+        await plant_ghost(conn, shops[2])
+    wanted = await found_by(house)
+    assert (wanted["customers", Drift.MISSING], wanted["tasks", Drift.GHOST]) == (2, 1)
+    for chunk_rows in (1, 2, 3):
+        assert await found_by(house, chunk_rows=chunk_rows) == wanted, chunk_rows
