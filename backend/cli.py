@@ -252,7 +252,8 @@ def import_orders_verb(
         messages = load_messages()
         for problem in refused.problems:
             told = render_problem(messages, problem, LOCALE_DEFAULT)
-            complain.print(f"[red]{problem.code.value}[/red] {escape(told)}", soft_wrap=True)
+            where = f"{'.'.join(problem.path)}: " if problem.path else ""
+            complain.print(f"[red]{problem.code.value}[/red] {escape(where + told)}", soft_wrap=True)
         raise typer.Exit(IMPORT_REFUSED) from None
 
 

@@ -134,11 +134,12 @@ def test_what_cannot_be_begun_is_told_and_ends_with_status_1(importing: Importin
     before = importing.fetch("SELECT seq FROM sync_clock")
     status, _, complained = importing(str(importing.file), "--system", "cdnow", "--map", "units=pieces")
     assert status == 1
-    assert "UNKNOWN_COLUMN Column mapping › Pieces: the file has no such column." in complained
-    assert "REQUIRED Currency is missing." in complained
+    assert "UNKNOWN_COLUMN map.units: Column mapping › Pieces: the file has no such column." in complained
+    assert "REQUIRED currency: Currency is missing." in complained
     importing.file.write_bytes(b"k,d\nZo\xeb,1\n")
     status, _, complained = importing(str(importing.file), *OPTIONS)
-    assert (status, complained.startswith("NOT_UTF8 File › row 2: this is not UTF-8 text.")) == (1, True)
+    told = "NOT_UTF8 content.rows.1: File › row 2: this is not UTF-8 text."
+    assert (status, complained.startswith(told)) == (1, True)
     importing.file.write_bytes(b"")
     assert importing(str(importing.file), *OPTIONS)[0] == 1
     assert importing(str(importing.file), *OPTIONS, "--as", "nobody@haizhi.example")[0] == 1
