@@ -10,6 +10,7 @@ import pytest
 
 from backend.storage.engine import Engine, open_engine
 from tests.databases import RunFolder, Unavailable, fresh_postgres, fresh_sqlite
+from tests.house import house as house
 
 BOTH_DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 # how long one example takes says something about the machine, nothing about the rule

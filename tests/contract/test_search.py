@@ -9,10 +9,8 @@ from backend.ids import new_id
 from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
 from mobile_contract.replica import Replica
+from tests.house import House, create
 from tests.usecases.asking import data
-from tests.usecases.conftest import House, create, house
-
-__all__ = ["house"]
 
 PULL = """
 query ($cursor: String, $limit: Int!, $schemaVersion: Int!, $refetch: [SyncRefetch!]) {

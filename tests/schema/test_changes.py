@@ -5,10 +5,8 @@ from typing import Any
 import pytest
 
 from backend.ids import new_id
+from tests.house import House
 from tests.usecases.asking import ask, data
-from tests.usecases.conftest import House, house
-
-__all__ = ["house"]
 
 PROBLEMS = "... on Refusal { problems { code message path allowed retry } }"
 CREATE = f"""

@@ -3,10 +3,8 @@
 import base64
 
 from backend.domain.imports import TARGETS
+from tests.house import House
 from tests.usecases.asking import SCHEMA, ask, data
-from tests.usecases.conftest import House, house
-
-__all__ = ["house"]
 
 HISTORY = """customer_code,order_date,units,net_amount_usd
 C1,1997-01-01,2,29.33

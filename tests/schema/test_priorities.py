@@ -6,10 +6,8 @@ from backend.domain.messages import LOCALES
 from backend.ids import new_id
 from backend.usecases.customers import change_customers
 from tests import histories
+from tests.house import House, create
 from tests.usecases.asking import ask, data
-from tests.usecases.conftest import House, create, house
-
-__all__ = ["house"]
 
 LIST = """
 query ($territory: ID, $on: Date, $first: Int! = 20) {

@@ -10,11 +10,9 @@ from backend.sync.changes import Change, Intent, Outcome
 from backend.sync.work import Work
 from backend.usecases.tasks import change_tasks
 from backend.wiring import USE_CASES
+from tests.house import NOON_MS, House
 from tests.usecases import asking
 from tests.usecases.asking import ask, data
-from tests.usecases.conftest import NOON_MS, House, house
-
-__all__ = ["house"]
 
 PULL = """
 query ($cursor: String, $limit: Int! = 500) {

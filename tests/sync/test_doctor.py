@@ -16,10 +16,8 @@ from backend.usecases.customers import change_customers
 from backend.usecases.insights import run_scores
 from backend.usecases.tasks import change_tasks
 from backend.usecases.visits import change_visits
-from tests.usecases.conftest import NOON_MS, House, create, house
+from tests.house import NOON_MS, House, create
 from tests.usecases.phones import sync, synced
-
-__all__ = ["house"]
 
 
 @pytest.fixture

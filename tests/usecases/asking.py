@@ -10,7 +10,7 @@ from backend.schema.context import Context
 from backend.schema.execute import Documents, encode, execute
 from backend.schema.root import build_schema
 from backend.wiring import USE_CASES
-from tests.usecases.conftest import House
+from tests.house import House
 
 SETTINGS = Settings()
 SCHEMA = build_schema()

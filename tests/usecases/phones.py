@@ -2,8 +2,8 @@
 
 from backend.sync.pull import pull
 from mobile_contract.replica import Replica
+from tests.house import House
 from tests.sync.worlds import SECRET, page_json, pull_request
-from tests.usecases.conftest import House
 
 PAGES_MAX = 100
 

@@ -16,7 +16,7 @@ from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
 from backend.usecases.tasks import change_tasks
 from backend.usecases.territories import grant_territory, move_customers, revoke_territory
-from tests.usecases.conftest import NOON_MS, House, create, patch
+from tests.house import NOON_MS, House, create, patch
 
 DAY_MS = 86_400_000
 

@@ -45,8 +45,8 @@ from backend.usecases.tasks import change_tasks
 from backend.usecases.territories import grant_territory, move_customers
 from backend.usecases.visits import change_visits
 from tests import factories
+from tests.house import NOON_MS, House, create, patch
 from tests.papers.cdnow import data_folder
-from tests.usecases.conftest import NOON_MS, House, create, patch
 
 SETTINGS = Settings(import_chunk_rows=3)
 HEADER = "customer_code,order_date,units,net_amount_usd"

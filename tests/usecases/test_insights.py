@@ -29,7 +29,7 @@ from backend.usecases.visits import change_visits
 from mobile_contract.priority import priority as phone_priority
 from mobile_contract.replica import Replica
 from tests import factories, histories
-from tests.usecases.conftest import NOON_MS, House, create, patch
+from tests.house import NOON_MS, House, create, patch
 from tests.usecases.phones import sync, synced
 
 TODAY = "2026-11-22"

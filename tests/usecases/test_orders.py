@@ -11,8 +11,8 @@ from backend.sync.changes import Change, Intent, Status
 from backend.sync.work import Door
 from backend.usecases.customers import change_customers
 from backend.usecases.orders import change_orders
+from tests.house import House, create, patch
 from tests.usecases.catalogues import Shelf, stock
-from tests.usecases.conftest import House, create, patch
 
 
 @dataclass

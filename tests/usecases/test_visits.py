@@ -9,7 +9,7 @@ from backend.sync.changes import Status
 from backend.usecases.customers import change_customers
 from backend.usecases.territories import move_customers
 from backend.usecases.visits import change_visits
-from tests.usecases.conftest import NOON_MS, House, create, patch
+from tests.house import NOON_MS, House, create, patch
 
 MINUTE_MS = 60_000
 

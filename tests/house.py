@@ -1,4 +1,7 @@
-"""A small organisation made through the use cases themselves: one region, two patches, a rep each, a manager."""
+"""A small organisation made through the use cases themselves: one region, two patches, a rep each, a manager.
+
+The fixture `house` is known to every test by `tests/conftest.py`.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
