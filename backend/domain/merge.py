@@ -43,11 +43,15 @@ def merge_change(
     field_seq: Mapping[str, tuple[int, str]],
     base_rev: int,
     writer: str,
+    captured: Mapping[str, int] | None = None,
+    captured_at_ms: int | None = None,
 ) -> Merged:
     """What of `change` (clean values by field) stands against `current`, which may be newer than its base.
 
     `field_seq`: path → (seq, writer) of its last change, `*` for every path not named. STEPS fields are
-    accepted as sent: whether a path of allowed steps leads there is the state machine's question.
+    accepted as sent: whether a path of allowed steps leads there is the state machine's question. `captured`:
+    path → when the standing value of a LAST_WRITER field was captured; against a later one, a change captured
+    at `captured_at_ms` gives way.
     """
     found = Merged(behind=any(seq > base_rev and by != writer for seq, by in field_seq.values()))
     standing = field_paths(shape, current)
@@ -64,9 +68,13 @@ def merge_change(
             continue
         elif seq <= base_rev or by == writer or (theirs is None and _is_new_part(standing, field_seq, path)):
             found.accepted[path] = mine
-        else:
+        elif not _captured_later(captured or {}, path, captured_at_ms):
             _resolve(found, shape, path, mine, theirs, seq, by)
     return found
+
+
+def _captured_later(captured: Mapping[str, int], path: str, captured_at_ms: int | None) -> bool:
+    return captured_at_ms is not None and captured.get(path, captured_at_ms) > captured_at_ms
 
 
 def _changes_of_lost_records(

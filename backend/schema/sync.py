@@ -9,6 +9,7 @@ import orjson
 import strawberry
 from strawberry.scalars import JSON
 
+from backend.domain.times import corrected_ms
 from backend.errors import Code, Problem, Refused
 from backend.schema.context import Info
 from backend.schema.finished import Finished
@@ -177,13 +178,20 @@ class SyncMutations:
         self,
         info: Info,
         mutations: Annotated[list[SyncMutation], strawberry.argument(description="The queue, oldest first.")],
+        device_now: Annotated[
+            Instant | None,
+            strawberry.argument(description="The device's clock while sending; `capturedAt` is corrected by it."),
+        ] = None,
     ) -> SyncPushResult:
         context = info.context
         try:
             clock, answers = await answer_push(
                 context.engine,
                 context.caller,
-                [_mutation(index, mutation) for index, mutation in enumerate(mutations)],
+                [
+                    _mutation(index, mutation, context.now_ms, device_now or context.now_ms)
+                    for index, mutation in enumerate(mutations)
+                ],
                 context.use_cases,
                 mutations_max=context.settings.push_mutations_max,
                 retries_max=context.settings.write_retries_max,
@@ -252,7 +260,8 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def _mutation(index: int, given: SyncMutation) -> Mutation:
+def _mutation(index: int, given: SyncMutation, now_ms: int, device_now_ms: int) -> Mutation:
+    captured_at = given.captured_at
     for key, collection in COLLECTION_OF_KEY.items():
         record = getattr(given.change, key)
         if isinstance(record, SyncRecord):
@@ -267,7 +276,7 @@ def _mutation(index: int, given: SyncMutation) -> Mutation:
                 fields=record.set or {},
                 delete=record.delete,
                 group=given.group,
-                captured_at_ms=given.captured_at,
+                captured_at_ms=None if captured_at is None else corrected_ms(captured_at, device_now_ms, now_ms),
                 base=record.base if isinstance(record.base, dict) else None,
             )
     raise Refused(Problem(Code.REQUIRED, ("mutations", str(index), "change"), tuple(COLLECTION_OF_KEY)))

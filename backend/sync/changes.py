@@ -18,8 +18,10 @@ from backend.domain.fields import (
     INTEGER_MAX,
     Field,
     Kind,
+    Merge,
     Shape,
     field_paths,
+    policy_of,
     records_shown,
     records_stored,
     validate,
@@ -32,10 +34,13 @@ from backend.ids import is_id, new_id
 from backend.storage.visibility import visible_to
 from backend.sync.collections import COLLECTIONS, Child, Collection, column_of
 from backend.sync.documents import JSON_KINDS, canonical
-from backend.sync.feed import read_stored
+from backend.sync.feed import Stored, read_stored
 from backend.sync.work import Work
 
 KEPT_DEPTH_MAX = 20
+
+
+NEVER_STORED = Stored(0, False, {}, {}, 0)
 
 
 class Intent(StrEnum):
@@ -155,8 +160,7 @@ async def open_drafts(
             known = stored[change.id].field_seq if change.id in stored else {}
             drafts.append(_delete_draft(collection, change, row, known, work.writer))
         else:
-            known = stored[change.id].field_seq if change.id in stored else {}
-            drafts.append(_patch(collection, shape, change, row, known, work.writer))
+            drafts.append(_patch(collection, shape, change, row, stored.get(change.id, NEVER_STORED), work.writer))
     return drafts
 
 
@@ -274,7 +278,7 @@ def _patch(
     shape: Shape,
     change: Change,
     row: Mapping[str, Any],
-    field_seq: Mapping[str, tuple[int, str]],
+    stored: Stored,
     writer: str,
 ) -> Draft:
     clean, problems = validate(shape, change.fields, creating=False)
@@ -284,7 +288,14 @@ def _patch(
     if draft.problems:
         return draft
     merged = merge_change(
-        collection.shape, row, clean, field_seq=field_seq, base_rev=change.base_rev or 0, writer=writer
+        collection.shape,
+        row,
+        clean,
+        field_seq=stored.field_seq,
+        base_rev=change.base_rev or 0,
+        writer=writer,
+        captured=stored.captured,
+        captured_at_ms=change.captured_at_ms,
     )
     draft.accepted, draft.conflicts, draft.behind = merged.accepted, merged.conflicts, merged.behind
     draft.after = with_paths(collection.shape, row, merged.accepted)
@@ -378,9 +389,15 @@ async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -
             )
             await _insert_children(work, child, changed)
     for draft in drafts:
-        work.touched(collection.name, draft.id, draft.accepted)
+        work.touched(collection.name, draft.id, draft.accepted, _captures(work, collection, draft))
         if draft.accepted:
             work.audit("UPDATE", collection.name, draft.id, sorted({p.partition(".")[0] for p in draft.accepted}))
+
+
+def _captures(work: Work, collection: Collection, draft: Draft) -> dict[str, int]:
+    """When the values were captured whose later capture wins."""
+    at_ms = draft.change.captured_at_ms or work.now_ms
+    return {path: at_ms for path in draft.accepted if policy_of(collection.shape, path) is Merge.LAST_WRITER}
 
 
 def _listed(columns: Sequence[str]) -> str:

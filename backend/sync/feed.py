@@ -2,7 +2,7 @@
 
 `feed.document` is canonical JSON (sorted keys; integers, strings, booleans and null), written once and passed
 through unparsed ever after. `field_seq` maps a field path to `[seq, writer]` of its last change; the path `*`
-stands for every field not named.
+stands for every field not named, and `@<path>` keeps when a value was captured whose later capture wins.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from backend.sync.documents import read_documents
 
 EPOCH_STEP = 2**40
 WHOLE = "*"
+CAPTURED = "@"
 EMPTY_DOCUMENT = b"{}"
 DIGEST_MODULUS = 2**64
 
@@ -32,11 +33,12 @@ class Touch:
     collection: str
     record_id: str
     paths: set[str] = field(default_factory=set)
+    captured: dict[str, int] = field(default_factory=dict)
     created: bool = False
     deleted: bool = False
 
     def copy(self) -> "Touch":
-        return Touch(self.collection, self.record_id, set(self.paths), self.created, self.deleted)
+        return Touch(self.collection, self.record_id, set(self.paths), dict(self.captured), self.created, self.deleted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Stored:
     seq: int
     deleted: bool
     field_seq: Mapping[str, tuple[int, str]]
+    captured: Mapping[str, int]
     digest: int
 
 
@@ -80,11 +83,19 @@ async def read_stored(conn: Connection, collection: str, ids: Iterable[str]) -> 
         "SELECT record_id, seq, deleted, field_seq, digest FROM feed WHERE key = ANY(?)",
         [f"{collection}:{record_id}" for record_id in ids],
     )
-    return {row[0]: Stored(row[1], bool(row[2]), _field_seq(row[3]), row[4]) for row in rows}
+    return {row[0]: Stored(row[1], bool(row[2]), *_field_seq(row[3]), row[4]) for row in rows}
 
 
-def _field_seq(text: str) -> dict[str, tuple[int, str]]:
-    return {path: (seq, writer) for path, (seq, writer) in orjson.loads(text).items()}
+def _field_seq(text: str) -> tuple[dict[str, tuple[int, str]], dict[str, int]]:
+    """(path → last change, path → when its value was captured)."""
+    changes: dict[str, tuple[int, str]] = {}
+    captured: dict[str, int] = {}
+    for path, held in orjson.loads(text).items():
+        if path.startswith(CAPTURED):
+            captured[path.removeprefix(CAPTURED)] = held
+        else:
+            changes[path] = (held[0], held[1])
+    return changes, captured
 
 
 async def write_feed(conn: Connection, seq: int, writer: str, touches: Sequence[Touch]) -> None:
@@ -141,10 +152,12 @@ async def _write_collection(
     await _write_places(conn, collection.name, seq, digests, {row[2] for row in rows}, wanted, sums)
 
 
-def _next_field_seq(old: Stored | None, touch: Touch, seq: int, writer: str) -> dict[str, tuple[int, str]]:
+def _next_field_seq(old: Stored | None, touch: Touch, seq: int, writer: str) -> dict[str, object]:
+    captured = {f"{CAPTURED}{path}": at for path, at in touch.captured.items()}
     if old is None or old.deleted or touch.created:
-        return {WHOLE: (seq, writer)}
-    return {**old.field_seq, **dict.fromkeys(touch.paths, (seq, writer))}
+        return {WHOLE: (seq, writer), **captured}
+    kept = {f"{CAPTURED}{path}": at for path, at in old.captured.items()}
+    return {**old.field_seq, **kept, **dict.fromkeys(touch.paths, (seq, writer)), **captured}
 
 
 async def places_of(conn: Connection, collection: str, ids: Sequence[str]) -> dict[str, set[str]]:

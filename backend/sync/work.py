@@ -7,7 +7,7 @@ a transaction that commits late. Nothing but the feed, receipts and audit is wri
 
 import random
 from asyncio import sleep
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -60,12 +60,19 @@ class Work:
         """How `field_seq` names who wrote: the device, or the principal when there is none."""
         return self.principal.device_id or self.principal.holder
 
-    def touched(self, collection: str, record_id: str, paths: Iterable[str] | None = None) -> None:
+    def touched(
+        self,
+        collection: str,
+        record_id: str,
+        paths: Iterable[str] | None = None,
+        captured: Mapping[str, int] | None = None,
+    ) -> None:
         """Note that a record's document or places may have changed; `paths` are the fields a client set.
 
         `paths=None` marks a new record: all its fields are of this change.
         """
         touch = self.touches.setdefault((collection, record_id), Touch(collection, record_id))
+        touch.captured.update(captured or {})
         if paths is None:
             touch.created = True
         else:

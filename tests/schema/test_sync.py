@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from backend.domain.times import instant_text
 from backend.ids import new_id
 from backend.sync.changes import Change, Intent, Outcome
 from backend.sync.work import Work
@@ -163,3 +164,27 @@ async def test_a_mutation_no_use_case_can_digest_stops_nobody_and_is_kept(
     page = (await data(house, "wei", PULL))["syncPull"]
     issues = [row["document"] for b in page["blocks"] if b["collection"] == "syncIssues" for row in b["rows"]]
     assert [(i["recordId"], i["mine"]["title"]) for i in issues] == [(poison, "poison")]
+
+
+async def test_of_two_positions_the_one_captured_later_stands_by_corrected_clocks(house: House) -> None:
+    shop = new_id()
+    made = await push(house, "wei", mutation(1, "customer", shop, {"nameEn": "x", "kind": "RETAILER"}))
+    base = made[0]["records"][0]["seq"]
+    document = PUSH.replace("$mutations: [SyncMutation!]!", "$mutations: [SyncMutation!]!, $now: DateTime").replace(
+        "mutations: $mutations", "mutations: $mutations, deviceNow: $now"
+    )
+
+    async def moved(who: str, seq: int, lat_e7: int, captured_at_ms: int, ahead_ms: int) -> str:
+        change = mutation(seq, "customer", shop, {"latE7": lat_e7, "lonE7": 1}, baseRev=base)
+        change["capturedAt"] = instant_text(captured_at_ms)
+        shown = instant_text(NOON_MS + ahead_ms)
+        answer = await data(house, who, document, mutations=[change], now=shown)
+        return str(answer["syncPush"]["results"][0]["status"])
+
+    hour_ms = 3_600_000
+    # by its own clock, two hours fast, this one came last; in truth it came first
+    assert await moved("admin", 1, 222, NOON_MS - 30 * 60_000, 0) == "APPLIED"
+    assert await moved("wei", 2, 111, NOON_MS + hour_ms, 2 * hour_ms) == "MERGED"
+    assert await house.row("customer", shop, "lat_e7") == (222,)
+    assert await moved("wei", 3, 333, NOON_MS - 10 * 60_000, 0) == "MERGED"
+    assert await house.row("customer", shop, "lat_e7") == (333,)
