@@ -28,7 +28,8 @@ async def change_visits(work: Work, changes: Sequence[Change]) -> list[Outcome]:
     """Create, change and delete visits; at most one visit of a rep stays CHECKED_IN.
 
     Refuses NOT_FOUND (visit or customer out of scope), NOT_PERMITTED, INVALID_TRANSITION, EVIDENCE_MISSING,
-    IN_THE_FUTURE and what the declared fields say.
+    IN_THE_FUTURE and what the declared fields say; INVALID_TRANSITION too for a visit rescheduled from one that
+    was not missed.
     """
     owners = await customers_of(work.conn, "visit", [change.id for change in changes])
     named = [change.fields.get("customerId") for change in changes if change.intent is Intent.CREATE]
@@ -41,6 +42,7 @@ async def change_visits(work: Work, changes: Sequence[Change]) -> list[Outcome]:
     for draft in drafts:
         if draft.alive and not draft.deleting:
             _decide(work, draft, heads.get(str(draft.after["customerId"])))
+    await _check_rescheduled(work, drafts)
     await _keep_one_checked_in(work, drafts)
     outcomes = await save_drafts(work, "visits", drafts)
     await _note_customers(work, drafts)
@@ -75,6 +77,32 @@ def _decide(work: Work, draft: Draft, head: CustomerHead | None) -> None:
                 draft.problems += [problem.under(name) for problem in refused.problems]
     visit["verification"] = verification_of(visit, head.place).value
     visit["happensAt"] = visit.get("checkInAt") or visit.get("plannedAt") or visit["createdAt"]
+
+
+async def _check_rescheduled(work: Work, drafts: Sequence[Draft]) -> None:
+    """A visit takes the place of a missed one of its customer only: a planned one is moved by `plannedAt`.
+
+    What the same batch makes of the missed visit counts, and a foreign id is answered like any other wrong one.
+    """
+    new = [draft for draft in drafts if draft.alive and draft.before is None and draft.after.get("rescheduledFromId")]
+    if not new:
+        return
+    rows = await work.conn.fetch(
+        "SELECT id, customer_id, state FROM visit WHERE id = ANY(?)",
+        sorted({str(draft.after["rescheduledFromId"]) for draft in new}),
+    )
+    standing = {visit_id: (customer_id, state) for visit_id, customer_id, state in rows}
+    for draft in drafts:
+        if draft.alive:
+            standing[draft.id] = (draft.after["customerId"], draft.after["state"])
+    for draft in new:
+        if standing.get(draft.after["rescheduledFromId"]) != (draft.after["customerId"], VisitState.MISSED):
+            draft.refuse(
+                Code.INVALID_TRANSITION,
+                "rescheduledFromId",
+                allowed=(VisitState.MISSED.value,),
+                enum=VisitState.__name__,
+            )
 
 
 async def _keep_one_checked_in(work: Work, drafts: Sequence[Draft]) -> None:

@@ -5,7 +5,7 @@ import pytest
 from backend.domain.territories import Move
 from backend.errors import Code
 from backend.ids import new_id
-from backend.sync.changes import Status
+from backend.sync.changes import Change, Status
 from backend.usecases.customers import change_customers
 from backend.usecases.territories import move_customers
 from backend.usecases.visits import change_visits
@@ -78,6 +78,59 @@ async def test_an_earlier_check_in_that_arrives_late_is_the_one_closed(house: Ho
         await house.change("wei", change_visits, patch(visit_id, rev, state="CHECKED_IN", checkInAt=at_ms))
     assert await house.row("visit", early, "state") == ("ABORTED",)
     assert await house.row("visit", late, "state") == ("CHECKED_IN",)
+
+
+async def _missed(house: House, visit_id: str) -> None:
+    rev = await house.rev("visits", visit_id)
+    [outcome] = await house.change("wei", change_visits, patch(visit_id, rev, state="MISSED"))
+    assert outcome.status is Status.APPLIED, outcome.problems
+
+
+def _again(shop: str, instead_of: str) -> Change:
+    fields = {"customerId": shop, "plannedAt": NOON_MS + 60 * MINUTE_MS, "rescheduledFromId": instead_of}
+    return create(new_id(), fields)
+
+
+async def test_a_missed_visit_is_planned_again_as_a_new_one_that_names_it(house: House, shop: str) -> None:
+    missed = await _planned(house, shop)
+    await _missed(house, missed)
+    again = _again(shop, missed)
+    [outcome] = await house.change("wei", change_visits, again)
+    assert outcome.status is Status.APPLIED, outcome.problems
+    assert await house.row("visit", again.id, "state", "rescheduled_from_id") == ("PLANNED", missed)
+    assert await house.row("visit", missed, "state") == ("MISSED",)
+
+
+async def test_a_visit_found_missed_and_planned_again_come_in_one_batch(house: House, shop: str) -> None:
+    missed, held = await _planned(house, shop), await _planned(house, shop)
+    outcomes = await house.change(
+        "wei",
+        change_visits,
+        _again(shop, missed),
+        patch(missed, await house.rev("visits", missed), state="MISSED"),
+        _again(shop, held),
+        # refused itself, so the visit still stands as planned
+        patch(held, await house.rev("visits", held), state="MISSED", outcome="?"),
+    )
+    assert [outcome.status for outcome in outcomes] == [Status.APPLIED] * 2 + [Status.REFUSED] * 2
+    assert [(p.code, p.path) for p in outcomes[2].problems] == [(Code.INVALID_TRANSITION, ("rescheduledFromId",))]
+
+
+async def test_only_a_missed_visit_of_the_same_customer_is_planned_again(house: House, shop: str) -> None:
+    planned, cancelled, elsewhere = [await _planned(house, shop) for _ in range(3)]
+    rev = await house.rev("visits", cancelled)
+    await house.change("wei", change_visits, patch(cancelled, rev, state="CANCELLED"))
+    await _missed(house, elsewhere)
+    other_shop = new_id()
+    [made] = await house.change("wei", change_customers, create(other_shop, {"nameEn": "Other", "kind": "RETAILER"}))
+    assert made.status is Status.APPLIED
+    wrong = [_again(shop, planned), _again(shop, cancelled), _again(other_shop, elsewhere), _again(shop, new_id())]
+    outcomes = await house.change("wei", change_visits, *wrong)
+    for wish, outcome in zip(wrong, outcomes, strict=True):
+        assert [(p.code, p.path, p.allowed) for p in outcome.problems] == [
+            (Code.INVALID_TRANSITION, ("rescheduledFromId",), ("MISSED",))
+        ]
+        assert await house.row("visit", wish.id, "id") == ()
 
 
 async def test_a_customer_of_another_territory_is_not_found(house: House, shop: str) -> None:
