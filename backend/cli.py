@@ -23,7 +23,7 @@ from starlette.applications import Starlette
 
 from backend.app import end_streams, make_app
 from backend.auth.passwords import Passwords
-from backend.auth.principal import Principal, PrincipalKind
+from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.clock import wall_clock_ms
 from backend.config import PREFIX, Settings, load_messages, read_settings
 from backend.domain.demo.frame import PROFILES
@@ -41,6 +41,7 @@ from backend.storage.engine import open_engine
 from backend.storage.migrate import migrate as migrate_database
 from backend.storage.migrate import pending as pending_migrations
 from backend.sync.doctor import Overview, Report, check_feed, look_over, repair_feed
+from backend.sync.work import Door, Work, in_work
 from backend.telemetry import configure_logs
 from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.usecases.demo import ensure_demo as build_demo
@@ -54,13 +55,16 @@ from backend.usecases.insights import (
     territory_named,
     visit_priorities,
 )
+from backend.usecases.people import create_user
 from backend.web.pages import sign_in_example
+from backend.wiring import open_services
 
 SETTING_WRONG = 2
 CONTRACT_DRIFTED = 1
 DATABASE_NOT_EMPTY = 1
 IMPORT_REFUSED = 1
 SCORE_REFUSED = 1
+USER_REFUSED = 1
 DRIFT_FOUND = 1
 GRACEFUL_SECONDS = 20
 FAILED_SHOWN = 10
@@ -203,11 +207,57 @@ def ensure_demo(settings: Settings, *, profile: str = "demo", seed: int = SEED, 
         say.print(
             f"built the demo company: profile {profile}, seed {seed}, as of {day}, {rows_n:,} rows", soft_wrap=True
         )
+        summary, _ = asyncio.run(_score(settings, day, None))
+        say.print(f"scored {summary.customers_scored:,} customers as of {summary.as_of}", soft_wrap=True)
     if sign_ins:
         say.print(f"demo sign-ins, password [bold]{PASSWORD}[/bold]:")
         for one in sign_ins:
             say.print(f"  {one.role.value:14}{escape(one.email):34}{escape(one.name)}", soft_wrap=True)
     return world is not None
+
+
+@app.command(epilog="Example: selvedge user li.na@example.com --name 李娜 --role ADMIN")
+def user(
+    email: Annotated[str, typer.Argument(help="What the colleague signs in with.")],
+    name: Annotated[str, typer.Option(help="As shown to others.")],
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(Role)}.")],
+    locale: Annotated[str, typer.Option(help=f"Language: {', '.join(LOCALES)}.")] = LOCALE_DEFAULT,
+    password: Annotated[
+        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, help="Asked for when left out.")
+    ] = "",
+    database: Database = None,
+) -> None:
+    """Add a colleague; this is how a new organisation gets its first admin."""
+    settings = _settings(database_url=database)
+    _migrate(settings)
+    try:
+        user_id = asyncio.run(_add_user(settings, email, name, role, locale, password))
+    except Refused as refused:
+        for problem in refused.problems:
+            told = render_problem(load_messages(), problem, LOCALE_DEFAULT)
+            complain.print(f"[red]{problem.code.value}[/red] {escape(told)}", soft_wrap=True)
+        raise typer.Exit(USER_REFUSED) from None
+    say.print(f"added {escape(email)} as {role}, id {user_id}", soft_wrap=True)
+
+
+async def _add_user(settings: Settings, email: str, name: str, role: str, locale: str, password: str) -> str:
+    async with open_services(settings) as services:
+        password_hash = await services.sessions.password_hash(password)
+
+        async def story(work: Work) -> str:
+            return await create_user(
+                work, email=email, name=name, role=role, password_hash=password_hash, locale=locale
+            )
+
+        user_id, _ = await in_work(
+            services.engine,
+            OPERATOR_PRINCIPAL,
+            story,
+            clock=services.clock,
+            retries_max=settings.write_retries_max,
+            door=Door.JOB,
+        )
+        return user_id
 
 
 @importing.command(
