@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from functools import cache
 
-from backend.domain.addresses import REGION_DEFAULT, parse_email, parse_phone
+from backend.domain.addresses import parse_email, parse_phone
 from backend.domain.consent import CONSENT_EVENT, CONSENT_EVENTS_MAX, Channel
 from backend.domain.customers import (
     NAME_CHARACTERS_MAX,
     NOTES_CHARACTERS_MAX,
     names_of,
-    with_phone_region,
 )
-from backend.domain.fields import Field, Kind, Merge, Shape, enum_field, server_field, validate
+from backend.domain.fields import Field, Kind, Merge, Shape, enum_field, server_field
 from backend.domain.names import search_keys, sort_key
-from backend.errors import Problem
 
 
 class ContactRole(StrEnum):
@@ -86,25 +83,6 @@ CUSTOMER_CONTACT = Shape(
     ),
     required=(("customerId",), ("contactId",)),
 )
-
-
-@cache
-def _contact_in(region: str) -> Shape:
-    return with_phone_region(CONTACT, region)
-
-
-def validate_contact(
-    given: Mapping[str, object], *, creating: bool, region: str = REGION_DEFAULT
-) -> tuple[dict[str, object], list[Problem]]:
-    """What is to be stored of a contact a client sent, and every problem; one name suffices to create."""
-    return validate(_contact_in(region), given, creating=creating)
-
-
-def validate_customer_contact(
-    given: Mapping[str, object], *, creating: bool
-) -> tuple[dict[str, object], list[Problem]]:
-    """What is to be stored of a link between a customer and a contact, and every problem."""
-    return validate(CUSTOMER_CONTACT, given, creating=creating)
 
 
 def derived_fields(contact: Mapping[str, object]) -> dict[str, object]:

@@ -4,12 +4,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
-from functools import cache
 
 from backend.domain.addresses import (
     LAT_E7_MAX,
     LON_E7_MAX,
-    REGION_DEFAULT,
     parse_country,
     parse_email,
     parse_phone,
@@ -25,7 +23,6 @@ from backend.domain.fields import (
     enum_field,
     server_field,
     together,
-    validate,
 )
 from backend.domain.money import parse_currency
 from backend.domain.names import search_keys, sort_key
@@ -183,11 +180,6 @@ def with_phone_region(shape: Shape, region: str) -> Shape:
     )
 
 
-@cache
-def _customer_in(region: str) -> Shape:
-    return with_phone_region(CUSTOMER, region)
-
-
 def phone_region(given: Mapping[str, object], region: str) -> str:
     """The country a change itself names, else `region`, for reading a phone number without country code."""
     country = given.get("country")
@@ -195,16 +187,6 @@ def phone_region(given: Mapping[str, object], region: str) -> str:
         return parse_country(country) if isinstance(country, str) else region
     except Refused:
         return region
-
-
-def validate_customer(
-    given: Mapping[str, object], *, creating: bool, region: str = REGION_DEFAULT
-) -> tuple[dict[str, object], list[Problem]]:
-    """What is to be stored of a customer a client sent, and every problem; name and kind suffice to create.
-
-    `region`: where a phone number without country code belongs when the change names no country.
-    """
-    return validate(_customer_in(phone_region(given, region)), given, creating=creating)
 
 
 def derived_fields(customer: Mapping[str, object]) -> dict[str, object]:

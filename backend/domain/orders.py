@@ -13,7 +13,6 @@ from backend.domain.fields import (
     Shape,
     enum_field,
     server_field,
-    validate,
 )
 from backend.domain.money import DISCOUNT_BP_MAX, Money, line_total_minor, parse_currency, sum_money
 from backend.domain.permissions import Role
@@ -103,6 +102,18 @@ ORDER_LINE = Shape(
 )
 """A line in a change. `removed: true` takes the line away; stored lines do not have that field."""
 
+
+def _bounded(order: Mapping[str, object]) -> Iterable[Problem]:
+    """Several changes, each within its limits, must not add up to an order beyond them."""
+    lines = order.get("lines")
+    held = lines if isinstance(lines, list) else []
+    if len(held) > LINES_MAX:
+        yield Problem(Code.TOO_MANY, ("lines",), allowed=(str(LINES_MAX),))
+    for index, line in enumerate(held):
+        if len(_cells(line)) > CELLS_MAX:
+            yield Problem(Code.TOO_MANY, ("lines", str(index), "cells"), allowed=(str(CELLS_MAX),))
+
+
 ORDER = Shape(
     "orders",
     (
@@ -128,51 +139,10 @@ ORDER = Shape(
         server_field("createdAt", Kind.TIMESTAMP),
     ),
     required=(("customerId",), ("currency",)),
+    rules=(_bounded,),
 )
 
 Line = Mapping[str, object]
-
-
-def validate_order(given: Mapping[str, object], *, creating: bool) -> tuple[dict[str, object], list[Problem]]:
-    """What is to be stored of an order a client sent, and every problem, with the path down to the cell.
-
-    In a change `lines` are the lines that change: see `apply_lines`.
-    """
-    return validate(ORDER, given, creating=creating)
-
-
-def apply_lines(lines: Sequence[Line], changes: Sequence[Line]) -> tuple[list[dict[str, object]], list[Problem]]:
-    """The lines of an order after a change, and what is wrong with it.
-
-    A change names a line by `id` and holds only what differs: `cells` only the cells that differ, quantity 0
-    taking a cell away; `removed` takes the line away; an unknown id is a new line and has to be whole, and
-    stands at the end. A line left without cells is taken away. Problem paths count the changes.
-    """
-    after = {str(line["id"]): dict(line) for line in lines}
-    problems: list[Problem] = []
-    for index, change in enumerate(changes):
-        line_id = str(change["id"])
-        if change.get("removed"):
-            after.pop(line_id, None)
-            continue
-        if line_id not in after:
-            _, found = validate(ORDER_LINE, _without_zeros(change), creating=True)
-            problems.extend(problem.under("lines", str(index)) for problem in found)
-        before = after.get(line_id, {"discountBp": 0})
-        kept = {name: value for name, value in change.items() if name not in ("cells", "removed")}
-        cells = {**_cells(before), **_cells(change)}
-        after[line_id] = {
-            **before,
-            **kept,
-            "cells": {sku: quantity for sku, quantity in sorted(cells.items()) if quantity},
-        }
-    if len(after) > LINES_MAX:
-        problems.append(Problem(Code.TOO_MANY, ("lines",), allowed=(str(LINES_MAX),)))
-    for index, change in enumerate(changes):
-        held = after.get(str(change["id"]))
-        if held is not None and len(_cells(held)) > CELLS_MAX:
-            problems.append(Problem(Code.TOO_MANY, ("lines", str(index), "cells"), allowed=(str(CELLS_MAX),)))
-    return [line for line in after.values() if _cells(line)], problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,12 +230,6 @@ def discount_cap_bp(role: Role, rep_cap_bp: int) -> int | None:
 def _cells(line: Line) -> dict[str, int]:
     cells = line.get("cells")
     return dict(cells) if isinstance(cells, Mapping) else {}
-
-
-def _without_zeros(change: Line) -> dict[str, object]:
-    if "cells" not in change:
-        return dict(change)
-    return {**change, "cells": {sku: quantity for sku, quantity in _cells(change).items() if quantity}}
 
 
 def _whole(line: Line, name: str) -> int:

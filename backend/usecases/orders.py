@@ -102,6 +102,8 @@ def _decide(work: Work, draft: Draft, head: CustomerHead | None, book: Book) -> 
     before = None if draft.before is None else str(draft.before["state"])
     if before is None:
         _begin(work, draft, head)
+    for line in order["lines"] or []:
+        line.setdefault("discountBp", 0)
     walk, problems = check_steps(ORDER_STEPS, before, str(order["state"]), stepper(work), order)
     draft.problems += problems
     changed = {path.partition(".")[0] for path in draft.accepted}
@@ -132,7 +134,6 @@ def _begin(work: Work, draft: Draft, head: CustomerHead) -> None:
         orderedOn=local_day(captured_ms, head.timezone),
     )
     for line in order["lines"] or []:
-        line.setdefault("discountBp", 0)
         line.pop("removed", None)
 
 

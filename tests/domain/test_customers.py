@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.domain.contacts import CONTACT, validate_contact, validate_customer_contact
+from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
 from backend.domain.contacts import derived_fields as contact_derived
 from backend.domain.customers import (
     CUSTOMER,
@@ -10,10 +10,11 @@ from backend.domain.customers import (
     completeness,
     derived_fields,
     parse_hours,
-    validate_customer,
+    phone_region,
     wanted_fields,
+    with_phone_region,
 )
-from backend.domain.fields import Merge, policy_of, whole_problems, with_defaults
+from backend.domain.fields import Merge, policy_of, validate, whole_problems, with_defaults
 from backend.domain.names import matches, query_keys
 from backend.errors import Code, Refused
 
@@ -36,7 +37,7 @@ def test_the_seven_kinds() -> None:
 
 @pytest.mark.parametrize("kind", list(CustomerKind))
 def test_a_name_and_a_kind_suffice(kind: CustomerKind) -> None:
-    clean, problems = validate_customer({"nameKo": "온유", "kind": kind.value}, creating=True)
+    clean, problems = validate(CUSTOMER, {"nameKo": "온유", "kind": kind.value}, creating=True)
     assert problems == []
     record = with_defaults(CUSTOMER, clean)
     assert (record["stage"], record["geofenceM"], record["tags"], record["openHours"]) == ("PROSPECT", 150, [], None)
@@ -44,7 +45,8 @@ def test_a_name_and_a_kind_suffice(kind: CustomerKind) -> None:
 
 
 def test_everything_wrong_with_a_customer_is_told_at_once() -> None:
-    _, problems = validate_customer(
+    _, problems = validate(
+        CUSTOMER,
         {
             "kind": "SHOP",
             "country": "EU",
@@ -84,17 +86,18 @@ def test_everything_wrong_with_a_customer_is_told_at_once() -> None:
 
 
 def test_a_phone_without_country_code_belongs_to_the_customers_country() -> None:
-    clean, _ = validate_customer({"country": "kr", "phone": "010-1234-5678"}, creating=False)
+    assert phone_region({"country": "kr"}, "CN") == "KR"
+    assert phone_region({}, "KR") == phone_region({"country": "?"}, "KR") == "KR"
+    korean = with_phone_region(CUSTOMER, "KR")
+    clean, _ = validate(korean, {"country": "kr", "phone": "010-1234-5678"}, creating=False)
     assert clean == {"country": "KR", "phone": "+821012345678"}
-    clean, _ = validate_customer({"phone": "010-1234-5678"}, creating=False, region="KR")
-    assert clean["phone"] == "+821012345678"
-    clean, _ = validate_contact({"phone": "138 0013 8000"}, creating=False)
+    clean, _ = validate(CONTACT, {"phone": "138 0013 8000"}, creating=False)
     assert clean["phone"] == "+8613800138000"
 
 
 def test_fields_that_belong_together_are_checked_together() -> None:
     def found(fields: dict[str, object]) -> list[tuple[str, str]]:
-        return [(p.code.value, p.path[0]) for p in validate_customer(fields, creating=False)[1]]
+        return [(p.code.value, p.path[0]) for p in validate(CUSTOMER, fields, creating=False)[1]]
 
     assert found({"latE7": 1}) == [("REQUIRED", "lonE7")]
     assert found({"country": "CN", "postcode": "2000"}) == [("INVALID_VALUE", "postcode")]
@@ -145,7 +148,8 @@ def test_what_is_computed_on_write_finds_and_sorts_the_customer() -> None:
 
 
 def test_a_contacts_channels_and_consent_events() -> None:
-    clean, problems = validate_contact(
+    clean, problems = validate(
+        CONTACT,
         {
             "nameZh": "李娜",
             "channels": {"WECHAT": "lina88", "KAKAO": "lina"},
@@ -166,16 +170,16 @@ def test_a_contacts_channels_and_consent_events() -> None:
     )
     assert problems == []
     assert clean["channels"] == {"KAKAO": "lina", "WECHAT": "lina88"}
-    _, problems = validate_contact({"channels": {"FAX": "1"}, "consentEvents": [{"at": 5}]}, creating=False)
+    _, problems = validate(CONTACT, {"channels": {"FAX": "1"}, "consentEvents": [{"at": 5}]}, creating=False)
     assert (Code.NOT_ALLOWED_VALUE, ("channels", "FAX")) in [(p.code, p.path) for p in problems]
     assert (Code.REQUIRED, ("consentEvents", "0", "purpose")) in [(p.code, p.path) for p in problems]
 
 
 def test_a_link_names_both_ends_and_they_never_change() -> None:
-    assert validate_customer_contact({"customerId": ID, "contactId": OTHER_ID}, creating=True)[1] == []
-    problems = validate_customer_contact({"customerId": ID}, creating=False)[1]
+    assert validate(CUSTOMER_CONTACT, {"customerId": ID, "contactId": OTHER_ID}, creating=True)[1] == []
+    problems = validate(CUSTOMER_CONTACT, {"customerId": ID}, creating=False)[1]
     assert [(p.code, p.path) for p in problems] == [(Code.NOT_EDITABLE, ("customerId",))]
-    problems = validate_customer_contact({}, creating=True)[1]
+    problems = validate(CUSTOMER_CONTACT, {}, creating=True)[1]
     assert [p.path for p in problems] == [("customerId",), ("contactId",)]
 
 

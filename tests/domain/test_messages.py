@@ -12,10 +12,10 @@ import backend.domain
 from backend.auth.principal import PrincipalKind
 from backend.config import load_messages
 from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
-from backend.domain.customers import CUSTOMER, validate_customer
-from backend.domain.fields import Kind, Merge, Shape
+from backend.domain.customers import CUSTOMER
+from backend.domain.fields import Kind, Merge, Shape, validate
 from backend.domain.messages import LOCALES, label, locale_of, placeholders, render, render_problem
-from backend.domain.orders import ORDER, discount_problems, validate_order
+from backend.domain.orders import ORDER, discount_problems
 from backend.domain.permissions import Role
 from backend.domain.steps import step_problem
 from backend.domain.tasks import TASK
@@ -120,7 +120,7 @@ def test_an_enum_value_nobody_knows_yet_is_shown_as_it_is() -> None:
 
 def test_a_problem_is_told_with_field_and_possible_values() -> None:
     sku = "01890a5d-ac96-774b-bcce-b302099a80aa"
-    _, problems = validate_order({"lines": [{"id": sku, "cells": {sku: -3}}]}, creating=False)
+    _, problems = validate(ORDER, {"lines": [{"id": sku, "cells": {sku: -3}}]}, creating=False)
     assert render_problem(MESSAGES, problems[0], "en") == (
         "Order lines 1 › Sizes and quantities is outside the possible range. Choose a value inside it. "
         "Possible: 0 – 1000000."
@@ -130,7 +130,7 @@ def test_a_problem_is_told_with_field_and_possible_values() -> None:
     assert (
         render_problem(MESSAGES, problem, "zh") == "当前状态不能执行此步骤。请选择可行的下一步。可选：已完成、已中止。"
     )
-    _, problems = validate_customer({"kind": "RETAILER"}, creating=True)
+    _, problems = validate(CUSTOMER, {"kind": "RETAILER"}, creating=True)
     assert render_problem(MESSAGES, problems[0], "ko") == (
         "중국어 이름 값이 비어 있습니다. 입력한 뒤 다시 저장하세요. 가능한 값: 중국어 이름, 한국어 이름, 영어 이름."
     )

@@ -4,16 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.domain.fields import Merge, field_paths, policy_of
+from backend.domain.fields import Merge, field_paths, policy_of, validate, whole_problems
+from backend.domain.merge import Merged, merge_change, with_paths
 from backend.domain.orders import (
+    CELLS_MAX,
+    LINES_MAX,
     ORDER,
-    apply_lines,
     currency_problem,
     discount_cap_bp,
     discount_problems,
     edit_problems,
     order_totals,
-    validate_order,
 )
 from backend.domain.permissions import Role
 from backend.errors import Code, Refused
@@ -36,7 +37,7 @@ def line(line_id: str = LINE_A, **more: object) -> dict[str, object]:
 
 def found(fields: dict[str, object], *, creating: bool = True) -> set[tuple[str, str]]:
     whole = {"customerId": CUSTOMER_ID, "currency": "USD", **fields} if creating else fields
-    return {(p.code.value, ".".join(p.path)) for p in validate_order(whole, creating=creating)[1]}
+    return {(p.code.value, ".".join(p.path)) for p in validate(ORDER, whole, creating=creating)[1]}
 
 
 def test_the_path_of_a_problem_leads_to_the_cell() -> None:
@@ -85,12 +86,27 @@ def test_an_order_is_in_the_currency_of_its_prices() -> None:
     assert (problem.code, problem.allowed) == (Code.CURRENCY_MIXED, ("KRW",))
 
 
+def merge(lines: list[dict[str, object]], changes: list[dict[str, object]]) -> Merged:
+    clean, problems = validate(ORDER, {"lines": changes}, creating=False)
+    assert problems == []
+    return merge_change(ORDER, {"lines": lines}, clean, field_seq={}, base_rev=0, writer="mine")
+
+
+def changed(lines: list[dict[str, object]], changes: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The lines of an order after a change nobody else's change meets."""
+    merged = merge(lines, changes)
+    assert merged.conflicts == []
+    after = with_paths(ORDER, {"lines": lines}, merged.accepted)["lines"]
+    assert isinstance(after, list)
+    return after
+
+
 def test_two_people_editing_different_cells_both_win() -> None:
     base = [line(cells={SKUS[0]: 2, SKUS[1]: 3})]
     mine = [{"id": LINE_A, "cells": {SKUS[0]: 5}}]
     theirs = [{"id": LINE_A, "cells": {SKUS[2]: 1, SKUS[1]: 0}}]
-    one_way = apply_lines(apply_lines(base, mine)[0], theirs)[0]
-    other_way = apply_lines(apply_lines(base, theirs)[0], mine)[0]
+    one_way = changed(changed(base, mine), theirs)
+    other_way = changed(changed(base, theirs), mine)
     assert one_way == other_way == [line(cells={SKUS[0]: 5, SKUS[2]: 1})]
     assert set(field_paths(ORDER, {"lines": mine})).isdisjoint(field_paths(ORDER, {"lines": theirs}))
     assert policy_of(ORDER, f"lines.{LINE_A}.cells.{SKUS[0]}") is Merge.MERGE
@@ -98,24 +114,27 @@ def test_two_people_editing_different_cells_both_win() -> None:
 
 def test_lines_are_added_whole_and_taken_away() -> None:
     base = [line()]
-    after, problems = apply_lines(base, [line(LINE_B, cells={SKUS[1]: 1, SKUS[2]: 0})])
-    assert problems == []
+    after = changed(base, [line(LINE_B, cells={SKUS[1]: 1, SKUS[2]: 0})])
     assert after == [line(), line(LINE_B, cells={SKUS[1]: 1})]
     assert base == [line()]
-    assert apply_lines(after, [{"id": LINE_A, "removed": True}])[0] == [line(LINE_B, cells={SKUS[1]: 1})]
-    assert apply_lines(base, [{"id": LINE_A, "cells": {SKUS[0]: 0}}]) == ([], [])
-    _, problems = apply_lines(base, [{"id": LINE_B, "cells": {SKUS[1]: 1}}])
-    assert {(p.code.value, ".".join(p.path)) for p in problems} == {
-        ("REQUIRED", "lines.0.styleId"),
-        ("REQUIRED", "lines.0.colourId"),
-        ("REQUIRED", "lines.0.unitPriceMinor"),
-    }
+    assert changed(after, [{"id": LINE_A, "removed": True}]) == [line(LINE_B, cells={SKUS[1]: 1})]
+    assert changed(base, [{"id": LINE_A, "cells": {SKUS[0]: 0}}]) == []
+    part = {"id": LINE_B, "cells": {SKUS[1]: 1}}
+    merged = merge(base, [part])
+    assert (merged.accepted, [c.path for c in merged.conflicts]) == ({}, [f"lines.{LINE_B}"])
 
 
 def test_lines_and_cells_stay_bounded_across_changes() -> None:
-    full = [line(cells=dict.fromkeys(SKUS[:60], 1))]
-    _, problems = apply_lines(full, [{"id": LINE_A, "cells": {SKUS[60]: 1}}])
-    assert [(p.code, p.path) for p in problems] == [(Code.TOO_MANY, ("lines", "0", "cells"))]
+    full = changed([line(cells=dict.fromkeys(SKUS[:CELLS_MAX], 1))], [{"id": LINE_A, "cells": {SKUS[60]: 1}}])
+    assert beyond(full) == [(Code.TOO_MANY, ("lines", "0", "cells"))]
+    many = [line(f"01890a5d-ac96-774b-bccf-{n:012d}") for n in range(LINES_MAX)]
+    assert beyond(many) == []
+    assert beyond(changed(many, [line(LINE_B)])) == [(Code.TOO_MANY, ("lines",))]
+
+
+def beyond(lines: list[dict[str, object]]) -> list[tuple[Code, tuple[str, ...]]]:
+    order = {"customerId": CUSTOMER_ID, "currency": "USD", "lines": lines}
+    return [(p.code, p.path) for p in whole_problems(ORDER, order)]
 
 
 cells = st.dictionaries(st.sampled_from(SKUS[:5]), st.integers(0, 4), max_size=4)
@@ -126,10 +145,10 @@ cells = st.dictionaries(st.sampled_from(SKUS[:5]), st.integers(0, 4), max_size=4
 def test_a_change_applied_twice_changes_nothing_more(before: dict[str, int], change: dict[str, int]) -> None:
     base = [line(cells={sku: n for sku, n in before.items() if n} or {SKUS[9]: 1})]
     patch = [{"id": LINE_A, "unitPriceMinor": 7, "cells": change}]
-    once, _ = apply_lines(base, patch)
+    once = changed(base, patch)
     assert all(n > 0 for held in once for n in dict(held["cells"]).values())  # type: ignore[call-overload]
     if once:
-        assert apply_lines(once, patch)[0] == once
+        assert changed(once, patch) == once
 
 
 def test_fields_change_in_draft_only() -> None:

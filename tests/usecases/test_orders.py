@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from backend.domain.orders import CELLS_MAX, LINES_MAX
 from backend.errors import Code
 from backend.ids import new_id
 from backend.sync.changes import Change, Intent, Status
@@ -74,6 +75,24 @@ async def test_two_people_editing_different_cells_of_one_order_both_win(shop: Sh
     [second] = await shop.house.change("admin", change_orders, other)
     assert (first.status, second.status) == (Status.APPLIED, Status.MERGED)
     assert await shop.house.row("sales_order", order_id, "units") == (16,)
+
+
+async def test_a_line_added_later_has_no_discount_unless_it_names_one(shop: Shop) -> None:
+    order_id = await shop.draft(shop.line(new_id(), small=1))
+    added = new_id()
+    outcome = await shop.change("wei", order_id, lines=[shop.line(added, medium=2)])
+    assert outcome.status is Status.APPLIED, outcome.problems
+    assert await shop.house.row("order_line", added, "discount_bp", "units") == (0, 2)
+
+
+async def test_lines_and_their_cells_stay_bounded_across_changes(shop: Shop) -> None:
+    full, first = [shop.line(new_id(), small=1) for _ in range(LINES_MAX)], new_id()
+    order_id = await shop.draft(shop.line(first, small=1), *full[1:])
+    one_more = await shop.change("wei", order_id, lines=[shop.line(new_id(), small=1)])
+    assert [(p.code, p.path, p.allowed) for p in one_more.problems] == [(Code.TOO_MANY, ("lines",), ("500",))]
+    wide = {"id": first, "cells": {new_id(): 1 for _ in range(CELLS_MAX)}}
+    too_wide = await shop.change("wei", order_id, lines=[wide])
+    assert (Code.TOO_MANY, ("lines", "0", "cells")) in [(p.code, p.path) for p in too_wide.problems]
 
 
 async def test_the_same_cell_is_a_conflict_and_the_losing_value_is_kept(shop: Shop) -> None:
