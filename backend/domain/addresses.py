@@ -120,18 +120,6 @@ def address_line(parts: Mapping[str, str | None]) -> str:
     return ", ".join(part for part in (held[3], held[2], held[1], last, country) if part)
 
 
-def check_position(lat_e7: int, lon_e7: int) -> tuple[int, int]:
-    """The same position, degrees·10⁷, when on the globe; raises OUT_OF_RANGE for each part that is not."""
-    problems = [
-        Problem(Code.OUT_OF_RANGE, (name,), allowed=(str(-most), str(most)))
-        for name, value, most in (("latE7", lat_e7, LAT_E7_MAX), ("lonE7", lon_e7, LON_E7_MAX))
-        if abs(value) > most
-    ]
-    if problems:
-        raise Refused(*problems)
-    return lat_e7, lon_e7
-
-
 def haversine_m(lat_a_e7: int, lon_a_e7: int, lat_b_e7: int, lon_b_e7: int) -> float:
     """Great-circle distance in metres between two positions given in degrees·10⁷."""
     lat_a, lat_b = math.radians(lat_a_e7 / E7), math.radians(lat_b_e7 / E7)

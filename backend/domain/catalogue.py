@@ -1,6 +1,5 @@
 """The catalogue as far as an order needs it: what is sold, when a season's book is open, what it costs."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,17 +39,6 @@ class PriceTier:
     price_minor: int
     valid_from: str
     valid_to: str | None = None
-
-
-_EAN = re.compile(r"\d{13}|\d{8}", re.ASCII)
-
-
-def parse_ean(text: str) -> str:
-    """An EAN-13 or EAN-8 whose check digit is right; raises INVALID_VALUE."""
-    digits = text.replace(" ", "")
-    if _EAN.fullmatch(digits) is None or ean_check_digit(digits[:-1]) != digits[-1]:
-        raise Refused(Problem(Code.INVALID_VALUE, allowed=("4006381333931",)))
-    return digits
 
 
 def ean_check_digit(digits: str) -> str:

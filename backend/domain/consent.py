@@ -109,15 +109,6 @@ def consent_given(events: Sequence[Event], channel: str, purpose: str) -> bool:
     return any(_ms(event, "renews") >= withdrawn_ms and _ms(event, "at") > withdrawn_ms for event in given)
 
 
-def consent_state(events: Sequence[Event]) -> dict[tuple[str, str], bool]:
-    """(channel, purpose) → given, for every pair of a real channel and a purpose."""
-    return {
-        (channel.value, purpose.value): consent_given(events, channel, purpose)
-        for channel in Channel
-        for purpose in ConsentPurpose
-    }
-
-
 def _ms(event: Event, name: str) -> int:
     value = event.get(name)
     return value if isinstance(value, int) else -1

@@ -261,11 +261,6 @@ def policy_of(shape: Shape, path: str) -> Merge:
     return field.merge
 
 
-def personal_fields(shape: Shape) -> frozenset[str]:
-    """Names of the fields masked roles do not read."""
-    return frozenset(field.name for field in shape.fields if field.personal)
-
-
 def in_order(first: str, last: str) -> Rule:
     """A rule: when both instants are given, `first` is not after `last`."""
 

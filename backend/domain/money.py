@@ -151,11 +151,3 @@ def parse_decimal(text: str, currency: str) -> int:
     if len(fraction) > places:
         raise Refused(Problem(Code.OUT_OF_RANGE, allowed=(f"{places} decimals",), params={"currency": currency}))
     return check_amount(int(f"{sign}{whole}{fraction.ljust(places, '0')}"))
-
-
-def decimal_text(amount: Money) -> str:
-    """The plain decimal form, inverse of `parse_decimal`: 2933 USD → "29.33"."""
-    places = exponent(amount.currency)
-    digits = str(abs(amount.amount_minor)).rjust(places + 1, "0")
-    sign = "-" if amount.amount_minor < 0 else ""
-    return f"{sign}{digits[:-places]}.{digits[-places:]}" if places else f"{sign}{digits}"

@@ -11,9 +11,8 @@ from typing import Self
 
 import numpy as np
 
-from backend.domain.arrays import BoolArray, FloatArray, IntArray, length_problems
+from backend.domain.arrays import BoolArray, FloatArray, IntArray
 from backend.domain.newton import Curve, maximise, standard_errors
-from backend.errors import Code, Problem, refuse_if
 
 SAMPLE_MAX = 50_000
 ENOUGH_CUSTOMERS_N = 200
@@ -91,26 +90,6 @@ class Cells:
     t: FloatArray
     horizon: FloatArray
     weight: FloatArray
-
-
-def as_history(repeats_n: IntArray, last_repeat_days: IntArray, observed_days: IntArray) -> PurchaseHistory:
-    """Check the three columns at the door.
-
-    *Raises* `OUT_OF_RANGE` unless 0 ≤ t_x ≤ T and x ≥ 0, and t_x = 0 exactly where x = 0; `INVALID_VALUE` for
-    columns of different length; all problems at once.
-    """
-    problems = length_problems(
-        repeats_n.shape[0], {"last_repeat_days": last_repeat_days, "observed_days": observed_days}
-    )
-    refuse_if(problems)
-    if (repeats_n < 0).any():
-        problems.append(Problem(Code.OUT_OF_RANGE, ("repeats_n",), (">= 0",)))
-    if (last_repeat_days > observed_days).any() or (last_repeat_days < 0).any():
-        problems.append(Problem(Code.OUT_OF_RANGE, ("last_repeat_days",), ("0..observed_days",)))
-    if ((repeats_n == 0) != (last_repeat_days == 0)).any():
-        problems.append(Problem(Code.OUT_OF_RANGE, ("last_repeat_days",), ("0 exactly where repeats_n is 0",)))
-    refuse_if(problems)
-    return PurchaseHistory(repeats_n, last_repeat_days, observed_days)
 
 
 def pack_cells(history: PurchaseHistory, unit: TimeUnit, sample_max: int = SAMPLE_MAX) -> Cells:

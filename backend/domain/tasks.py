@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from backend.domain.customers import NOTES_CHARACTERS_MAX
-from backend.domain.fields import Field, Kind, Merge, Shape, enum_field, server_field, validate
+from backend.domain.fields import Field, Kind, Merge, Shape, enum_field, server_field
 from backend.domain.permissions import Role
 from backend.domain.steps import SYSTEM, Machine, Stepper, check_steps
 from backend.domain.times import DAY_MS
@@ -91,11 +91,6 @@ TASK = Shape(
 )
 
 
-def validate_task(given: Mapping[str, object], *, creating: bool) -> tuple[dict[str, object], list[Problem]]:
-    """What is to be stored of a task a client sent, and every problem; a title suffices to create."""
-    return validate(TASK, given, creating=creating)
-
-
 def check_task_steps(
     at: str | None, to: str, by: Stepper, record: Mapping[str, object], now_ms: int
 ) -> tuple[list[str], list[Problem]]:
@@ -113,8 +108,3 @@ def check_task_steps(
             ),
         ]
     return walk, problems
-
-
-def state_after_merge(current: str, current_is_newer: bool, pushed: str) -> str:
-    """The latch: against a stale base DONE stays DONE; otherwise the pushed state is asked for."""
-    return current if current_is_newer and current == TaskState.DONE else pushed

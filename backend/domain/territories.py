@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 
-from backend.domain.fields import Field, Kind, Shape, enum_field, server_field, validate
+from backend.domain.fields import Field, Kind, Shape, enum_field, server_field
 from backend.domain.times import DAY_MS, parse_zone
 from backend.errors import Code, Problem, Refused
 
@@ -74,11 +73,6 @@ TERRITORY = Shape(
 )
 
 
-def validate_territory(given: Mapping[str, object], *, creating: bool) -> tuple[dict[str, object], list[Problem]]:
-    """What is to be stored of a territory an admin sent, and every problem."""
-    return validate(TERRITORY, given, creating=creating)
-
-
 def place_problems(kind: str, path: str, parent: Mapping[str, object] | None) -> list[Problem]:
     """What is wrong with where a node hangs: its path continues its parent's, and a child is never larger."""
     if parent is None:
@@ -111,29 +105,6 @@ class Move:
 
     customer_id: str
     territory_id: str
-
-
-def assignment_at(assignments: Sequence[Assignment], at_ms: int) -> Assignment | None:
-    """Of one customer's assignments the one in force at an instant, or None."""
-    return next(
-        (
-            one
-            for one in assignments
-            if one.valid_from_ms <= at_ms and (one.valid_to_ms is None or at_ms < one.valid_to_ms)
-        ),
-        None,
-    )
-
-
-def overlap_problems(assignments: Sequence[Assignment]) -> list[Problem]:
-    """OVERLAPPING_ASSIGNMENT for each assignment that starts before its customer's previous one has ended."""
-    ordered = sorted(enumerate(assignments), key=lambda numbered: (numbered[1].customer_id, numbered[1].valid_from_ms))
-    return [
-        Problem(Code.OVERLAPPING_ASSIGNMENT, (str(index), "validFrom"))
-        for (_, before), (index, after) in pairwise(ordered)
-        if before.customer_id == after.customer_id
-        and (before.valid_to_ms is None or after.valid_from_ms < before.valid_to_ms)
-    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,19 +129,6 @@ def quarter_of_day(day: str) -> tuple[int, int]:
     return moment.year, (moment.month + 2) // 3
 
 
-def quarter_of(at_ms: int, zone: str) -> tuple[int, int]:
-    """(year, quarter 1..4) of an instant; quarters are judged in the organisation's zone."""
-    return quarter_of_day(local_day(at_ms, zone))
-
-
-def quarter_bounds(year: int, quarter: int) -> tuple[str, str]:
-    """First day of a quarter and first day of the next; raises OUT_OF_RANGE for a quarter outside 1..4."""
-    if not 1 <= quarter <= 4:
-        raise Refused(Problem(Code.OUT_OF_RANGE, path=("quarter",), allowed=("1", "4")))
-    after = (year + 1, 1) if quarter == 4 else (year, quarter + 1)
-    return f"{year:04d}-{quarter * 3 - 2:02d}-01", f"{after[0]:04d}-{after[1] * 3 - 2:02d}-01"
-
-
 def corrected_ms(captured_at_ms: int, device_now_ms: int, server_now_ms: int) -> int:
     """When something captured on a device really happened, by the server's clock.
 

@@ -14,11 +14,9 @@ from backend.domain.fields import (
     in_order,
     server_field,
     together,
-    validate,
 )
 from backend.domain.permissions import Role
 from backend.domain.steps import Machine
-from backend.errors import Code, Problem, Refused
 
 
 class VisitState(StrEnum):
@@ -160,11 +158,6 @@ VISIT = Shape(
 )
 
 
-def validate_visit(given: Mapping[str, object], *, creating: bool) -> tuple[dict[str, object], list[Problem]]:
-    """What is to be stored of a visit a client sent, and every problem."""
-    return validate(VISIT, given, creating=creating)
-
-
 def state_asked_for(clean: Mapping[str, object]) -> str:
     """The state a new visit asks for: the one it names, else CHECKED_IN when it began, else PLANNED."""
     if isinstance(state := clean.get("state"), str):
@@ -187,29 +180,6 @@ CLOSED_WITHOUT_CHECK_OUT: Mapping[str, str] = {
     "reason": VisitReason.NO_CHECK_OUT.value,
 }
 """What the server writes into a visit of `visits_to_close`."""
-
-
-def reschedule(visit: Mapping[str, object], planned_at_ms: int) -> dict[str, object]:
-    """The fields of the new visit that takes the place of a missed one, but its id.
-
-    Raises INVALID_TRANSITION unless the visit is MISSED: a planned one is moved by changing `plannedAt`.
-    """
-    if visit.get("state") != VisitState.MISSED:
-        raise Refused(
-            Problem(
-                Code.INVALID_TRANSITION,
-                ("state",),
-                allowed=(VisitState.MISSED.value,),
-                params={"enum": VisitState.__name__},
-            )
-        )
-    kept = ("customerId", "repId", "purpose", "minutesPlanned")
-    return {
-        **{name: visit[name] for name in kept if visit.get(name) is not None},
-        "state": VisitState.PLANNED.value,
-        "plannedAt": planned_at_ms,
-        "rescheduledFromId": visit["id"],
-    }
 
 
 FIX_AGE_MAX_S = 300

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from backend.domain.addresses import (
     E7,
     address_line,
-    check_position,
     countries,
     haversine_m,
     parse_country,
@@ -17,6 +16,8 @@ from backend.domain.addresses import (
     parse_tax_id,
     postcode_problem,
 )
+from backend.domain.customers import CUSTOMER
+from backend.domain.fields import validate
 from backend.errors import Code, Refused
 
 SHANGHAI = (312_304_000, 1_214_737_000)
@@ -118,10 +119,9 @@ def test_parts_become_one_line_as_the_country_writes_them() -> None:
 
 
 def test_a_position_is_on_the_globe() -> None:
-    assert check_position(-90 * E7, 180 * E7) == (-900_000_000, 1_800_000_000)
-    with pytest.raises(Refused) as refused:
-        check_position(90 * E7 + 1, -180 * E7 - 1)
-    assert [p.path for p in refused.value.problems] == [("latE7",), ("lonE7",)]
+    assert validate(CUSTOMER, {"latE7": -900_000_000, "lonE7": 1_800_000_000}, creating=False)[1] == []
+    _, problems = validate(CUSTOMER, {"latE7": 90 * E7 + 1, "lonE7": -180 * E7 - 1}, creating=False)
+    assert [(p.code, p.path) for p in problems] == [(Code.OUT_OF_RANGE, ("latE7",)), (Code.OUT_OF_RANGE, ("lonE7",))]
 
 
 def test_known_distances() -> None:

@@ -1,12 +1,20 @@
 """Consent: what is allowed follows from events, and a withdrawal wins every merge."""
 
+from collections.abc import Sequence
 from itertools import permutations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.domain.consent import CONSENT_EVENT, consent_given, consent_state, merge_consent
+from backend.domain.consent import (
+    CONSENT_EVENT,
+    Channel,
+    ConsentPurpose,
+    Event,
+    consent_given,
+    merge_consent,
+)
 from backend.domain.fields import validate
 from backend.errors import Code
 
@@ -21,6 +29,11 @@ def event(change: str, at: int, channel: str = "SMS", purpose: str = "MARKETING"
         "wordingVersion": "2026-1",
         **more,
     }
+
+
+def consent_state(events: Sequence[Event]) -> dict[tuple[str, str], bool]:
+    pairs = ((channel.value, purpose.value) for channel in Channel for purpose in ConsentPurpose)
+    return {pair: consent_given(events, *pair) for pair in pairs}
 
 
 def test_without_any_event_nothing_is_allowed() -> None:

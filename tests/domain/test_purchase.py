@@ -20,13 +20,11 @@ from backend.domain.purchase import (
     PurchaseHistory,
     TimeUnit,
     alive_probability,
-    as_history,
     fit_purchase,
     pack_cells,
 )
 from backend.domain.purchase_forecast import count_probability, expected_of_new, expected_purchases
 from backend.domain.special import digamma, log_gamma, trigamma
-from backend.errors import Code, Refused
 from tests.domain.worlds import TODAY, order_columns
 from tests.papers.cdnow import calibration
 
@@ -43,15 +41,15 @@ def drawn_history(customers_n: int, *, seed: int = 5) -> PurchaseHistory:
     observed = draw.integers(100, 400, customers_n)
     repeats = draw.poisson(2.0, customers_n)
     last = np.where(repeats > 0, 1 + (observed - 1) * draw.random(customers_n), 0).astype(np.int64)
-    return as_history(repeats.astype(np.int64), last, observed)
+    return PurchaseHistory(repeats.astype(np.int64), last, observed)
 
 
 def alike(x: int, t: int, observed: int, customers_n: int = 500) -> PurchaseHistory:
-    return as_history(*(np.full(customers_n, value, dtype=np.int64) for value in (x, t, observed)))
+    return PurchaseHistory(*(np.full(customers_n, value, dtype=np.int64) for value in (x, t, observed)))
 
 
 def test_one_time_buyers_are_all_alive_in_bg_and_doubted_in_mbg():
-    history = as_history(np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64), np.array([7, 700]))
+    history = PurchaseHistory(np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64), np.array([7, 700]))
     assert alive_probability(made_fit(Model.BG_NBD), history).tolist() == [1.0, 1.0]
     fresh, stale = alive_probability(made_fit(Model.MBG_NBD), history)
     assert fresh > stale > 0.0
@@ -60,7 +58,7 @@ def test_one_time_buyers_are_all_alive_in_bg_and_doubted_in_mbg():
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 900), st.integers(0, 400), st.integers(1, 200))
 def test_longer_silence_never_makes_a_customer_likelier_to_be_alive(x, t, silence, more):
-    both = as_history(np.array([x, x]), np.array([t, t]), np.array([t + silence, t + silence + more]))
+    both = PurchaseHistory(np.array([x, x]), np.array([t, t]), np.array([t + silence, t + silence + more]))
     for model in Model:
         near, far = alive_probability(made_fit(model), both)
         assert 0.0 <= far <= near <= 1.0
@@ -76,7 +74,7 @@ def test_longer_silence_never_makes_a_customer_likelier_to_be_alive(x, t, silenc
     st.floats(0.1, 4.0),
 )
 def test_expected_purchases_rise_with_the_horizon_and_stay_finite(x, silence, horizon, a, b, r):
-    history = as_history(np.array([x]), np.array([7 * x]), np.array([7 * x + silence]))
+    history = PurchaseHistory(np.array([x]), np.array([7 * x]), np.array([7 * x + silence]))
     for model in Model:
         near, far = expected_purchases(made_fit(model, a, b, r), history, (horizon, 2 * horizon))[0]
         assert 0.0 <= near <= far < math.inf
@@ -153,19 +151,6 @@ def test_sampling_is_deterministic_and_blind_to_the_rows_sequence():
     assert first == again
     assert first.customers_n == 1_000
     assert pack_cells(history, TimeUnit.WEEK).weight.sum() == 5_000
-
-
-def test_impossible_histories_are_refused_with_all_problems():
-    with pytest.raises(Refused) as refused:
-        as_history(np.array([-1, 0]), np.array([5, 3]), np.array([4, 9]))
-    assert [p.path for p in refused.value.problems] == [
-        ("repeats_n",),
-        ("last_repeat_days",),
-        ("last_repeat_days",),
-    ]
-    with pytest.raises(Refused) as refused:
-        as_history(np.array([1]), np.array([1, 2]), np.array([4]))
-    assert refused.value.problems[0].code is Code.INVALID_VALUE
 
 
 def test_special_functions_agree_with_an_independent_library():

@@ -2,10 +2,11 @@
 
 import pytest
 
-from backend.domain.fields import Merge, policy_of
+from backend.domain.fields import Merge, policy_of, validate
+from backend.domain.merge import merge_change, with_paths
 from backend.domain.permissions import Role
 from backend.domain.steps import SYSTEM
-from backend.domain.tasks import TASK, check_task_steps, state_after_merge, validate_task
+from backend.domain.tasks import TASK, check_task_steps
 from backend.domain.times import DAY_MS
 from backend.errors import Code
 
@@ -13,13 +14,13 @@ ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 def test_a_title_suffices_and_a_task_is_due_once() -> None:
-    assert validate_task({"title": "Call back"}, creating=True)[1] == []
-    problems = validate_task({"title": " ", "dueOn": "2026-03-01", "dueAt": 5}, creating=True)[1]
+    assert validate(TASK, {"title": "Call back"}, creating=True)[1] == []
+    problems = validate(TASK, {"title": " ", "dueOn": "2026-03-01", "dueAt": 5}, creating=True)[1]
     assert [(p.code, p.path) for p in problems] == [
         (Code.REQUIRED, ("title",)),
         (Code.INVALID_VALUE, ("dueAt",)),
     ]
-    problems = validate_task({"customerId": ID, "createdBy": "x"}, creating=False)[1]
+    problems = validate(TASK, {"customerId": ID, "createdBy": "x"}, creating=False)[1]
     assert [p.code for p in problems] == [Code.NOT_EDITABLE, Code.SERVER_ONLY_FIELD]
 
 
@@ -40,6 +41,13 @@ def test_snoozing_says_until_when_and_a_done_task_sent_again_is_no_step() -> Non
 
 def test_done_is_a_latch_against_a_stale_base_only() -> None:
     assert policy_of(TASK, "state") is Merge.LATCH
-    assert state_after_merge("DONE", True, "IN_PROGRESS") == "DONE"
-    assert state_after_merge("DONE", False, "OPEN") == "OPEN"
-    assert state_after_merge("OPEN", True, "DONE") == "DONE"
+
+
+@pytest.mark.parametrize(
+    ("standing", "base_rev", "sent", "stands"),
+    [("DONE", 10, "IN_PROGRESS", "DONE"), ("DONE", 20, "OPEN", "OPEN"), ("OPEN", 10, "DONE", "DONE")],
+)
+def test_what_stands_after_two_people_changed_a_task(standing: str, base_rev: int, sent: str, stands: str) -> None:
+    task = {"state": standing}
+    merged = merge_change(TASK, task, {"state": sent}, field_seq={"state": (20, "x")}, base_rev=base_rev, writer="y")
+    assert with_paths(TASK, task, merged.accepted)["state"] == stands

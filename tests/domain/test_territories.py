@@ -2,19 +2,18 @@
 
 import pytest
 
+from backend.domain.fields import validate
 from backend.domain.territories import (
     MOVES_MAX,
+    TERRITORY,
     Assignment,
     Move,
-    assignment_at,
     check_moves,
     in_grace,
     is_at_or_below,
-    overlap_problems,
     parent_path,
     parse_path,
     place_problems,
-    validate_territory,
 )
 from backend.domain.times import DAY_MS
 from backend.errors import Code, Refused
@@ -41,28 +40,11 @@ def test_a_child_continues_its_parents_path_and_is_never_larger() -> None:
     assert [p.path for p in place_problems("REGION", "/kr/sh", area)] == [("path",), ("kind",)]
     assert [p.path for p in place_problems("PATCH", "/cn/sh/a", {"path": "/cn/sh", "kind": "PATCH"})] == [("kind",)]
     assert [p.path for p in place_problems("PATCH", "/cn/sh", None)] == [("path",)]
-    assert [p.path[0] for p in validate_territory({"kind": "X"}, creating=True)[1]] == [
+    assert [p.path[0] for p in validate(TERRITORY, {"kind": "X"}, creating=True)[1]] == [
         "kind",
         "path",
         "nameZh",
         "timezone",
-    ]
-
-
-def test_an_assignment_ends_where_the_next_begins() -> None:
-    history = [Assignment("c", "t1", 10, 20), Assignment("c", "t2", 20)]
-    assert overlap_problems(history) == []
-    assert assignment_at(history, 9) is None
-    assert [a.territory_id for at in (10, 19, 20, 99) if (a := assignment_at(history, at))] == ["t1", "t1", "t2", "t2"]
-    overlapping = [
-        Assignment("c", "t1", 10),
-        Assignment("d", "t1", 10, 30),
-        Assignment("d", "t2", 29),
-        Assignment("c", "t2", 20),
-    ]
-    assert [(p.code, p.path[0]) for p in overlap_problems(overlapping)] == [
-        (Code.OVERLAPPING_ASSIGNMENT, "3"),
-        (Code.OVERLAPPING_ASSIGNMENT, "2"),
     ]
 
 
@@ -75,7 +57,6 @@ def test_a_move_ends_one_assignment_and_begins_the_next_at_the_same_instant() ->
     )
     assert moved.ended == (Assignment("c", "t1", 10, 50),)
     assert moved.begun == (Assignment("c", "t2", 50), Assignment("new", "t1", 50))
-    assert overlap_problems([*moved.ended, *moved.begun]) == []
 
 
 def test_every_wrong_move_is_told_at_once() -> None:

@@ -1,30 +1,27 @@
-"""Visits: one at a time, rescheduling, and what a position proves."""
+"""Visits: one at a time, and what a position proves."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.domain.fields import Merge, policy_of
+from backend.domain.fields import Merge, policy_of, validate
 from backend.domain.steps import evidence_problems
 from backend.domain.visits import (
     CLOSED_WITHOUT_CHECK_OUT,
     VISIT,
     VISIT_STEPS,
     VisitVerification,
-    reschedule,
     state_asked_for,
-    validate_visit,
     verification_of,
     verify_place,
     visits_to_close,
 )
-from backend.errors import Code, Refused
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 def found(fields: dict[str, object], *, creating: bool = False) -> set[tuple[str, str]]:
-    return {(p.code.value, p.path[0]) for p in validate_visit(fields, creating=creating)[1]}
+    return {(p.code.value, p.path[0]) for p in validate(VISIT, fields, creating=creating)[1]}
 
 
 def test_a_visit_needs_a_customer_and_a_time() -> None:
@@ -52,29 +49,13 @@ def test_a_second_check_in_closes_the_earlier_one_whichever_arrived_first() -> N
     assert visits_to_close([{"id": "x", "checkInAt": 5}, {"id": "y", "checkInAt": 5}]) == ["x"]
     closed = {"checkInAt": 900, **CLOSED_WITHOUT_CHECK_OUT}
     assert evidence_problems(VISIT_STEPS, ["ABORTED"], closed) == []
-    assert validate_visit(dict(CLOSED_WITHOUT_CHECK_OUT), creating=False)[1] == []
+    assert validate(VISIT, dict(CLOSED_WITHOUT_CHECK_OUT), creating=False)[1] == []
 
 
 @given(st.lists(st.tuples(st.uuids().map(str), st.integers(0, 3)), min_size=1, max_size=6, unique_by=lambda v: v[0]))
 def test_exactly_one_visit_stays_open(visits: list[tuple[str, int]]) -> None:
     records = [{"id": visit_id, "checkInAt": at} for visit_id, at in visits]
     assert len(visits_to_close(records)) == len(records) - 1
-
-
-def test_a_missed_visit_is_replaced_by_a_new_one() -> None:
-    missed = {"id": "m", "customerId": "c", "repId": "r", "purpose": "SELL", "state": "MISSED", "minutesPlanned": None}
-    assert reschedule(missed, 77) == {
-        "customerId": "c",
-        "repId": "r",
-        "purpose": "SELL",
-        "state": "PLANNED",
-        "plannedAt": 77,
-        "rescheduledFromId": "m",
-    }
-    for state in ("PLANNED", "COMPLETED", "CANCELLED"):
-        with pytest.raises(Refused) as refused:
-            reschedule(missed | {"state": state}, 77)
-        assert refused.value.problems[0].code is Code.INVALID_TRANSITION
 
 
 @pytest.mark.parametrize(

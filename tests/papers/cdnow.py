@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.domain.arrays import FloatArray
-from backend.domain.purchase import PurchaseHistory, as_history
+from backend.domain.purchase import PurchaseHistory
 
 
 def data_folder() -> Path:
@@ -28,7 +28,7 @@ def calibration() -> tuple[PurchaseHistory, FloatArray]:
     with (data_folder() / "cdnow_customers_summary_with_transactions.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     days = {name: np.array([round(float(row[name]) * 7) for row in rows]) for name in ("t_x", "T")}
-    history = as_history(np.array([int(float(row["x"])) for row in rows]), days["t_x"], days["T"])
+    history = PurchaseHistory(np.array([int(float(row["x"])) for row in rows]), days["t_x"], days["T"])
     return history, np.array([float(row["zbar"]) for row in rows])
 
 

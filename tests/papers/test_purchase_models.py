@@ -12,8 +12,8 @@ from backend.domain.purchase import (
     FitStatus,
     Model,
     PurchaseFit,
+    PurchaseHistory,
     TimeUnit,
-    as_history,
     fit_purchase,
     log_likelihood,
     pack_cells,
@@ -57,7 +57,7 @@ def test_mbg_nbd_fit_reproduces_the_published_parameters():
 def test_bg_nbd_conditional_expectation_of_the_first_customer():
     # The paper's worked example, with its parameters rounded to three digits: t_x = 30.43, T = 38.86 weeks.
     fit = with_parameters(Model.BG_NBD, 0.243, 4.414, 0.793, 2.426)
-    first = as_history(np.array([2]), np.array([213]), np.array([272]))
+    first = PurchaseHistory(np.array([2]), np.array([213]), np.array([272]))
     assert round(float(expected_purchases(fit, first, (273,))[0, 0]), 3) == 1.226
 
 
