@@ -14,7 +14,7 @@ from websockets.typing import Origin, Subprotocol
 from backend.schema.sockets import PROTOCOL
 from tests.servers import JsonObject, Served
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 180
 POKE = "subscription { syncPoke { clock } }"
 
 
