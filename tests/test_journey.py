@@ -5,7 +5,6 @@ people who bought music; it stands in for the trade of an apparel company becaus
 """
 
 import asyncio
-import csv
 import os
 import re
 import subprocess
@@ -29,7 +28,7 @@ from backend.usecases.people import create_user
 from backend.usecases.territories import create_territory, grant_territory
 from mobile_contract.replica import Document, Refusal, Replica
 from tests.clocks import HandClock
-from tests.papers.cdnow import data_folder
+from tests.papers.order_file import write_order_file
 from tests.schema.conftest import PASSWORD, PASSWORD_HASH, SIGN_IN
 from tests.servers import Served, serve
 
@@ -80,18 +79,8 @@ async def office(database_url: str, tmp_path: Path) -> Office:
     patch_id, _ = await in_work(engine, system, build, clock=lambda: THAT_NOON_MS, retries_max=0)
     await engine.close()
     history = tmp_path / "cdnow.csv"
-    write_history(history)
+    write_order_file(history)
     return Office(Settings(database_url=database_url, data_dir=tmp_path / "var"), history, patch_id)
-
-
-def write_history(path: Path) -> None:
-    """The sample as a company's own file: one order a row."""
-    lines = (data_folder() / "CDNOW_sample.txt").read_text("utf-8").split("\n")
-    with path.open("w", encoding="utf-8", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(("customer_code", "order_date", "units", "net_amount_usd"))
-        for master, _, day, units, amount in (line.split() for line in lines if line.strip()):
-            out.writerow((f"C{master}", f"{day[:4]}-{day[4:6]}-{day[6:]}", units, amount))
 
 
 class Caller:
