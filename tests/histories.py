@@ -71,9 +71,7 @@ async def cdnow(engine: Engine, territory_id: str | None = None) -> list[str]:
     customer, day, cents = cdnow_orders()
     days = np.datetime_as_string(day.astype("datetime64[D]")).tolist()
     async with engine.write() as conn:
-        ids = await customers(
-            conn, int(customer.max()) + 1, territory_id=territory_id, kind="CONSUMER", prefix="Buyer"
-        )
+        ids = await customers(conn, int(customer.max()) + 1, territory_id=territory_id, kind="CONSUMER", prefix="Buyer")
         await orders(
             conn,
             [(ids[who], on, amount) for who, on, amount in zip(customer.tolist(), days, cents.tolist(), strict=True)],
