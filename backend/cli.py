@@ -135,7 +135,7 @@ def serve(host: Host = None, port: Port = None, database: Database = None) -> No
             timeout_graceful_shutdown=GRACEFUL_SECONDS,
         )
         with contextlib.suppress(KeyboardInterrupt):
-            _Server(config, app_served, _address(settings)).run(sockets=[listening])
+            _Server(config, app_served, _address(settings), asyncio.run(_demo_email(settings))).run(sockets=[listening])
 
 
 @app.command(epilog="Example: selvedge migrate --database postgres://selvedge@127.0.0.1:5432/selvedge")
@@ -706,15 +706,16 @@ DOCS: Mapping[str, Callable[[], str]] = {"SETTINGS.md": settings_text}
 class _Server(uvicorn.Server):
     """Says where it listens once it does."""
 
-    def __init__(self, config: uvicorn.Config, app: Starlette, address: str) -> None:
+    def __init__(self, config: uvicorn.Config, app: Starlette, address: str, demo_email: str | None) -> None:
         super().__init__(config)
         self._app = app
         self._address = address
+        self._demo_email = demo_email
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            greet(self._address)
+            greet(self._address, self._demo_email)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # streams end by themselves only when their readers leave; the others are waited for
@@ -723,11 +724,23 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def greet(address: str) -> None:
-    """Where the server is, and how to ask it something."""
+async def _demo_email(settings: Settings) -> str | None:
+    """A colleague of the demo company to sign in as, where that is what the database holds."""
+    engine = open_engine(settings.database_url, pool_connections_max=1)
+    await engine.start()
+    try:
+        sign_ins = await sign_ins_of(engine)
+    finally:
+        await engine.close()
+    return sign_ins[0].email if sign_ins else None
+
+
+def greet(address: str, demo_email: str | None) -> None:
+    """Where the server is, and how to ask it something; with the demo company the command works as printed."""
     say.print(f"Selvedge answers at [bold]{address}/graphql[/bold]  (stop with Ctrl-C)")
     say.print(f"GraphiQL is not built here: {address}/graphiql shows how to ask from a terminal, or sign in now:\n")
-    say.print(escape(sign_in_example(address)), soft_wrap=True)
+    example = sign_in_example(address, email=demo_email, password=PASSWORD) if demo_email else sign_in_example(address)
+    say.print(escape(example), soft_wrap=True)
 
 
 def _settings(**overrides: object) -> Settings:
