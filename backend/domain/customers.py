@@ -111,6 +111,7 @@ CUSTOMER = Shape(
     (
         Field("id", Kind.ID, nullable=False, fixed=True),
         Field("code", Kind.TEXT, limit=60),
+        # Personal of a CONSUMER only: a shop's name is no personal data. Readers tell the two apart by `kind`.
         Field("nameZh", Kind.TEXT, limit=NAME_CHARACTERS_MAX, personal=True),
         Field("nameKo", Kind.TEXT, limit=NAME_CHARACTERS_MAX, personal=True),
         Field("nameEn", Kind.TEXT, limit=NAME_CHARACTERS_MAX, personal=True),

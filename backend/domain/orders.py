@@ -52,7 +52,6 @@ QUANTITY_MAX = 1_000_000
 
 _WRITER = frozenset({Role.REP.value, Role.SERVICE_AGENT.value, Role.ADMIN.value})
 _APPROVER = frozenset({Role.MANAGER.value, Role.ADMIN.value})
-_WRITER_OR_APPROVER = _WRITER | _APPROVER
 _OWNER = frozenset({Role.REP.value, Role.ADMIN.value})
 _ERP = frozenset({ERP, Role.ADMIN.value})
 

@@ -329,9 +329,12 @@ def cursor_holds(order: Order, principal: Principal) -> tuple[SortKind, ...]:
 def where_conditions(
     scopes: Scopes, entity: Entity, selection: Selection, dialect: Dialect, alias: str
 ) -> Iterator[Sql]:
-    """The selection's filters over the row `alias`."""
+    """The selection's filters over the row `alias`; what a masked role may not compare finds nothing."""
     for slot, (name, values) in enumerate(selection.where):
         declared = entity.filters[name]
+        if declared.personal and scopes.principal.masked:
+            yield Sql("1 = 0")
+            continue
         parameters = [Parameter(Source.WHERE, slot, index) for index in range(len(values))]
         if declared.repeats:
             for parameter in parameters:
@@ -449,7 +452,11 @@ class _Compiler(Scopes):
             return Sql(self._printer.value(row.column(column.column), column.kind, nullable))
         if column.kind is not Kind.TEXT:
             return "null"
-        return Sql(self._printer.value(masked(row.column(column.column)), column.kind, nullable))
+        plain, shown = row.column(column.column), masked(row.column(column.column))
+        if column.personal_where is not None:
+            name, value = column.personal_where
+            shown = f"CASE WHEN {row.column(name)} = {literal(value)} THEN {shown} ELSE {plain} END"
+        return Sql(self._printer.value(shown, column.kind, nullable))
 
     def _embedded(self, entity: Entity, row: _Row, embedded: Embedded, asked: Sequence[Asked]) -> str | Sql:
         by_name = {column.name: column for column in embedded.columns}

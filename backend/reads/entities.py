@@ -9,13 +9,14 @@ Templates hold `{a}` where the alias of the entity's row goes.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 
 from tortoise.models import Model
 
 from backend.auth.principal import Principal
+from backend.domain.customers import CustomerKind
 from backend.domain.permissions import Action, Collection, may
 from backend.reads.selection import SortKind
 from backend.storage.models import catalogue, customers, insight, people, territories, work
@@ -56,13 +57,15 @@ def snake(name: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Column:
     """A field printed from one column, or from the SQL of `expression`. `personal`: masked roles read
-    the first character of a text, and nothing of anything else."""
+    the first character of a text, and nothing of anything else; with `personal_where` (a column and its value)
+    only in rows where it holds: a shop's name is no personal data, a person's is."""
 
     name: str
     kind: Kind
     column: str
     personal: bool = False
     expression: str | None = None
+    personal_where: tuple[str, str] | None = None
 
     @property
     def attribute(self) -> str:
@@ -119,12 +122,15 @@ class Scoped:
 @dataclass(frozen=True, slots=True)
 class Filter:
     """A condition. `?` takes the values in order, `{now}` the moment of the request, `{scope}` the scope
-    predicate of `scoped`. `sqlite` differs where the databases do. `repeats`: once per value, all must hold."""
+    predicate of `scoped`. `sqlite` differs where the databases do. `repeats`: once per value, all must hold.
+    `personal`: it compares what masked roles do not read, so they are refused it, or given `masked` instead."""
 
     sql: str
     sqlite: str | None = None
     scoped: Scoped | None = None
     repeats: bool = False
+    personal: bool = False
+    masked: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +269,9 @@ def _number_key(sql: str) -> SortKey:
 _ID = Kind.ID
 _NAMES = ("nameZh", "nameKo", "nameEn")
 _BY_ID = {"id": Filter("{a}.id = ?::text"), "ids": Filter("{a}.id = ANY(?)")}
-_SEARCH = {"search": Filter("strpos({a}.search_keys, ?::text) > 0", "instr({a}.search_keys, ?) > 0", repeats=True)}
+_FOUND, _FOUND_SQLITE = "strpos({a}.search_keys, ?::text) > 0", "instr({a}.search_keys, ?) > 0"
+_PERSONS = ("kind", CustomerKind.CONSUMER.value)
+_NO_PERSON = f"{{a}}.kind <> '{CustomerKind.CONSUMER.value}'"
 
 
 def _same(name: str, column: str) -> dict[str, Filter]:
@@ -290,7 +298,7 @@ CUSTOMERS = Entity(
         _rev("customers"),
         *columns(_ID, "id", "parentId", "territoryId", "priceListId"),
         *columns(Kind.TEXT, "code"),
-        *columns(Kind.TEXT, *_NAMES, personal=True),
+        *(replace(name, personal_where=_PERSONS) for name in columns(Kind.TEXT, *_NAMES, personal=True)),
         *columns(Kind.ENUM, "kind", "stage"),
         *columns(Kind.TEXT, "country", "province", "city", "district", "postcode", "timezone", "currency"),
         *columns(Kind.TEXT, "street", "addressLine", "phone", "email", "taxId", "notes", personal=True),
@@ -325,7 +333,8 @@ CUSTOMERS = Entity(
     },
     {
         **_BY_ID,
-        **_SEARCH,
+        "search": Filter(_FOUND, _FOUND_SQLITE, repeats=True, personal=True, masked="searchTrade"),
+        "searchTrade": Filter(f"{_NO_PERSON} AND {_FOUND}", f"{_NO_PERSON} AND {_FOUND_SQLITE}", repeats=True),
         **_among("kindIn", "kind"),
         **_among("stageIn", "stage"),
         **_same("territoryId", "territory_id"),
@@ -380,7 +389,7 @@ CONTACTS = Entity(
     },
     {
         **_BY_ID,
-        **_SEARCH,
+        "search": Filter(_FOUND, _FOUND_SQLITE, repeats=True, personal=True),
         "customerId": Filter(
             "EXISTS (SELECT 1 FROM customer_contact {a}l WHERE {a}l.contact_id = {a}.id"
             " AND {a}l.customer_id = ?::text AND {scope})",
@@ -785,6 +794,11 @@ def _misfits(entity: Entity, entities: Mapping[str, Entity]) -> Iterator[str]:
             yield f"{entity.name}.{column.name}: no column {column.column}"
         elif column.expression is None and type(known[column.column]).__name__ not in _COLUMN_TYPES[column.kind]:
             yield f"{entity.name}.{column.name}: {column.column} is not stored as {column.kind}"
+        if column.personal_where is not None and column.personal_where[0] not in known:
+            yield f"{entity.name}.{column.name}: personal by a column that does not exist"
+    for name, declared in entity.filters.items():
+        if declared.masked is not None and declared.masked not in entity.filters:
+            yield f"{entity.name}: no filter {declared.masked} in place of {name}"
     for embedded in (found for found in entity.fields if isinstance(found, Embedded)):
         yield from (
             f"{entity.name}.{embedded.name}: {column.name} may be null and the object is not then"

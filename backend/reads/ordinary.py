@@ -75,7 +75,7 @@ class Record:
         value = self._values[column.name if column.expression else column.column]
         if value is None:
             return None
-        if column.personal and self._loader.principal.masked:
+        if column.personal and self._loader.principal.masked and self._is_personal(column):
             return mask_text(value) if column.kind is Kind.TEXT else None
         match column.kind:
             case Kind.BOOL:
@@ -84,6 +84,12 @@ class Record:
                 return orjson.loads(value)
             case _:
                 return value
+
+    def _is_personal(self, column: Column) -> bool:
+        if column.personal_where is None or column.kind is not Kind.TEXT:
+            return True
+        name, value = column.personal_where
+        return bool(self._values[name] == value)
 
     def relation(self, name: str) -> Relation:
         found = self._entity.by_name[name]
@@ -316,6 +322,7 @@ def _names(entity: Entity) -> list[str]:
     """Names of the values of a record: every column any field or relation needs, then the expressions."""
     stored = {column.column: None for column in entity.columns if column.expression is None}
     stored |= {entity.id_column: None}
+    stored |= {column.personal_where[0]: None for column in entity.columns if column.personal_where}
     stored |= {relation.ours: None for relation in entity.relations}
     stored |= {name: None for found in entity.fields if isinstance(found, Embedded) for name in found.unless_null}
     return [*stored, *(column.name for column in entity.columns if column.expression)]

@@ -106,9 +106,17 @@ def select_page(
     sort: StrEnum | None = None,
     direction: Direction | None = None,
 ) -> Any:
-    """A page of an entity's records. A filter given as None is left out; `search` is cut into its terms."""
+    """A page of an entity's records. A filter given as None is left out; `search` is cut into its terms.
+
+    Raises NOT_PERMITTED for a filter that compares what a masked role does not read.
+    """
     allow(info.context, entity)
-    filters = tuple((name, values) for name, given in where if given is not None and (values := _values(name, given)))
+    masked = info.context.caller.masked
+    filters = tuple(
+        (_allowed(entity, name, masked), values)
+        for name, given in where
+        if given is not None and (values := _values(name, given, masked))
+    )
     return Selection(
         entity,
         Form.PAGE,
@@ -125,20 +133,33 @@ def allow(context: Context, entity: str) -> None:
         raise Refused(Problem(Code.NOT_PERMITTED, (entity,)))
 
 
-def _values(name: str, given: Any) -> tuple[Any, ...]:
+def _allowed(entity: str, name: str, masked: bool) -> str:
+    """The filter a role may use by this name."""
+    declared = ENTITIES[entity].filters[name]
+    if not (declared.personal and masked):
+        return name
+    if declared.masked is None:
+        raise Refused(Problem(Code.NOT_PERMITTED, (name,)))
+    return declared.masked
+
+
+def _values(name: str, given: Any, masked: bool) -> tuple[Any, ...]:
     if name == "search":
-        return _terms(given)
+        return _terms(given, masked)
     if isinstance(given, list):
         return ([_storable(item, name) for item in given],)
     return (_storable(given, name),)
 
 
-def _terms(text: str) -> tuple[str, ...]:
+def _terms(text: str, masked: bool) -> tuple[str, ...]:
+    """What to look for. Digits alone are how telephone numbers are found, which masked roles do not read."""
     if len(text) > SEARCH_CHARACTERS_MAX:
         raise Refused(Problem(Code.TOO_LONG, ("search",), allowed=(str(SEARCH_CHARACTERS_MAX),)))
     terms = query_keys(str(_storable(text, "search")))
     if len(terms) > SEARCH_TERMS_MAX:
         raise Refused(Problem(Code.TOO_MANY, ("search",), allowed=(str(SEARCH_TERMS_MAX),)))
+    if masked and any(term.isdigit() for term in terms):
+        raise Refused(Problem(Code.NOT_PERMITTED, ("search",)))
     return terms
 
 

@@ -75,7 +75,10 @@ for _sort in (CustomerSort, ContactSort):
 
 @strawberry.input(description="Which customers. All that is given must hold.")
 class CustomerFilter:
-    search: str | None = _optional("Text in a name, code or telephone number; pinyin and initials find names too.")
+    search: str | None = _optional(
+        "Text in a name, code or telephone number; pinyin and initials find names too. "
+        "Roles that read masked data find no persons, and nobody by digits."
+    )
     kind: list[CustomerKind] | None = _optional("Any of these kinds.")
     stage: list[LifecycleStage] | None = _optional("At any of these stages.")
     territory_id: ID | None = _optional("Of this very territory.")
@@ -85,7 +88,9 @@ class CustomerFilter:
 
 @strawberry.input(description="Which contacts. All that is given must hold.")
 class ContactFilter:
-    search: str | None = _optional("Text in a name or telephone number; pinyin and initials find names too.")
+    search: str | None = _optional(
+        "Text in a name or telephone number; pinyin and initials find names too. Not for roles that read masked data."
+    )
     customer_id: ID | None = _optional("Of this customer.")
 
 

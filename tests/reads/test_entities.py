@@ -32,6 +32,7 @@ def test_the_table_fits_the_models_and_the_scopes() -> None:
             Embedded("limit", "Money", (Column("currency", Kind.TEXT, "currency"),), ("credit_limit_minor",)),
             "may be null and the object is not",
         ),
+        (Column("by", Kind.TEXT, "name_zh", True, None, ("nope", "x")), "personal by a column that does not exist"),
         (Relation("things", "things", Many.ONE, "id", "id"), "no entity things"),
         (Relation("bad", "orders", Many.PAGE, "id", "nope", "ORDERED_AT"), "joins columns that do not exist"),
         (Relation("bad", "orders", Many.PAGE, "id", "customer_id", "NOPE"), "has no order NOPE"),
@@ -40,6 +41,11 @@ def test_the_table_fits_the_models_and_the_scopes() -> None:
 def test_a_field_that_does_not_fit_is_told(field: Column | Embedded | Relation, told: str) -> None:
     planted = dataclasses.replace(CUSTOMERS, fields=(*CUSTOMERS.fields, field))
     assert any(told in line for line in check_entities({**ENTITIES, "customers": planted}))
+
+
+def test_a_filter_for_masked_roles_that_does_not_exist_is_told() -> None:
+    planted = dataclasses.replace(CUSTOMERS, filters={"search": dataclasses.replace(CUSTOMERS.filters["search"])})
+    assert check_entities({**ENTITIES, "customers": planted}) == ["customers: no filter searchTrade in place of search"]
 
 
 @pytest.mark.parametrize(

@@ -275,8 +275,11 @@ class _World(Filler):
                 await self.row(insight.ScoreLine, customer_id=customer_id, position=position)
 
     async def across(self) -> None:
-        """What makes scopes hard: a head in another territory, a buyer of two shops, a customer of nobody."""
+        """What makes scopes and masks hard: a head in another territory, a buyer of two shops, a customer of nobody,
+        customers who are persons, one of them with doors."""
         north, south = self.world.customers["rep1"], self.world.customers["rep2"]
+        persons = [north[0], north[4], *south[2:5]]
+        await self.conn.execute("UPDATE customer SET kind = ? WHERE id = ANY(?)", CustomerKind.CONSUMER.value, persons)
         self.head = await self.customer(self.south)
         await self.around(self.head, self.south, self.world.people["rep2"])
         await self.row(

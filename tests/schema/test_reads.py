@@ -14,10 +14,12 @@ from backend.domain.tasks import TASK
 from backend.domain.territories import TERRITORY
 from backend.domain.visits import VISIT
 from backend.reads.entities import CUSTOMERS, ENTITIES
-from backend.reads.selection import write_position
+from backend.reads.ordinary import Loader
+from backend.reads.selection import Form, Selection, Span, write_position
 from backend.schema.execute import core_schema
 from backend.schema.types import check_types
 from backend.storage.engine import Engine
+from tests.factories import NOW_MS
 from tests.reads.asking import SCHEMA, SETTINGS, Asker
 from tests.reads.world import make_world
 
@@ -67,7 +69,7 @@ async def test_the_second_question_of_a_shape_finds_its_plan(asker: Asker) -> No
     # another role has other masks, so another plan
     masked = await asker.data("ANALYST", WHOLE, {"id": second, "few": 2})
     assert asker.reads.plan_hits == 0
-    assert masked["customer"]["nameZh"] == mask_text(data["customer"]["nameZh"])
+    assert masked["customer"]["contacts"] != data["customer"]["contacts"]
 
 
 async def test_a_switch_or_a_null_is_another_plan(asker: Asker) -> None:
@@ -162,7 +164,7 @@ async def test_what_a_role_may_not_read_at_all_is_refused_at_the_root_and_empty_
 
 @pytest.mark.requirement("R49")
 async def test_masked_roles_read_no_personal_field_at_any_level(asker: Asker) -> None:
-    document = """{ customers(first: 100) { edges { cursor node { nameZh nameEn phone email latE7
+    document = """{ customers(first: 100) { edges { cursor node { kind nameZh nameEn phone email latE7
       contacts { nodes { contact { nameZh phone birthDate channels customers { edges { cursor } } } } } } } } }"""
     plain = (await asker.bytes("ADMIN", document)).decode()
     phones = {edge["node"]["phone"] for edge in orjson.loads(plain)["data"]["customers"]["edges"]}
@@ -171,13 +173,36 @@ async def test_masked_roles_read_no_personal_field_at_any_level(asker: Asker) ->
     for edge in orjson.loads(answer)["data"]["customers"]["edges"]:
         customer = edge["node"]
         assert customer["latE7"] is None
-        assert customer["nameEn"] is None or customer["nameEn"].endswith("•••")
+        if customer["kind"] == "CONSUMER":
+            assert customer["nameEn"].endswith("•••")
         # the sort key spells the whole name, so a masked role's cursor does not carry it
         assert len(orjson.loads(bytes.fromhex(edge["cursor"]))) == 2
         for link in customer["contacts"]["nodes"]:
             assert link["contact"]["birthDate"] is None
             assert link["contact"]["channels"] is None
     assert await asker.answer("MARKETER", document)
+
+
+@pytest.mark.requirement("R8", "R49")
+@pytest.mark.parametrize("who", ["MARKETER", "ANALYST"])
+async def test_a_persons_name_is_masked_and_a_shops_is_not(asker: Asker, who: str) -> None:
+    document = """{ customers(first: 100) { nodes { id kind nameZh nameKo nameEn street notes taxId
+      parent { kind nameEn } distanceM(fromLatE7: 0, fromLonE7: 0) } } }"""
+    for asked in (document, document.replace("distanceM(fromLatE7: 0, fromLonE7: 0)", "")):
+        plain = {node["id"]: node for node in (await asker.data("ADMIN", asked))["customers"]["nodes"]}
+        shown = (await asker.data(who, asked))["customers"]["nodes"]
+        kinds = {node["kind"] for node in shown}
+        assert "CONSUMER" in kinds
+        assert len(kinds) > 2
+        for node in shown:
+            for name in ("nameZh", "nameKo", "nameEn"):
+                held = plain[node["id"]][name]
+                assert node[name] == (mask_text(held) if node["kind"] == "CONSUMER" else held)
+            for name in ("street", "notes", "taxId"):
+                assert node[name] == mask_text(plain[node["id"]][name])
+            if node["parent"]:
+                assert node["parent"]["nameEn"].endswith("•••") == (node["parent"]["kind"] == "CONSUMER")
+        assert any(node["nameEn"] for node in shown if node["kind"] != "CONSUMER")
 
 
 def test_every_field_the_domain_calls_personal_is_masked() -> None:
@@ -395,6 +420,47 @@ async def test_search_finds_names_by_characters_pinyin_and_initials(asker: Asker
         nodes = (await asker.data("manager", document, {"text": typed}))["customers"]["nodes"]
         assert nodes, typed
         assert all(name in (node["nameZh"], node["nameEn"]) for node in nodes)
+
+
+@pytest.mark.requirement("R49")
+@pytest.mark.parametrize("who", ["MARKETER", "ANALYST"])
+async def test_a_masked_role_finds_no_person_by_what_it_may_not_read(asker: Asker, who: str) -> None:
+    customers = "query ($text: String) { customers(filter: {search: $text}, first: 100) { nodes { id kind phone } } }"
+    contacts = "query ($text: String) { contacts(filter: {search: $text}) { totalCount } }"
+    nobody, somebody = set(), set()
+    for text in ("王伟", "ww", "wangwei", "北辰", "grace", "miller beyond", "a"):
+        everyone = (await asker.data("ADMIN", customers, {"text": text}))["customers"]["nodes"]
+        found = (await asker.data(who, customers, {"text": text}))["customers"]["nodes"]
+        assert [node["id"] for node in found] == [node["id"] for node in everyone if node["kind"] != "CONSUMER"]
+        nobody |= {node["id"] for node in everyone} - {node["id"] for node in found}
+        somebody |= {node["id"] for node in found}
+    assert nobody
+    assert somebody
+    phone = next(node["phone"] for node in everyone if node["kind"] != "CONSUMER")
+    for text in (phone, phone[-4:], f"北辰 {phone[3:]}", "1-3", "１３８"):
+        await _refused_search(asker, who, customers, text)
+    for text in ("王伟", "13"):
+        await _refused_search(asker, who, contacts, text)
+    # a blank compares nothing
+    assert (await asker.data(who, customers, {"text": " "}))["customers"]["nodes"]
+    assert (await asker.data(who, contacts, {"text": ""}))["contacts"]["totalCount"]
+
+
+async def _refused_search(asker: Asker, who: str, document: str, text: str) -> None:
+    error = (await asker.answer(who, document, {"text": text}))["errors"][0]
+    assert error["extensions"]["code"] == "NOT_PERMITTED", text
+    assert error["extensions"]["problems"][0]["path"] == ["search"]
+    assert "errors" not in await asker.answer("ADMIN", document, {"text": text})
+
+
+@pytest.mark.parametrize("entity", ["customers", "contacts"])
+async def test_a_personal_filter_finds_nothing_for_a_masked_role_even_where_nobody_refused_it(
+    asker: Asker, entity: str
+) -> None:
+    chosen = Selection(entity, Form.LIST, (("search", ("a",)),))
+    for who, some in (("ADMIN", True), ("ANALYST", False)):
+        loader = Loader(asker.engine, asker.world.principal(who), NOW_MS, lambda: None)
+        assert bool(await loader.read(chosen, Span(50))) is some
 
 
 async def test_a_search_no_one_types_is_refused(asker: Asker) -> None:
