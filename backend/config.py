@@ -30,7 +30,6 @@ class Settings(BaseSettings):
         default="INFO", description="least severity that is logged"
     )
     demo: bool = Field(default=False, description="build the demo world when the database is empty")
-    graphiql: bool = Field(default=True, description="serve GraphiQL where its assets are built")
 
     organisation_timezone: str = Field(default="Asia/Shanghai", description="IANA zone of its quarters")
     reporting_currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from backend.usecases.insights import run_scores
 from tests.clocks import HandClock
 from tests.databases import fresh_sqlite
 from tests.documented import START, Block, read_blocks, run_blocks, same_output
+from tests.requirement_rows import NUMBERS, ROWS_FILE, STATES, read_rows
 from tests.schema.conftest import PASSWORD_HASH
 from tests.servers import serve
 
@@ -133,7 +135,8 @@ async def test_a_block_that_fails_is_named_with_its_complaint(tmp_path: Path) ->
     ]
 
 
-DOCUMENT = re.compile(r"^```graphql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCUMENT = re.compile(r"^```graphql\n(.*?)^```$|\"\"\"((?:query|mutation|\\{).*?)\"\"\"", re.MULTILINE | re.DOTALL)
+"""A block of its own, or a text inside a program."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -141,11 +144,12 @@ def test_every_graphql_document_shown_is_valid(page: Path) -> None:
     schema = core_schema(build_schema())
     rules = [rule for rule in specified_rules if rule is not NoUnusedFragmentsRule]
     for found in DOCUMENT.finditer(page.read_text("utf-8")):
+        text = found.group(1) or found.group(2)
         try:
-            problems = validate(schema, parse(found.group(1)), rules)
+            problems = validate(schema, parse(text), rules)
         except GraphQLError as error:
             problems = [error]
-        assert problems == [], found.group(1)
+        assert problems == [], text
 
 
 # --- lists -----------------------------------------------------------------------------------------------------
@@ -192,13 +196,32 @@ def test_every_verb_of_the_makefile_is_named() -> None:
     assert [verb for verb in verbs if f"make {verb}" not in text] == []
 
 
-def test_the_three_readmes_are_short_and_show_the_same() -> None:
-    shown = [re.findall(r"^```.*?^```$", read(name), re.MULTILINE | re.DOTALL) for name in READMES]
-    assert shown[0] == shown[1] == shown[2]
-    assert len(shown[0]) >= 4
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ADDRESS_OF_SOMEBODY = re.compile(r"[a-z.]+@haizhi\.example")
+
+
+def test_the_three_readmes_are_short_and_do_the_same() -> None:
+    """Each signs in as somebody who reads its language; what is typed is otherwise the same."""
+    blocks = [FENCED.findall(read(name)) for name in READMES]
+    typed = [
+        [ADDRESS_OF_SOMEBODY.sub("somebody", text) for language, text in found if language in ("bash", "python")]
+        for found in blocks
+    ]
+    assert typed[0] == typed[1] == typed[2]
+    assert len(typed[0]) >= 4
+    assert [language for language, _ in blocks[0]] == [language for language, _ in blocks[1]]
+    assert [language for language, _ in blocks[0]] == [language for language, _ in blocks[2]]
     for name in READMES:
         assert len(read(name).splitlines()) <= README_LINES_MAX
         assert all(other in read(name) for other in READMES if other != name)
+
+
+def test_the_readmes_claim_what_the_table_of_requirements_says() -> None:
+    states = Counter(row.state for row in read_rows(ROWS_FILE.read_text("utf-8")))
+    for name in READMES:
+        claim = next(line for line in read(name).splitlines() if line.startswith("- ") and "56" in line)
+        numbers = [int(number) for number in re.findall(r"\d+", claim)]
+        assert numbers == [len(NUMBERS), *(states[state] for state in STATES)], claim
 
 
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
