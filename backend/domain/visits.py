@@ -139,7 +139,7 @@ VISIT = Shape(
         Field("checkOutAt", Kind.TIMESTAMP),
         *_position("checkOut"),
         enum_field("outcome", VisitOutcome),
-        Field("nextStep", Kind.TEXT, limit=400),
+        Field("nextStep", Kind.TEXT, limit=400, personal=True),
         enum_field("reason", VisitReason),
         Field("notes", Kind.LONG_TEXT, limit=NOTES_CHARACTERS_MAX, merge=Merge.APPEND_TEXT, personal=True),
         Field("minutesPlanned", Kind.INT, least=1, most=_VISIT_MINUTES_MAX),

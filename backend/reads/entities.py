@@ -421,7 +421,7 @@ VISITS = Entity(
         ),
         *columns(Kind.INT, "checkInLatE7", "checkInLonE7", "checkOutLatE7", "checkOutLonE7", personal=True),
         *columns(Kind.INT, "checkInAccuracyM", "checkInFixAgeS", "minutesPlanned"),
-        *columns(Kind.TEXT, "nextStep"),
+        *columns(Kind.TEXT, "nextStep", personal=True),
         *columns(Kind.TEXT, "notes", personal=True),
         _one("customer", "customers", "customer_id"),
         _one("rep", "people", "rep_id"),
