@@ -236,7 +236,7 @@ async def true_documents(office: Office, phone: Phone) -> dict[tuple[str, str], 
     return found
 
 
-@pytest.mark.requirement("R4", "R50")
+@pytest.mark.requirement("R4")
 @pytest.mark.parametrize("told", STORIES, ids=lambda told: told.__name__)
 async def test_state_and_delta_are_what_a_first_sync_brings(engine: Engine, told: Story) -> None:
     office = await Office(engine).open()

@@ -25,7 +25,6 @@ def test_a_cursor_comes_back_as_it_was() -> None:
     assert opened(token()) == CURSOR
 
 
-@pytest.mark.requirement("R50")
 @pytest.mark.parametrize(
     "other", [{"user_id": "v"}, {"device_id": "e"}, {"secret": b"t"}, {"user_id": "u\0d"}], ids=repr
 )

@@ -95,7 +95,6 @@ async def seen_by_predicate(conn: Connection, principal: Principal, collection: 
     return {row[0] for row in rows}
 
 
-@pytest.mark.requirement("R50")
 @pytest.mark.parametrize("seed", range(4))
 async def test_places_and_predicate_say_the_same_for_everybody(engine: Engine, seed: int) -> None:
     people, patches = await scene(engine, random.Random(seed))

@@ -905,7 +905,7 @@ def _cdnow_csv() -> tuple[str, list[Sequence[str]]]:
     return out.getvalue(), rows
 
 
-@pytest.mark.requirement("R11", "R50")
+@pytest.mark.requirement("R11")
 async def test_the_cdnow_sample_is_taken_over_whole(house: House) -> None:
     text, rows = _cdnow_csv()
     report = await run(house, text, settings=Settings())
