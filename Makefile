@@ -45,7 +45,7 @@ bench: $(VENV)/.dev ## measure; prints figures, judges nothing
 
 check: lint types ## what a build runs: everything but the benchmarks
 	$(BIN)/selvedge contract --check
-	$(PYTEST) -q -n $(WORKERS)
+	$(MAKE) test
 
 clean: ## remove the environment, caches and the local database
 	rm -rf $(VENV) var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
