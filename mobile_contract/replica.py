@@ -317,11 +317,11 @@ def day_facts(
     1970-01-01. The last visit is the last one completed up to today, the next appointment one still agreed."""
     zone = customer.get("timezone") or ZONE_DEFAULT
     now = day_of(today)
-    made = [(v["checkInAt"], v["id"]) for v in visits if v["state"] == "COMPLETED" and v.get("checkInAt")]
-    agreed = [(v["plannedAt"], v["id"]) for v in visits if v["state"] in AGREED and v.get("plannedAt")]
+    made = [(v["checkInAt"], v["id"]) for v in visits if v.get("state") == "COMPLETED" and v.get("checkInAt")]
+    agreed = [(v["plannedAt"], v["id"]) for v in visits if v.get("state", "PLANNED") in AGREED and v.get("plannedAt")]
     last = max((visit for visit in made if local_day(visit[0], zone) <= now), default=None)
     ahead = min((visit for visit in agreed if local_day(visit[0], zone) >= now), default=None)
-    counted = [(o.get("orderedOn") or "", o["id"]) for o in orders if o["state"] not in NOT_COUNTED]
+    counted = [(o.get("orderedOn") or "", o["id"]) for o in orders if o.get("state", "DRAFT") not in NOT_COUNTED]
     ordered = max((order for order in counted if order[0] <= today), default=None)
     return {
         "today": now,
@@ -330,7 +330,9 @@ def day_facts(
         "nextAppointmentDay": ahead and local_day(ahead[0], zone),
         "nextAppointmentId": ahead and ahead[1],
         "lastOrderId": ordered and ordered[1],
-        "openTasks": [{"id": t["id"], "dueDay": due_day(t, zone)} for t in tasks if t["state"] not in SETTLED],
+        "openTasks": [
+            {"id": t["id"], "dueDay": due_day(t, zone)} for t in tasks if t.get("state", "OPEN") not in SETTLED
+        ],
     }
 
 

@@ -262,5 +262,9 @@ def _default(argument: GraphQLArgument) -> int | None:
     return argument.default_value if type(argument.default_value) is int else None
 
 
+PAGE_MARKS = frozenset({"pageInfo", "items"})
+"""Fields of a type whose lists are as long as the `first` of the field that leads to it."""
+
+
 def _is_page(parent: GraphQLNamedType | None) -> bool:
-    return is_object_type(parent) and "pageInfo" in parent.fields
+    return is_object_type(parent) and not PAGE_MARKS.isdisjoint(parent.fields)

@@ -11,7 +11,9 @@ from backend.schema import limits as module
 from backend.schema.limits import Limits
 
 SCHEMA = build_schema("""
-type Query { shops(first: Int, last: Int, after: String): ShopPage  shop(id: ID!): Shop  word: String  pair: [Shop!]! }
+type Query { shops(first: Int, last: Int, after: String): ShopPage  shop(id: ID!): Shop  word: String  pair: [Shop!]!
+  ranking(first: Int): Ranking }
+type Ranking { items: [Shop!]! }
 type ShopPage { nodes: [Shop!]!  pageInfo: PageInfo! }
 type PageInfo { hasNextPage: Boolean! }
 type Shop implements Node { id: ID!  name: String  parent: Shop  visits(first: Int = 20): VisitPage  notes: [Note!] }
@@ -190,3 +192,8 @@ def test_many_operations_in_a_document_share_the_pass() -> None:
         patch.setattr(module._Scale, "_selections", counted)
         assert refused_measures(f"{operations} {fragments} fragment F30 on Shop {{ id }}") == set()
     assert visited <= 2 * 300 + 31
+
+
+def test_a_ranking_is_priced_by_its_page_size_like_a_connection() -> None:
+    asked = "{ ranking(first: 100) { items { notes { text } } } }"
+    assert cost_of(asked) == cost_of("{ shops(first: 100) { nodes { notes { text } } } }")
