@@ -242,11 +242,11 @@ def user(
 
 async def _add_user(settings: Settings, email: str, name: str, role: str, locale: str, password: str) -> str:
     async with open_services(settings) as services:
-        password_hash = await services.sessions.password_hash(password)
+        password_hash, problems = await services.sessions.password_hash(password)
 
         async def story(work: Work) -> str:
             return await create_user(
-                work, email=email, name=name, role=role, password_hash=password_hash, locale=locale
+                work, email=email, name=name, role=role, password_hash=password_hash, locale=locale, problems=problems
             )
 
         user_id, _ = await in_work(

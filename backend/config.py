@@ -4,7 +4,9 @@ import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
+from babel.numbers import list_currencies
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -97,6 +99,20 @@ class Settings(BaseSettings):
     stream_send_seconds_max: int = Field(
         default=20, ge=1, le=600, description="how long a reader may leave a message untaken"
     )
+
+    @field_validator("organisation_timezone")
+    @classmethod
+    def _is_a_zone(cls, given: str) -> str:
+        if given not in available_timezones():
+            raise ValueError(f"{given!r} is no IANA time zone")
+        return given
+
+    @field_validator("reporting_currency")
+    @classmethod
+    def _is_a_currency(cls, given: str) -> str:
+        if given not in list_currencies():
+            raise ValueError(f"{given!r} is no ISO 4217 currency")
+        return given
 
     @field_validator("allowed_origins", mode="before")
     @classmethod

@@ -67,11 +67,11 @@ def read_keys(text: bytes) -> Keys:
 
 def load_keys(data_dir: Path) -> Keys:
     """The keys of this deployment, made when there are none yet. Raises `BadSetting` for an unreadable file."""
-    data_dir.mkdir(parents=True, exist_ok=True)
     path = data_dir / FILE_NAME
-    if not path.exists():
-        _make(path)
     try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _make(path)
         return read_keys(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BadSetting(

@@ -49,7 +49,9 @@ def render_problem(catalogue: Catalogue, problem: Problem, locale: str) -> str:
     texts = catalogue[locale_of(locale)]
     between = " – " if problem.code in _RANGES else texts["list.separator"]
     enum = str(problem.params.get("enum", ""))
-    named = (texts.get(f"enum.{enum}.{value}") or texts.get(f"field.{value}") or value for value in problem.allowed)
+    kinds = ((f"enum.{enum}.{value}", f"type.{value}", f"field.{value}") for value in problem.allowed)
+    found = ([texts[key] for key in keys if key in texts] for keys in kinds)
+    named = (texts_of[0] if texts_of else value for texts_of, value in zip(found, problem.allowed, strict=True))
     params = {"field": _place(texts, problem.path), "allowed": between.join(named) or _UNKNOWN, **problem.params}
     key = f"problem.{problem.code}"
     sentence = render(catalogue, key, locale, params)

@@ -97,7 +97,7 @@ ORDER_LINE = Shape(
         Field("cells", Kind.CELLS, nullable=False, limit=CELLS_MAX, most=QUANTITY_MAX),
         Field("removed", Kind.BOOL, nullable=False, default=False),
     ),
-    required=(("id",), ("styleId",), ("colourId",), ("unitPriceMinor",), ("cells",)),
+    required=(("id",), ("styleId",), ("colourId",), ("cells",)),
 )
 """A line in a change. `removed: true` takes the line away; stored lines do not have that field."""
 

@@ -74,17 +74,17 @@ def _walk(came_from: Mapping[str, str | None], at: str | None, to: str) -> list[
 
 
 def step_problem(machine: Machine, at: str | None, to: str, by: Stepper) -> Problem | None:
-    """INVALID_TRANSITION when nobody can go there, NOT_PERMITTED when only others can, or None.
+    """None; NOT_PERMITTED when the step exists and is others'; else INVALID_TRANSITION.
 
-    `allowed` lists the steps this stepper does have.
+    `allowed` lists the steps this stepper does have, or where he has none, the steps there are.
     """
     if path_of_steps(machine, at, to, by) is not None:
         return None
-    others_can = path_of_steps(machine, at, to, SYSTEM) is not None
+    others_can = to in next_states(machine, at)
     return Problem(
         Code.NOT_PERMITTED if others_can else Code.INVALID_TRANSITION,
         ("state",),
-        allowed=next_states(machine, at, by),
+        allowed=next_states(machine, at, by) or next_states(machine, at),
         params={"enum": machine.enum, "from": at or "", "to": to},
     )
 

@@ -175,7 +175,7 @@ def _mutations(column: Column, catalogue: Mapping[str, Mapping[str, str]]) -> di
         return payload(id=strawberry.ID(outcome.id), status=outcome.status, conflicts=show_conflicts(outcome.conflicts))
 
     async def create(self: Any, info: Info, input: Any, id: Any = None) -> Any:
-        return await answer(info, Change(id or new_id(), Intent.CREATE, given_fields(input)))
+        return await answer(info, Change(new_id() if id is None else id, Intent.CREATE, given_fields(input)))
 
     async def update(self: Any, info: Info, id: Any, base_rev: Any, patch: Any) -> Any:
         return await answer(info, Change(id, Intent.PATCH, given_fields(patch), base_rev))

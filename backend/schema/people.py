@@ -56,7 +56,7 @@ class PeopleMutations:
     ) -> UserResult:
         context = info.context
         try:
-            password_hash = await context.sessions.password_hash(input.password)
+            password_hash, problems = await context.sessions.password_hash(input.password)
             user_id = await tell(
                 context,
                 lambda work: create_user(
@@ -65,6 +65,7 @@ class PeopleMutations:
                     name=input.name,
                     role=input.role.value,
                     password_hash=password_hash,
+                    problems=problems,
                     locale=input.locale,
                     manager_id=input.manager_id,
                     user_id=new_id(),

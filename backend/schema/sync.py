@@ -265,15 +265,15 @@ def _mutation(index: int, given: SyncMutation, now_ms: int, device_now_ms: int) 
     for key, collection in COLLECTION_OF_KEY.items():
         record = getattr(given.change, key)
         if isinstance(record, SyncRecord):
-            if record.set is not None and not isinstance(record.set, dict):
-                raise Refused(Problem(Code.INVALID_VALUE, ("mutations", str(index), "change", key, "set"), ("map",)))
+            sent: Any = {} if record.set is None else record.set
             return Mutation(
                 id=given.id,
                 client_seq=given.client_seq,
                 collection=collection,
                 record_id=record.id,
                 base_rev=record.base_rev,
-                fields=record.set or {},
+                fields=sent if isinstance(sent, dict) else {"set": sent},
+                problems=() if isinstance(sent, dict) else (Problem(Code.INVALID_VALUE, ("set",), ("map",)),),
                 delete=record.delete,
                 group=given.group,
                 captured_at_ms=None if captured_at is None else corrected_ms(captured_at, device_now_ms, now_ms),

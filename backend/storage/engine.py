@@ -7,8 +7,8 @@ back as tuples: building model objects costs seven to ten times the query (`docs
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -69,14 +69,26 @@ class PostgresConnection:
         self.raw = raw
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
-        return await self.raw.fetch(for_postgres(sql), *args)  # type: ignore[no-any-return]
+        with _text_it_can_hold():
+            return await self.raw.fetch(for_postgres(sql), *args)  # type: ignore[no-any-return]
 
     async def execute(self, sql: str, *args: object) -> None:
-        await self.raw.execute(for_postgres(sql), *args)
+        with _text_it_can_hold():
+            await self.raw.execute(for_postgres(sql), *args)
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         if rows:
-            await self.raw.executemany(for_postgres(sql), rows)
+            with _text_it_can_hold():
+                await self.raw.executemany(for_postgres(sql), rows)
+
+
+@contextmanager
+def _text_it_can_hold() -> Iterator[None]:
+    """PostgreSQL has no NUL in its texts: a value that brings one is a wrong value, not an accident."""
+    try:
+        yield
+    except asyncpg.CharacterNotInRepertoireError:
+        raise Refused(Problem(Code.INVALID_VALUE, allowed=("text",))) from None
 
 
 class Engine(Protocol):

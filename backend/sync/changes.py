@@ -34,7 +34,7 @@ from backend.ids import is_id, new_id
 from backend.storage.visibility import visible_to
 from backend.sync.collections import COLLECTIONS, Child, Collection, column_of
 from backend.sync.documents import JSON_KINDS, canonical
-from backend.sync.feed import Stored, read_stored
+from backend.sync.feed import Stored, read_clock, read_stored
 from backend.sync.work import Work
 
 KEPT_DEPTH_MAX = 20
@@ -144,6 +144,7 @@ async def open_drafts(
     existing = {change.id for change in changes if change.intent is Intent.CREATE} - rows.keys()
     taken = await _taken(work, collection, sorted(existing))
     stored = await read_stored(work.conn, name, ids)
+    clock, _ = await read_clock(work.conn)
     drafts = []
     for change in changes:
         if not is_id(change.id):
@@ -160,7 +161,9 @@ async def open_drafts(
             known = stored[change.id].field_seq if change.id in stored else {}
             drafts.append(_delete_draft(collection, change, row, known, work.writer))
         else:
-            drafts.append(_patch(collection, shape, change, row, stored.get(change.id, NEVER_STORED), work.writer))
+            drafts.append(
+                _patch(collection, shape, change, row, stored.get(change.id, NEVER_STORED), work.writer, clock)
+            )
     return drafts
 
 
@@ -280,11 +283,14 @@ def _patch(
     row: Mapping[str, Any],
     stored: Stored,
     writer: str,
+    clock: int,
 ) -> Draft:
     clean, problems = validate(shape, change.fields, creating=False)
     draft = Draft(change, row, dict(row), problems=problems)
     if change.base_rev is None:
         draft.refuse(Code.REQUIRED, "baseRev", allowed=("baseRev",))
+    elif not _could_be_seen(change.base_rev, stored, clock):
+        draft.refuse(Code.OUT_OF_RANGE, "baseRev", allowed=(str(stored.made_seq), str(clock)))
     if draft.problems:
         return draft
     merged = merge_change(
@@ -301,6 +307,14 @@ def _patch(
     draft.after = with_paths(collection.shape, row, merged.accepted)
     draft.problems += whole_problems(collection.shape, draft.after)
     return draft
+
+
+def _could_be_seen(base_rev: int, stored: Stored, clock: int) -> bool:
+    """A revision is one between the record's making and now; 0 stands for a record made here and not answered yet.
+
+    One from the future would win against everything in silence, one from before the record against nothing.
+    """
+    return base_rev == 0 or stored.made_seq <= base_rev <= clock
 
 
 async def save_drafts(work: Work, name: str, drafts: Sequence[Draft]) -> list[Outcome]:
@@ -486,5 +500,5 @@ def as_kept(value: object, depth: int = 0) -> object:
 
 
 def sendable(text: str) -> str:
-    """The same text without halves of surrogate pairs, which no answer and no database takes."""
-    return text.encode("utf-8", "replace").decode()
+    """The same text without halves of surrogate pairs and NUL, which no answer and no database takes."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -51,6 +51,11 @@ class Stored:
     captured: Mapping[str, int]
     digest: int
 
+    @property
+    def made_seq(self) -> int:
+        """When the record was made, as far as its fields remember."""
+        return self.field_seq.get(WHOLE, (0, ""))[0]
+
 
 def digest_of(document: bytes) -> int:
     """First 8 bytes of SHA-256, as the signed integer a BIGINT holds."""

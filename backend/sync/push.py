@@ -46,6 +46,8 @@ class Mutation:
     group: str | None = None
     captured_at_ms: int | None = None
     base: Mapping[str, object] | None = None
+    problems: tuple[Problem, ...] = ()
+    """What the door found wrong with its form: it is refused and kept like any other, and stops nobody."""
 
     @property
     def intent(self) -> Intent:
@@ -263,7 +265,9 @@ async def _run_batch(work: Work, batch: Sequence[Mutation], table: UseCaseTable)
     answers: dict[str, Answer] = {}
     for mutation in batch:
         use_case = table.get((mutation.collection, mutation.intent))
-        if not is_id(mutation.record_id):
+        if mutation.problems:
+            answers[mutation.id] = Answer(mutation.id, Status.REFUSED, mutation.problems)
+        elif not is_id(mutation.record_id):
             problem = Problem(Code.INVALID_VALUE, ("change", mutation.collection, "id"), ("UUID",))
             answers[mutation.id] = Answer(mutation.id, Status.REFUSED, (problem,))
         elif use_case is None:

@@ -1,8 +1,8 @@
 """What a role may do to drafts, asked once for every collection and by every door."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
-from backend.domain.permissions import Action, Collection, may, updatable_fields
+from backend.domain.permissions import Action, Collection, Role, may, updatable_fields
 from backend.domain.steps import SYSTEM
 from backend.errors import Code
 from backend.sync.changes import Draft, Intent
@@ -29,6 +29,28 @@ def _check_fields(draft: Draft, allowed: frozenset[str] | None) -> None:
     for name in named:
         if allowed is not None and name not in allowed:
             draft.refuse(Code.NOT_PERMITTED, name, allowed=sorted(allowed))
+
+
+def check_customers(drafts: Sequence[Draft], seen: Container[str]) -> None:
+    """NOT_FOUND for a customer named but not seen, said beside whatever else is wrong with the draft."""
+    for draft in drafts:
+        named = draft.after.get("customerId") if draft.before is None else None
+        if named is not None and not draft.replayed and str(named) not in seen:
+            draft.refuse(Code.NOT_FOUND, "customerId")
+
+
+async def check_reps(work: Work, drafts: Sequence[Draft]) -> None:
+    """A rep's work is his own; others may name any active colleague."""
+    naming = [d for d in drafts if d.alive and not d.deleting and ("repId" in d.accepted or d.before is None)]
+    wanted = sorted({str(draft.after["repId"]) for draft in naming if draft.after.get("repId")})
+    rows = await work.conn.fetch("SELECT id FROM user_account WHERE id = ANY(?) AND active", wanted)
+    active = {row[0] for row in rows}
+    for draft in naming:
+        rep = draft.after.get("repId")
+        if work.principal.role is Role.REP and rep != work.principal.user_id:
+            draft.refuse(Code.NOT_PERMITTED, "repId")
+        elif rep not in active and work.door is not Door.JOB:
+            draft.refuse(Code.NOT_FOUND, "repId")
 
 
 def stepper(work: Work) -> str:

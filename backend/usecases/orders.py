@@ -24,7 +24,7 @@ from backend.ids import new_id
 from backend.storage.catalogue import price_lists_by_id, price_tiers, seasons_by_id, skus_by_id
 from backend.storage.customers import CustomerHead, customers_of, lock_heads, note_last
 from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
-from backend.sync.rights import check_rights, stepper
+from backend.sync.rights import check_customers, check_reps, check_rights, stepper
 from backend.sync.work import Door, Work
 
 REP_DISCOUNT_CAP_BP = 1_000
@@ -55,6 +55,9 @@ async def change_orders(work: Work, changes: Sequence[Change]) -> list[Outcome]:
     )
     drafts = await open_drafts(work, "orders", changes)
     _check_rights(work, drafts)
+    check_customers(drafts, heads)
+    _default_rep(work, drafts)
+    await check_reps(work, drafts)
     alive = [draft for draft in drafts if draft.alive]
     book = await _read_book(work, alive, heads)
     for draft in alive:
@@ -66,6 +69,13 @@ async def change_orders(work: Work, changes: Sequence[Change]) -> list[Outcome]:
     await _note_customers(work, drafts)
     await _tell_reps(work, drafts)
     return outcomes
+
+
+def _default_rep(work: Work, drafts: Sequence[Draft]) -> None:
+    """An order without a rep is its creator's."""
+    for draft in drafts:
+        if draft.before is None and draft.after and draft.after.get("repId") is None:
+            draft.after["repId"] = work.principal.user_id
 
 
 def _check_rights(work: Work, drafts: Sequence[Draft]) -> None:
@@ -123,7 +133,6 @@ def _decide(work: Work, draft: Draft, head: CustomerHead | None, book: Book) -> 
 def _begin(work: Work, draft: Draft, head: CustomerHead) -> None:
     order = draft.after
     captured_ms = min(draft.change.captured_at_ms or work.now_ms, work.now_ms)
-    order["repId"] = order.get("repId") or work.principal.user_id
     if order.get("source") == OrderSource.IMPORT and work.door not in (Door.IMPORT, Door.JOB):
         draft.refuse(Code.NOT_ALLOWED_VALUE, "source")
     order.update(
@@ -145,6 +154,7 @@ def _check_lines(work: Work, draft: Draft, head: CustomerHead, book: Book) -> No
     role = work.principal.role or Role.REP
     draft.problems += discount_problems(lines, discount_cap_bp(role, REP_DISCOUNT_CAP_BP))
     if head.price_list_id is None or head.price_list_id not in book.currencies:
+        _require_prices(draft, lines)
         return
     mixed = currency_problem(str(order["currency"]), book.currencies[head.price_list_id])
     if mixed is not None:
@@ -164,7 +174,16 @@ def _check_lines(work: Work, draft: Draft, head: CustomerHead, book: Book) -> No
             draft.problems += [problem.under("lines", str(index)) for problem in refused.problems]
 
 
+def _require_prices(draft: Draft, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Without a price list the price is the rep's to name."""
+    for index, line in enumerate(lines):
+        if line.get("unitPriceMinor") is None:
+            draft.refuse(Code.REQUIRED, "lines", str(index), "unitPriceMinor", allowed=("unitPriceMinor",))
+
+
 def _total(draft: Draft) -> None:
+    if not draft.alive:
+        return
     order = draft.after
     lines: list[dict[str, Any]] = order["lines"] or []
     try:

@@ -1,14 +1,17 @@
 """Colleagues: who works here, in which role; what they see follows from their seats in the tree."""
 
+from collections.abc import Sequence
+
 from backend.domain.addresses import parse_email
 from backend.domain.fields import parse_text
 from backend.domain.names import sort_key
 from backend.domain.permissions import Action, Collection, Role, may
 from backend.errors import Code, Problem, Refused, refuse_if
-from backend.ids import new_id
+from backend.ids import is_id, new_id
 from backend.sync.work import Door, Work
 
 NAME_CHARACTERS_MAX = 120
+EMAIL_CHARACTERS_MAX = 254
 LOCALES = ("en", "zh-CN", "ko")
 
 
@@ -22,13 +25,17 @@ async def create_user(
     locale: str = "en",
     manager_id: str | None = None,
     user_id: str | None = None,
+    problems: Sequence[Problem] = (),
 ) -> str:
-    """Add a colleague; returns the id. Raises NOT_PERMITTED, ID_TAKEN for a used e-mail, and field problems."""
+    """Add a colleague; returns the id. `problems`: what the door found wrong already.
+
+    Raises NOT_PERMITTED, ID_TAKEN for a used e-mail, and every problem of the fields at once.
+    """
     _admins_only(work)
-    problems: list[Problem] = []
+    problems = list(problems)
     clean_email, clean_name = email, name
     try:
-        clean_email = parse_email(email)
+        clean_email = parse_email(parse_text(email, limit=EMAIL_CHARACTERS_MAX) or "")
     except Refused as refused:
         problems += [problem.under("email") for problem in refused.problems]
     try:
@@ -68,7 +75,9 @@ async def create_user(
 async def set_active(work: Work, user_id: str, *, active: bool) -> None:
     """Let a colleague in or out; one who is out holds no scope at all. Raises NOT_PERMITTED, NOT_FOUND."""
     _admins_only(work)
-    found = await work.conn.fetch("SELECT id FROM user_account WHERE id = ? FOR UPDATE", user_id)
+    found = (
+        await work.conn.fetch("SELECT id FROM user_account WHERE id = ? FOR UPDATE", user_id) if is_id(user_id) else []
+    )
     if not found:
         raise Refused(Problem(Code.NOT_FOUND, ("userId",)))
     await work.conn.execute("UPDATE user_account SET active = ? WHERE id = ?", active, user_id)

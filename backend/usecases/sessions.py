@@ -224,12 +224,12 @@ class Sessions:
         self._clock = clock
         self._standings: OrderedDict[str, tuple[int, Standing | Refused]] = OrderedDict()
 
-    async def password_hash(self, password: str) -> str:
-        """The hash of a new password; raises `Refused(OUT_OF_RANGE)` for one too short or too long."""
+    async def password_hash(self, password: str) -> tuple[str, list[Problem]]:
+        """The hash of a new password, and OUT_OF_RANGE for one too short or too long, which is not hashed."""
         if not PASSWORD_CHARACTERS_MIN <= len(password) <= PASSWORD_CHARACTERS_MAX:
             bounds = (str(PASSWORD_CHARACTERS_MIN), str(PASSWORD_CHARACTERS_MAX))
-            raise Refused(Problem(Code.OUT_OF_RANGE, ("password",), bounds))
-        return await self._passwords.hash(password)
+            return "", [Problem(Code.OUT_OF_RANGE, ("password",), bounds)]
+        return await self._passwords.hash(password), []
 
     async def sign_in(self, email: str, password: str, device: DeviceGiven) -> Session:
         """A session for whoever knows the password. An unknown e-mail costs and answers what a wrong one does.

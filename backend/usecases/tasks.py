@@ -8,7 +8,7 @@ from backend.domain.times import day_bounds_ms
 from backend.errors import Code
 from backend.storage.customers import TIMEZONE_DEFAULT, CustomerHead, customers_of, lock_heads
 from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
-from backend.sync.rights import check_rights, stepper
+from backend.sync.rights import check_customers, check_rights, stepper
 from backend.sync.work import Door, Work
 
 NO_DUE_MS = 4_102_444_800_000
@@ -24,6 +24,7 @@ async def change_tasks(work: Work, changes: Sequence[Change]) -> list[Outcome]:
     )
     drafts = await open_drafts(work, "tasks", changes)
     check_rights(work, Collection.TASKS, drafts)
+    check_customers(drafts, heads)
     assignees = await _active_people(work, drafts)
     for draft in drafts:
         if draft.alive and not draft.deleting:
@@ -43,8 +44,6 @@ def _decide(work: Work, draft: Draft, heads: dict[str, CustomerHead], assignees:
     if draft.before is None:
         task["assigneeId"] = task.get("assigneeId") or work.principal.user_id
         task.update(createdAt=work.now_ms, createdBy=work.principal.holder)
-        if task.get("customerId") and head is None:
-            draft.refuse(Code.NOT_FOUND, "customerId")
         task["territoryId"] = head.territory_id if head else None
     _check_assignee(work, draft, assignees)
     before = None if draft.before is None else str(draft.before["state"])

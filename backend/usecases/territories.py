@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from backend.domain.fields import validate
+from backend.domain.fields import parse_text, validate
 from backend.domain.permissions import Action, Collection, Role, may
 from backend.domain.territories import (
     TERRITORY,
@@ -21,6 +21,7 @@ from backend.storage.engine import Connection
 from backend.storage.visibility import granted_keys_sql, visible_to
 from backend.sync.work import Door, Work
 
+REASON_CHARACTERS_MAX = 300
 COLLECTION_OF_TABLE = {
     "customer_contact": "customerContacts",
     "visit": "visits",
@@ -40,6 +41,7 @@ async def move_customers(work: Work, moves: Sequence[Move], reason: str | None =
     if work.door is not Door.JOB and (role is None or not may(role, Action.MOVE, Collection.CUSTOMERS)):
         raise Refused(Problem(Code.NOT_PERMITTED))
     current = await _lock_customers(work, [move.customer_id for move in moves])
+    reason = _reason(reason)
     moved = check_moves(moves, kinds=await _territories_held(work), current=current, at_ms=work.now_ms)
     if not moved.begun:
         return 0
@@ -65,6 +67,13 @@ async def move_customers(work: Work, moves: Sequence[Move], reason: str | None =
     )
     await _carry_children(work, moved.begun)
     return len(moved.begun)
+
+
+def _reason(given: str | None) -> str | None:
+    try:
+        return None if given is None else parse_text(given, limit=REASON_CHARACTERS_MAX)
+    except Refused as refused:
+        raise Refused(*(problem.under("reason") for problem in refused.problems)) from None
 
 
 async def _lock_customers(work: Work, ids: Sequence[str]) -> dict[str, Assignment | None]:
@@ -147,6 +156,7 @@ async def create_territory(work: Work, fields: dict[str, object]) -> str:
 async def grant_territory(work: Work, user_id: str, territory_id: str, reason: str | None = None) -> None:
     """A user holds a node of the tree from now on; raises NOT_FOUND, NOT_PERMITTED."""
     await _check_seat(work, user_id, territory_id)
+    reason = _reason(reason)
     held = await work.conn.fetch(
         "SELECT id FROM territory_member WHERE user_id = ? AND territory_id = ? AND valid_to IS NULL",
         user_id,

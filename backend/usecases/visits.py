@@ -17,7 +17,7 @@ from backend.domain.visits import (
 from backend.errors import Code, Refused
 from backend.storage.customers import CustomerHead, customers_of, lock_heads, note_last
 from backend.sync.changes import Change, Draft, Intent, Outcome, keep_issue, open_drafts, save_drafts
-from backend.sync.rights import check_rights, stepper
+from backend.sync.rights import check_customers, check_reps, check_rights, stepper
 from backend.sync.work import Door, Work
 
 CLOCK_AHEAD_MS = 300_000
@@ -39,6 +39,8 @@ async def change_visits(work: Work, changes: Sequence[Change]) -> list[Outcome]:
     drafts = await open_drafts(work, "visits", changes)
     _default_rep(work, drafts)
     check_rights(work, Collection.VISITS, drafts)
+    check_customers(drafts, heads)
+    await check_reps(work, drafts)
     for draft in drafts:
         if draft.alive and not draft.deleting:
             _decide(work, draft, heads.get(str(draft.after["customerId"])))

@@ -108,6 +108,9 @@ def test_a_step_that_does_not_exist_lists_those_that_do() -> None:
     assert (problem.code, problem.allowed) == (Code.INVALID_TRANSITION, ())
     problem = step_problem(ORDER_STEPS, "DRAFT", "REJECTED", ERP)
     assert problem is not None
+    assert (problem.code, problem.allowed) == (Code.INVALID_TRANSITION, ("SUBMITTED", "CANCELLED"))
+    problem = step_problem(ORDER_STEPS, "SUBMITTED", "CONFIRMED", Role.REP.value)
+    assert problem is not None
     assert problem.code is Code.NOT_PERMITTED
     problem = step_problem(VISIT_STEPS, "CHECKED_IN", "MISSED", Role.REP.value)
     assert problem is not None

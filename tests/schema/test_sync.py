@@ -188,3 +188,17 @@ async def test_of_two_positions_the_one_captured_later_stands_by_corrected_clock
     assert await house.row("customer", shop, "lat_e7") == (222,)
     assert await moved("wei", 3, 333, NOON_MS - 10 * 60_000, 0) == "MERGED"
     assert await house.row("customer", shop, "lat_e7") == (333,)
+
+
+@pytest.mark.parametrize("sent", [{"a\x00": 1}, {"openHours": {"\x00": "09:00-18:00"}}, 5, [], "text"])
+async def test_whatever_a_change_holds_it_is_refused_alone_and_kept(house: House, sent: Any) -> None:
+    results = await push(
+        house,
+        "wei",
+        mutation(1, "customer", new_id(), sent),
+        mutation(2, "task", new_id(), {"title": "next"}),
+    )
+    assert [r["status"] for r in results] == ["REFUSED", "APPLIED"]
+    assert "INTERNAL" not in {p["code"] for p in results[0]["problems"]}
+    page = (await data(house, "wei", PULL))["syncPull"]
+    assert [b["collection"] for b in page["blocks"]].count("syncIssues") == 1
