@@ -104,6 +104,8 @@ def test_every_verb_has_help_and_an_example(verb: str, selvedge: CommandLine) ->
         ("database_url", "sqlite:///proc/nowhere/x.sqlite3"),
         ("log_level", "LOUD"),
         ("reporting_currency", "dollars"),
+        ("reporting_currency", "XXQ"),
+        ("organisation_timezone", "Mars/X"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_naming_itself_and_the_form_wanted(
