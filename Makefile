@@ -20,9 +20,13 @@ help: ## this list
 run: $(VENV)/.run ## serve on 127.0.0.1:$PORT (8000) with the demo company, built on the first start
 	SELVEDGE_DEMO=$${SELVEDGE_DEMO:-true} $(BIN)/selvedge serve --port $(PORT)
 
-quick: $(VENV)/.dev ## the inner loop: lint, and the tests that need no PostgreSQL
+# what plays long histories or starts whole processes
+LONG := tests/test_journey.py tests/sync/test_pull_oracle.py tests/sync/test_crash.py \
+	tests/schema/test_differential.py tests/schema/test_subscriptions.py tests/test_cli_insight.py
+
+quick: $(VENV)/.dev ## the inner loop: lint, and the tests that need no PostgreSQL, without the long histories
 	$(BIN)/ruff check $(SOURCES)
-	$(PYTEST) -x -q -n $(WORKERS) -m "not postgres"
+	$(PYTEST) -x -q -n $(WORKERS) -m "not postgres" $(addprefix --ignore=,$(LONG))
 
 test: $(VENV)/.dev ## the whole suite, on SQLite and PostgreSQL
 	$(PYTEST) -q -n $(WORKERS)
