@@ -76,6 +76,16 @@ $(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/.python
 	$(call install,requirements/run.txt)
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.python
+$(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/.clients | $(VENV)/.python
 	$(call install,requirements/dev.txt)
 	@touch $(VENV)/.run $@
+
+# The sync clients the tests drive, where there is a Node. What one of them compiles takes the headers that came
+# with Node, if they did. Without it those tests say why they are skipped.
+$(VENV)/.clients: tests/clients/package.json tests/clients/package-lock.json | $(VENV)/.python
+	@if command -v npm >/dev/null 2>&1; then \
+	  echo "installing the sync clients into tests/clients/node_modules"; \
+	  prefix=$$(dirname "$$(dirname "$$(command -v node)")"); \
+	  if [ -f "$$prefix/include/node/node.h" ]; then export npm_config_nodedir="$$prefix"; fi; \
+	  cd tests/clients && npm ci --silent --no-fund --no-audit && touch ../../$@; \
+	fi

@@ -16,8 +16,9 @@ from backend.schema.finished import Finished
 from backend.schema.refusals import Problem as ShownProblem
 from backend.schema.refusals import Refusal, refuse, show_problems
 from backend.schema.scalars import BigInt, Instant
+from backend.sync.places import Row
 from backend.sync.protocol import answer_pull, answer_push, check_syncing
-from backend.sync.pull import SCHEMA_VERSION, Page, PullRequest, Refetch, Row
+from backend.sync.pull import SCHEMA_VERSION, Page, PullRequest, Refetch
 from backend.sync.push import Answer, Mutation
 
 COLLECTION_OF_KEY: Mapping[str, str] = {

@@ -12,19 +12,10 @@ from backend.auth.principal import Principal
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection
 from backend.sync.cursor import Backfill, Cursor, Position, seal, unseal
-from backend.sync.feed import digest_text, read_clock
+from backend.sync.feed import read_clock
+from backend.sync.places import Place, Row, documents_at, held_scopes, places_after, rows_of
 
 SCHEMA_VERSION = 1
-SCOPES_PER_STATEMENT = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    seq: int
-    collection: str
-    record_id: str
-    digest: str
-    document: bytes
 
 
 @dataclass(slots=True)
@@ -72,15 +63,6 @@ class PullRequest:
     refetch: tuple[Refetch, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    scope: str
-    position: Position
-    left_seq: int | None
-    stands: bool
-    """An open place of the same record in the same scope exists."""
-
-
 async def pull(conn: Connection, principal: Principal, request: PullRequest, *, secret: bytes, bytes_max: int) -> Page:
     """One page for the principal's device; `conn` is one snapshot.
 
@@ -98,7 +80,7 @@ async def pull(conn: Connection, principal: Principal, request: PullRequest, *, 
         base = cursor.position.base
         if cursor.epoch != clock >> 40 or base < horizon:
             raise Refused(Problem(Code.CURSOR_EXPIRED, ("cursor",)))
-    open_scopes, lost = await _scopes(conn, user_id, cursor.scopes_at)
+    open_scopes, lost = await held_scopes(conn, user_id, cursor.scopes_at)
     backfill = _backfill_now(cursor, open_scopes, lost, request.refetch)
 
     page = _Filler(request.limit, bytes_max)
@@ -121,19 +103,6 @@ async def pull(conn: Connection, principal: Principal, request: PullRequest, *, 
         checksums=await _checksums(conn, sorted(open_scopes)) if complete else (),
         base=base,
     )
-
-
-async def _scopes(conn: Connection, user_id: str, at: int) -> tuple[dict[str, int], set[str]]:
-    """(open scope → granted at, scopes that were open at `at` and have been closed since)."""
-    rows = await conn.fetch(
-        "SELECT scope, granted_seq, revoked_seq FROM user_scope WHERE user_id = ?"
-        " AND (revoked_seq IS NULL OR revoked_seq > ?)",
-        user_id,
-        at,
-    )
-    open_scopes = {scope: granted for scope, granted, revoked in rows if revoked is None}
-    lost = {scope for scope, granted, revoked in rows if revoked is not None and granted <= at < revoked}
-    return open_scopes, lost
 
 
 def _backfill_now(
@@ -190,8 +159,8 @@ async def _delta(
     """Fill the page with what changed after `position`; returns the position reached."""
     while not page.full:
         wanted = page.room + 1
-        places = await _places_after(conn, position, sorted(open_scopes), wanted)
-        documents = await _documents(conn, [p for p in places if p.left_seq is None])
+        places = await places_after(conn, position, sorted(open_scopes), wanted)
+        documents = await documents_at(conn, [p for p in places if p.left_seq is None])
         for place in places:
             if not _take(place, open_scopes, documents, page):
                 return position
@@ -202,7 +171,7 @@ async def _delta(
 
 
 def _take(
-    place: _Place, open_scopes: Mapping[str, int], documents: Mapping[tuple[str, str], Row], page: _Filler
+    place: Place, open_scopes: Mapping[str, int], documents: Mapping[tuple[str, str], Row], page: _Filler
 ) -> bool:
     """True when the place was delivered, or concerns nobody here; False when the page is full."""
     at = place.position
@@ -211,46 +180,6 @@ def _take(
     if place.left_seq > open_scopes[place.scope] and not place.stands:
         return page.leave(place.scope, at.collection, at.record_id)
     return True
-
-
-async def _places_after(conn: Connection, position: Position, scopes: Sequence[str], limit: int) -> list[_Place]:
-    """The next places of these scopes by (seq, collection, id, scope), each scope read by its own index range."""
-    found: list[_Place] = []
-    for start in range(0, len(scopes), SCOPES_PER_STATEMENT):
-        part = scopes[start : start + SCOPES_PER_STATEMENT]
-        one = (
-            "SELECT * FROM (SELECT p.scope, p.seq, p.collection, p.record_id, p.left_seq,"
-            " (p.left_seq IS NOT NULL AND EXISTS (SELECT 1 FROM feed_scope o WHERE o.scope = p.scope AND"
-            " o.collection = p.collection AND o.record_id = p.record_id AND o.left_seq IS NULL)) AS stands"
-            " FROM feed_scope p WHERE p.scope = ? AND (p.seq, p.collection, p.record_id) {more} (?, ?, ?)"
-            " ORDER BY p.seq, p.collection, p.record_id LIMIT ?) s{n}"
-        )
-        statements, args = [], []
-        for n, scope in enumerate(part):
-            # rows of the very position are still to come in scopes that sort after its own
-            more = ">=" if scope > position.scope else ">"
-            statements.append(one.format(more=more, n=n))
-            args += [scope, position.seq, position.collection, position.record_id, limit]
-        found += [
-            _Place(row[0], Position(row[1], row[2], row[3], row[0]), row[4], bool(row[5]))
-            for row in await conn.fetch(" UNION ALL ".join(statements), *args)
-        ]
-    found.sort(key=lambda place: place.position)
-    return found[:limit]
-
-
-async def _documents(conn: Connection, places: Sequence[_Place]) -> dict[tuple[str, str], Row]:
-    keys = sorted({f"{p.position.collection}:{p.position.record_id}" for p in places})
-    return await _rows(conn, keys)
-
-
-async def _rows(conn: Connection, keys: Sequence[str]) -> dict[tuple[str, str], Row]:
-    if not keys:
-        return {}
-    rows = await conn.fetch(
-        "SELECT collection, record_id, seq, digest, document FROM feed WHERE key = ANY(?)", list(keys)
-    )
-    return {(c, i): Row(seq, c, i, digest_text(digest), bytes(document)) for c, i, seq, digest, document in rows}
 
 
 async def _fill_back(conn: Connection, backfill: Sequence[Backfill], page: _Filler) -> tuple[Backfill, ...]:
@@ -278,7 +207,7 @@ async def _one_backfill(conn: Connection, entry: Backfill, page: _Filler) -> Bac
         *args,
         wanted,
     )
-    documents = await _rows(conn, [f"{collection}:{record_id}" for collection, record_id in rows])
+    documents = await rows_of(conn, [f"{collection}:{record_id}" for collection, record_id in rows])
     for collection, record_id in rows:
         if not page.put(entry.scope, documents[collection, record_id]):
             return entry

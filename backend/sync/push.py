@@ -20,7 +20,7 @@ from backend.storage.visibility import visible_to
 from backend.sync.changes import Change, Intent, Outcome, Status, UseCase, keep_issue, sendable
 from backend.sync.collections import COLLECTIONS
 from backend.sync.feed import digest_text
-from backend.sync.pull import Row
+from backend.sync.places import Row
 from backend.sync.receipts import Receipt, receipts_of
 from backend.sync.work import Work
 from backend.telemetry import logger
@@ -126,11 +126,10 @@ async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *
             answers[index] = Answer(mutation.id, Status.RETRY, (gap,))
         if in_turn:  # answered for good in any case: what can never be taken must not stop those behind it
             last_seq = mutation.client_seq
-    await _lock_customers(work, [mutation for _, mutation in fresh])
-    for part in _parts([mutation for _, mutation in fresh]):
-        for mutation, answer in zip(part, await _run_part(work, part, table), strict=True):
-            work.receipts.append(_receipt(work, answer, mutation))
-            answers[first_at[answer.mutation_id]] = answer
+    taken = await take(work, [mutation for _, mutation in fresh], table)
+    for (index, mutation), answer in zip(fresh, taken, strict=True):
+        work.receipts.append(_receipt(work, answer, mutation))
+        answers[index] = answer
     for index, first in repeats:
         answers[index] = answers[first]
     await work.conn.execute(
@@ -140,6 +139,19 @@ async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *
         work.principal.device_id,
     )
     return [answers[index] for index in range(len(mutations))]
+
+
+async def take(work: Work, mutations: Sequence[Mutation], table: UseCaseTable) -> list[Answer]:
+    """Run mutations with distinct ids through their use cases, in order; one answer each. Keeps no receipts.
+
+    What is refused is kept as a sync issue of the principal. Every door that brings records from devices ends here.
+    """
+    await _lock_customers(work, mutations)
+    answers: dict[str, Answer] = {}
+    for part in _parts(mutations):
+        for mutation, answer in zip(part, await _run_part(work, part, table), strict=True):
+            answers[mutation.id] = answer
+    return [answers[mutation.id] for mutation in mutations]
 
 
 async def _lock_device(work: Work) -> int:

@@ -73,7 +73,7 @@ def a_present_flag_instead_of_intervals(patch: pytest.MonkeyPatch) -> None:
     """Every place not present now is told as left, whenever it ended."""
     true = pull._take
 
-    def mutant(place: pull._Place, open_scopes: Any, documents: Any, page: Any) -> bool:
+    def mutant(place: pull.Place, open_scopes: Any, documents: Any, page: Any) -> bool:
         return true(place, dict.fromkeys(open_scopes, -1), documents, page)
 
     patch.setattr(pull, "_take", mutant)
@@ -98,10 +98,10 @@ def a_checkpoint_that_passes_an_undelivered_row(patch: pytest.MonkeyPatch) -> No
     patch.setattr(pull, "_take", mutant)
 
 
-def _with_other_places(patch: pytest.MonkeyPatch, judge: Callable[[pull._Place, bool], pull._Place]) -> None:
-    true = pull._places_after
+def _with_other_places(patch: pytest.MonkeyPatch, judge: Callable[[pull.Place, bool], pull.Place]) -> None:
+    true = pull.places_after
 
-    async def mutant(conn: Connection, position: Position, scopes: Any, limit: int) -> list[pull._Place]:
+    async def mutant(conn: Connection, position: Position, scopes: Any, limit: int) -> list[pull.Place]:
         places = []
         for place in await true(conn, position, scopes, limit):
             stands = await conn.fetch(
@@ -114,7 +114,7 @@ def _with_other_places(patch: pytest.MonkeyPatch, judge: Callable[[pull._Place, 
             places.append(judge(place, bool(stands)))
         return places
 
-    patch.setattr(pull, "_places_after", mutant)
+    patch.setattr(pull, "places_after", mutant)
 
 
 def a_second_scope_not_left(patch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def left_by_record_instead_of_place(patch: pytest.MonkeyPatch) -> None:
     """A record that left one scope is said to have left all of them."""
     true = pull._take
 
-    def mutant(place: pull._Place, open_scopes: Any, documents: Any, page: Any) -> bool:
+    def mutant(place: pull.Place, open_scopes: Any, documents: Any, page: Any) -> bool:
         at = place.position
         if place.left_seq is not None and place.left_seq > open_scopes[place.scope]:
             return all(page.leave(scope, at.collection, at.record_id) for scope in sorted(open_scopes))
@@ -140,17 +140,17 @@ def left_of_a_scope_it_came_back_to(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_lost_scope_not_told(patch: pytest.MonkeyPatch) -> None:
-    true = pull._scopes
+    true = pull.held_scopes
 
     async def mutant(*args: Any) -> tuple[dict[str, int], set[str]]:
         return (await true(*args))[0], set()
 
-    patch.setattr(pull, "_scopes", mutant)
+    patch.setattr(pull, "held_scopes", mutant)
 
 
 def lost_without_having_been_held(patch: pytest.MonkeyPatch) -> None:
     """Every grant ever closed counts as lost, also one that was opened and closed between two pulls."""
-    true = pull._scopes
+    true = pull.held_scopes
 
     async def mutant(conn: Connection, user_id: str, at: int) -> tuple[dict[str, int], set[str]]:
         rows = await conn.fetch(
@@ -159,7 +159,7 @@ def lost_without_having_been_held(patch: pytest.MonkeyPatch) -> None:
         open_scopes, lost = await true(conn, user_id, at)
         return open_scopes, lost - {row[0] for row in rows}
 
-    patch.setattr(pull, "_scopes", mutant)
+    patch.setattr(pull, "held_scopes", mutant)
 
 
 def scopes_judged_at_the_position(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,84 @@
+"""Reading the feed: whose scopes, which places after a position, which documents. Every client's pull reads here.
+
+All of it runs inside one snapshot; what the answers mean is the puller's affair.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backend.storage.engine import Connection
+from backend.sync.cursor import Position
+from backend.sync.feed import digest_text
+
+SCOPES_PER_STATEMENT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    seq: int
+    collection: str
+    record_id: str
+    digest: str
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    scope: str
+    position: Position
+    left_seq: int | None
+    stands: bool
+    """An open place of the same record in the same scope exists."""
+
+
+async def held_scopes(conn: Connection, user_id: str, at: int) -> tuple[dict[str, int], set[str]]:
+    """(open scope → granted at, scopes that were open at `at` and have been closed since)."""
+    rows = await conn.fetch(
+        "SELECT scope, granted_seq, revoked_seq FROM user_scope WHERE user_id = ?"
+        " AND (revoked_seq IS NULL OR revoked_seq > ?)",
+        user_id,
+        at,
+    )
+    open_scopes = {scope: granted for scope, granted, revoked in rows if revoked is None}
+    lost = {scope for scope, granted, revoked in rows if revoked is not None and granted <= at < revoked}
+    return open_scopes, lost
+
+
+async def places_after(conn: Connection, position: Position, scopes: Sequence[str], limit: int) -> list[Place]:
+    """The next places of these scopes by (seq, collection, id, scope), each scope read by its own index range."""
+    found: list[Place] = []
+    for start in range(0, len(scopes), SCOPES_PER_STATEMENT):
+        part = scopes[start : start + SCOPES_PER_STATEMENT]
+        one = (
+            "SELECT * FROM (SELECT p.scope, p.seq, p.collection, p.record_id, p.left_seq,"
+            " (p.left_seq IS NOT NULL AND EXISTS (SELECT 1 FROM feed_scope o WHERE o.scope = p.scope AND"
+            " o.collection = p.collection AND o.record_id = p.record_id AND o.left_seq IS NULL)) AS stands"
+            " FROM feed_scope p WHERE p.scope = ? AND (p.seq, p.collection, p.record_id) {more} (?, ?, ?)"
+            " ORDER BY p.seq, p.collection, p.record_id LIMIT ?) s{n}"
+        )
+        statements, args = [], []
+        for n, scope in enumerate(part):
+            # rows of the very position are still to come in scopes that sort after its own
+            more = ">=" if scope > position.scope else ">"
+            statements.append(one.format(more=more, n=n))
+            args += [scope, position.seq, position.collection, position.record_id, limit]
+        found += [
+            Place(row[0], Position(row[1], row[2], row[3], row[0]), row[4], bool(row[5]))
+            for row in await conn.fetch(" UNION ALL ".join(statements), *args)
+        ]
+    found.sort(key=lambda place: place.position)
+    return found[:limit]
+
+
+async def documents_at(conn: Connection, places: Sequence[Place]) -> dict[tuple[str, str], Row]:
+    keys = sorted({f"{p.position.collection}:{p.position.record_id}" for p in places})
+    return await rows_of(conn, keys)
+
+
+async def rows_of(conn: Connection, keys: Sequence[str]) -> dict[tuple[str, str], Row]:
+    if not keys:
+        return {}
+    rows = await conn.fetch(
+        "SELECT collection, record_id, seq, digest, document FROM feed WHERE key = ANY(?)", list(keys)
+    )
+    return {(c, i): Row(seq, c, i, digest_text(digest), bytes(document)) for c, i, seq, digest, document in rows}
