@@ -40,6 +40,7 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
             app.state.services = services
             edge = services.graphql_edge()
             app.state.graphql = edge
+            app.state.doors = services.doors()
             app.state.streams = GraphQLStreams(edge, settings)
             app.state.sockets = GraphQLSockets(edge, settings)
             yield

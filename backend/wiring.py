@@ -28,6 +28,7 @@ from backend.usecases.orders import change_orders
 from backend.usecases.sessions import Sessions, Standing
 from backend.usecases.tasks import change_tasks
 from backend.usecases.visits import change_visits
+from backend.web.doors import Doors
 
 USE_CASES: UseCaseTable = {
     (collection, intent): use_case
@@ -79,6 +80,10 @@ class Services:
             session_door=self.sessions,
             poke_hub=self.pokes,
         )
+
+    def doors(self) -> Doors:
+        """What the doors beside GraphQL share."""
+        return Doors(self.sessions, settings=self.settings, messages=self.messages)
 
     def graphql_edge(self) -> GraphQLEdge:
         return GraphQLEdge(

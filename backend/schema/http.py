@@ -29,7 +29,8 @@ from structlog.contextvars import bind_contextvars
 
 from backend.auth.principal import Principal
 from backend.config import Settings
-from backend.domain.messages import Catalogue, locale_of, render_problem
+from backend.domain.messages import Catalogue, render_problem
+from backend.domain.wishes import HEADER_CHARACTERS_MAX, accepted_locale, quality_of
 from backend.errors import OPERATOR, Code, Problem, Refused
 from backend.schema.context import Context
 from backend.schema.errors import errors_json, refusal_extensions, refusal_message
@@ -53,7 +54,6 @@ STATUS_OF: Mapping[Code, int] = {
 }
 """Statuses of what stops a request before it runs; all else is 400."""
 ANSWERED_AT_ONCE = (OperationType.QUERY, OperationType.MUTATION)
-ACCEPT_CHARACTERS_MAX = 1_000
 
 MakeContext = Callable[[Standing | None, str], Context]
 """What a request's resolvers are handed, for who asks and in which language."""
@@ -282,11 +282,11 @@ def answered_type(accept: str | None) -> str | None:
     if accept is None or not accept.strip():
         return JSON_TYPE
     wishes: list[tuple[float, int, str]] = []
-    for place, part in enumerate(accept[:ACCEPT_CHARACTERS_MAX].split(",")):
+    for place, part in enumerate(accept[:HEADER_CHARACTERS_MAX].split(",")):
         name, _, parameters = part.strip().partition(";")
         offered = {GRAPHQL_TYPE: GRAPHQL_TYPE, JSON_TYPE: JSON_TYPE, "application/*": JSON_TYPE, "*/*": JSON_TYPE}
         media_type = offered.get(name.strip().lower())
-        quality = _quality(parameters)
+        quality = quality_of(parameters)
         if media_type and quality > 0:
             wishes.append((-quality, place, media_type))
     return min(wishes)[2] if wishes else None
@@ -296,22 +296,11 @@ def takes(accept: str | None, media_type: str) -> bool:
     """True when an Accept header, or its absence, takes answers of that type."""
     ranges = {media_type, f"{media_type.partition('/')[0]}/*", "*/*"}
     found = []
-    for part in (accept or "*/*")[:ACCEPT_CHARACTERS_MAX].split(","):
+    for part in (accept or "*/*")[:HEADER_CHARACTERS_MAX].split(","):
         name, _, parameters = part.strip().partition(";")
         if name.strip().lower() in ranges:
-            found.append(_quality(parameters))
+            found.append(quality_of(parameters))
     return any(found)
-
-
-def accepted_locale(accept_language: str | None) -> str:
-    """The catalogue's locale that an Accept-Language header likes best."""
-    best, best_quality = "", 0.0
-    for part in (accept_language or "")[:ACCEPT_CHARACTERS_MAX].split(","):
-        name, _, parameters = part.strip().partition(";")
-        quality = _quality(parameters)
-        if quality > best_quality:
-            best, best_quality = name.strip(), quality
-    return locale_of(best)
 
 
 def _locale(standing: Standing | None, accept_language: str | None) -> str:
@@ -394,18 +383,6 @@ def asked_from(found: object) -> Asked:
     if extensions is not None and not isinstance(extensions, dict):
         raise Malformed(400, "`extensions` must be a map or null")
     return Asked(text, name or None, variables or {})
-
-
-def _quality(parameters: str) -> float:
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.strip().partition("=")
-        if name.strip().lower() == "q":
-            try:
-                quality = float(value)
-            except ValueError:
-                return 0.0
-            return quality if 0 <= quality <= 1 else 0.0
-    return 1.0
 
 
 def _status(status: int, media_type: str) -> int:

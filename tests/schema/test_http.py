@@ -10,7 +10,8 @@ import pytest
 from graphql import get_introspection_query
 
 from backend.config import Settings
-from backend.schema.http import GRAPHQL_TYPE, JSON_TYPE, accepted_locale, answered_type
+from backend.domain.wishes import accepted_locale
+from backend.schema.http import GRAPHQL_TYPE, JSON_TYPE, answered_type
 from tests.databases import fresh_sqlite
 from tests.schema.conftest import Door
 from tests.servers import serve

@@ -1,0 +1,200 @@
+"""Doors beside GraphQL: who stands before one, what he brings within bounds, and how he is told no.
+
+A door is a function from a `Visit` to an answer. `Doors.answer` finds out who asks, calls the door, and turns
+a refusal into JSON in the reader's language with a status of its own. What nobody expected goes on to `app.Edge`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from structlog.contextvars import bind_contextvars
+
+from backend.auth.principal import Principal
+from backend.config import Settings
+from backend.domain.messages import Catalogue, render_problem
+from backend.domain.wishes import accepted_locale
+from backend.errors import Code, Problem, Refused, refuse_if
+from backend.sync.protocol import check_syncing
+from backend.usecases.sessions import Sessions, Standing
+
+ACTIVE = "ACTIVE"
+WHOLE_NUMBER_DIGITS_MAX = 19
+RETRY_AFTER_SECONDS = 5
+STATUS_OF: Mapping[Code, int] = {
+    Code.UNAUTHENTICATED: 401,
+    Code.TOKEN_EXPIRED: 401,
+    Code.SIGN_IN_FAILED: 401,
+    Code.NOT_PERMITTED: 403,
+    Code.DEVICE_REVOKED: 403,
+    Code.NOT_FOUND: 404,
+    Code.CONFLICT: 409,
+    Code.ID_TAKEN: 409,
+    Code.INVALID_TRANSITION: 409,
+    Code.MUTATION_ID_REUSED: 409,
+    Code.DELETED: 410,
+    Code.CURSOR_EXPIRED: 410,
+    Code.TOO_LARGE: 413,
+    Code.UPGRADE_REQUIRED: 426,
+    Code.BUSY: 503,
+    Code.INTERNAL: 500,
+}
+"""What is not named here is 400."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request, and who stands behind it."""
+
+    request: Request
+    principal: Principal
+    device_state: str
+    locale: str
+
+
+Door = Callable[[Visit], Awaitable[Response]]
+
+
+class Doors:
+    """What every door shares. One per process."""
+
+    def __init__(self, sessions: Sessions, *, settings: Settings, messages: Catalogue) -> None:
+        self.settings = settings
+        self._sessions = sessions
+        self._messages = messages
+
+    async def answer(self, request: Request, door: Door, *, syncing: bool = True, draining: bool = False) -> Response:
+        """The door's answer, or why not. `syncing`: only roles that sync, on a device. `draining`: a device that may
+        only hand in what it holds may come in too."""
+        locale = accepted_locale(request.headers.get("accept-language"))
+        try:
+            visit = await self.visit(request, syncing=syncing, draining=draining)
+            locale = visit.locale
+            return await door(visit)
+        except Refused as refused:
+            return self.refusal(refused, locale)
+
+    async def visit(self, request: Request, *, syncing: bool = True, draining: bool = False) -> Visit:
+        """Who asks. Raises `Refused`: UNAUTHENTICATED, TOKEN_EXPIRED, DEVICE_REVOKED, NOT_PERMITTED."""
+        standing = await self._standing(request.headers.get("authorization"))
+        _check(standing, syncing=syncing, draining=draining)
+        bind_contextvars(user_id=standing.principal.user_id, device_id=standing.principal.device_id)
+        return Visit(request, standing.principal, standing.device_state, standing.principal.locale)
+
+    async def look_again(self, visit: Visit, *, syncing: bool = True, draining: bool = False) -> None:
+        """Within a long answer: raise what a new request of the same caller would be refused with."""
+        standing = await self._standing(visit.request.headers.get("authorization"))
+        _check(standing, syncing=syncing, draining=draining)
+
+    def refusal(self, refused: Refused, locale: str) -> Response:
+        """The answer that says no, with every problem and a status by the first."""
+        code = refused.problems[0].code
+        status = STATUS_OF.get(code, 400)
+        headers = {}
+        if status == 401:
+            headers["www-authenticate"] = "Bearer"
+        if code is Code.BUSY:
+            headers["retry-after"] = str(RETRY_AFTER_SECONDS)
+        return json_answer(self.refusal_json(refused, locale), status, headers)
+
+    def refusal_json(self, refused: Refused, locale: str) -> dict[str, Any]:
+        """A refusal as JSON: `{"errors": [{"message", "extensions": {code, path, allowed, retry}}]}`."""
+        return {"errors": [self._problem_json(problem, locale) for problem in refused.problems]}
+
+    def _problem_json(self, problem: Problem, locale: str) -> dict[str, Any]:
+        return {
+            "message": render_problem(self._messages, problem, locale),
+            "extensions": {
+                "code": problem.code.value,
+                "path": list(problem.path),
+                "allowed": list(problem.allowed),
+                "retry": problem.retry.value,
+            },
+        }
+
+    async def _standing(self, authorization: str | None) -> Standing:
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise Refused(Problem(Code.UNAUTHENTICATED))
+        return await self._sessions.standing(token.strip())
+
+    async def body(self, request: Request, *, bytes_max: int | None = None) -> bytes:
+        """The whole body, within `bytes_max` (default: the setting) and the seconds a request may take to arrive.
+
+        Raises `Refused`: TOO_LARGE, or BAD_REQUEST for one that ends early or takes too long.
+        """
+        most = self.settings.body_bytes_max if bytes_max is None else bytes_max
+        check_stated_bytes(request, most)
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self.settings.body_seconds_max):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > most:
+                        raise Refused(Problem(Code.TOO_LARGE, (), (str(most),)))
+        except (TimeoutError, ClientDisconnect):
+            raise Refused(Problem(Code.BAD_REQUEST)) from None
+        return bytes(body)
+
+    async def json_body(self, request: Request, *, bytes_max: int | None = None) -> dict[str, Any]:
+        """The body as a JSON map. Raises `Refused` as `body` does, and BAD_REQUEST for anything else."""
+        try:
+            found = orjson.loads(await self.body(request, bytes_max=bytes_max))
+        except orjson.JSONDecodeError:
+            raise Refused(Problem(Code.BAD_REQUEST)) from None
+        if not isinstance(found, dict):
+            raise Refused(Problem(Code.BAD_REQUEST))
+        return found
+
+
+def _check(standing: Standing, *, syncing: bool, draining: bool) -> None:
+    if standing.device_state != ACTIVE and not draining:
+        raise Refused(Problem(Code.DEVICE_REVOKED))
+    if syncing:
+        check_syncing(standing.principal)
+
+
+def check_stated_bytes(request: Request, bytes_max: int) -> None:
+    """Raise TOO_LARGE for a body that says itself that it is, before any of it is read."""
+    stated = request.headers.get("content-length", "0")
+    if stated.isdecimal() and int(stated[:WHOLE_NUMBER_DIGITS_MAX]) > bytes_max:
+        raise Refused(Problem(Code.TOO_LARGE, (), (str(bytes_max),)))
+
+
+def query_of(request: Request, characters_max: Mapping[str, int]) -> dict[str, str]:
+    """The query's parameters, of those named with the most characters of each.
+
+    Raises `Refused` with all problems: UNKNOWN_FIELD, INVALID_VALUE for one given twice, TOO_LONG.
+    """
+    found: dict[str, str] = {}
+    problems = []
+    for name, value in request.query_params.multi_items():
+        if name not in characters_max:
+            problems.append(Problem(Code.UNKNOWN_FIELD, (name[:100],), tuple(characters_max)))
+        elif name in found:
+            problems.append(Problem(Code.INVALID_VALUE, (name,)))
+        elif len(value) > characters_max[name]:
+            problems.append(Problem(Code.TOO_LONG, (name,), (str(characters_max[name]),)))
+        found[name] = value
+    refuse_if(problems)
+    return found
+
+
+def whole_number(query: Mapping[str, str], name: str, *, default: int, least: int, most: int) -> int:
+    """A parameter as a whole number within bounds. Raises `Refused`: INVALID_VALUE, OUT_OF_RANGE."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= WHOLE_NUMBER_DIGITS_MAX):
+        raise Refused(Problem(Code.INVALID_VALUE, (name,), ("integer",)))
+    if not least <= int(text) <= most:
+        raise Refused(Problem(Code.OUT_OF_RANGE, (name,), (str(least), str(most))))
+    return int(text)
+
+
+def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(value), status, dict(headers or {}), "application/json; charset=utf-8")
