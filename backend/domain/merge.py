@@ -28,10 +28,15 @@ class Conflict:
 
 @dataclass(slots=True)
 class Merged:
-    """`accepted`: path → value to store. `behind`: somebody else wrote the record after the base."""
+    """`accepted`: path → value to store. `behind`: somebody else wrote the record after the base.
+
+    `outrun`: values a later capture took the place of, each as (the entry that lost, whether it was the sender's);
+    nobody has to decide about them, but they are kept.
+    """
 
     accepted: dict[str, object] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
+    outrun: list[tuple[Conflict, bool]] = field(default_factory=list)
     behind: bool = False
 
 
@@ -68,7 +73,9 @@ def merge_change(
             continue
         elif seq <= base_rev or by == writer or (theirs is None and _is_new_part(standing, field_seq, path)):
             found.accepted[path] = mine
-        elif not _captured_later(captured or {}, path, captured_at_ms):
+        elif _captured_later(captured or {}, path, captured_at_ms):
+            found.outrun.append((Conflict(path, mine, theirs, seq, by), True))
+        else:
             _resolve(found, shape, path, mine, theirs, seq, by)
     return found
 
@@ -139,20 +146,33 @@ def _is_new_part(standing: Mapping[str, object], field_seq: Mapping[str, tuple[i
 
 def _resolve(found: Merged, shape: Shape, path: str, mine: object, theirs: object, seq: int, by: str) -> None:
     match policy_of(shape, path):
-        case Merge.STEPS | Merge.LAST_WRITER:
+        case Merge.STEPS:
             found.accepted[path] = mine
-        case Merge.SET_UNION:
-            found.accepted[path] = union(theirs, mine)
-        case Merge.APPEND_TEXT:
-            found.accepted[path] = appended(theirs, mine)
+        case Merge.LAST_WRITER:
+            found.accepted[path] = mine
+            found.outrun.append((Conflict(path, mine, theirs, seq, by), False))
+        case Merge.SET_UNION if _fits(shape, path, both := union(theirs, mine)):
+            found.accepted[path] = both
+        case Merge.APPEND_TEXT if _fits(shape, path, text := appended(theirs, mine)):
+            found.accepted[path] = text
         case Merge.SERVER_ONLY:
             pass
-        case Merge.LATCH if theirs != LATCHED:
-            # a moment already set stands; a state not yet final gives way
-            if not isinstance(theirs, int):
-                found.accepted[path] = mine
+        case Merge.LATCH if theirs != LATCHED and not isinstance(theirs, int):
+            # a state not yet final gives way; a moment already set does not
+            found.accepted[path] = mine
         case _:
             found.conflicts.append(Conflict(path, mine, theirs, seq, by))
+
+
+def _fits(shape: Shape, path: str, joined: object) -> bool:
+    """False where what both sides wrote is together more than the field may hold: then it is a conflict.
+
+    Records are let through: a withdrawal of consent is never put off for want of room.
+    """
+    declared = shape.field(path)
+    if declared is None or declared.limit is None or declared.kind is Kind.RECORDS:
+        return True
+    return not isinstance(joined, str | list) or len(joined) <= declared.limit
 
 
 def union(theirs: object, mine: object) -> list[object]:

@@ -84,6 +84,12 @@ def cases() -> list[Document]:
              {"state": "CANCELLED", "title": "Ring"}),
         case("tasks", "with a fresh base it may be opened again", {"state": "DONE"}, {}, {"state": "OPEN"}),
         case("tasks", "done wins over what is not final", {"state": "IN_PROGRESS"}, {"state": late}, {"state": "DONE"}),
+        case("tasks", "when it was done stays, another moment is kept", {"state": "DONE", "doneAt": 1_767_225_600_000},
+             {"doneAt": late}, {"doneAt": 1_767_229_200_000}),
+        case("customers", "notes that have no room together", {**shop, "notes": "one\n" + "a" * 4_000},
+             {"notes": late}, {"notes": "one\n" + "b" * 4_000}),
+        case("customers", "tags that have no room together", {**shop, "tags": [f"t{n:02}" for n in range(40)]},
+             {"tags": late}, {"tags": [f"u{n:02}" for n in range(40)]}),
         case("visits", "a state is judged by its steps, not by who was first", {"state": "CONFIRMED"}, {"state": late},
              {"state": "CHECKED_IN", "checkInAt": 1_767_225_600_000}),
     ]  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backend.domain.contacts import CONTACT
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import field_paths
 from backend.domain.merge import Merged, appended, merge_change, union, with_paths
@@ -171,6 +172,17 @@ def test_done_is_a_latch_against_a_stale_base(stands: str, sent: str, after: str
     )
     assert with_paths(TASK, {"state": stands}, found.accepted)["state"] == after
     assert [conflict.path for conflict in found.conflicts] == conflicts
+
+
+def test_a_value_that_was_captured_later_wins_and_the_other_is_told_of() -> None:
+    at = {"field_seq": {"preferredChannel": (20, THEIRS)}, "base_rev": 10, "writer": MINE}
+    standing, sent = {"preferredChannel": "CALL"}, {"preferredChannel": "SMS"}
+    late = merge_change(CONTACT, standing, sent, captured={"preferredChannel": 50}, captured_at_ms=60, **at)
+    assert late.accepted == sent
+    assert [(c.mine, c.theirs, mine_lost) for c, mine_lost in late.outrun] == [("SMS", "CALL", False)]
+    early = merge_change(CONTACT, standing, sent, captured={"preferredChannel": 50}, captured_at_ms=40, **at)
+    assert (early.accepted, early.conflicts) == ({}, [])
+    assert [(c.mine, c.theirs, mine_lost) for c, mine_lost in early.outrun] == [("SMS", "CALL", True)]
 
 
 def test_paths_of_a_record_put_back_give_the_record() -> None:
