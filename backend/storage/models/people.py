@@ -34,7 +34,27 @@ class Device(Model):
     created_at = Millis()
     last_seen_at = Millis()
     acked_seq = fields.BigIntField()
+    """what the device has surely seen: the base of the newest cursor it presented"""
     last_client_seq = fields.BigIntField()
+    state_since = Millis(null=True)
+    """null: as it was registered"""
+    state_reason = Text(max_length=200, null=True)
+    state_by = Id(null=True)
+    """who changed the state; null: the server itself"""
+    drain_until = Millis(null=True)
+    """while DRAINING: when it becomes REVOKED; work captured after `state_since` is not taken"""
+    wipe_acked_at = Millis(null=True)
+    dropped_at = Millis(null=True)
+    """silent for so long that nothing is kept for it any more"""
+    pulled_at = Millis(null=True)
+    pushed_at = Millis(null=True)
+    schema_version = fields.IntField(null=True)
+    clock_offset_ms = fields.BigIntField(null=True)
+    app_version = Text(max_length=40, null=True)
+    unsent_count = fields.IntField(null=True)
+    unsent_oldest_at = Millis(null=True)
+    refused_count = fields.IntField(null=True)
+    reported_at = Millis(null=True)
 
     class Meta:
         table = "device"

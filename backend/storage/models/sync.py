@@ -12,9 +12,21 @@ class SyncClock(Model):
     id = fields.IntField(primary_key=True, generated=False)
     seq = fields.BigIntField()
     horizon = fields.BigIntField()
+    standings = fields.BigIntField(db_default=0)
+    """steps when somebody's sign-in, device or role changed; only SQLite's processes look at it"""
 
     class Meta:
         table = "sync_clock"
+
+
+class ClockMark(Model):
+    """The clock stood at `seq` when it was `at`: how old a seq is."""
+
+    at = Millis(primary_key=True, generated=False)
+    seq = fields.BigIntField()
+
+    class Meta:
+        table = "clock_mark"
 
 
 class Feed(Model):
@@ -98,7 +110,7 @@ class Receipt(Model):
 
     class Meta:
         table = "receipt"
-        indexes = (("device_id", "client_seq"),)
+        indexes = (("device_id", "client_seq"), ("received_at",))
 
 
 class SyncIssue(Model):
