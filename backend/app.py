@@ -51,6 +51,7 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
 def end_streams(app: Starlette) -> None:
     """Break off the streams of a server that stops; else it would wait for readers who have no reason to leave."""
     app.state.streams.end()
+    app.state.doors.ending.set()
 
 
 async def _graphql(request: Request) -> Response:

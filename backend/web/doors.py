@@ -64,6 +64,8 @@ class Doors:
 
     def __init__(self, sessions: Sessions, *, settings: Settings, messages: Catalogue) -> None:
         self.settings = settings
+        self.ending = asyncio.Event()
+        """set when the server is about to stop: long answers break off"""
         self._sessions = sessions
         self._messages = messages
 

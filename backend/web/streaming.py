@@ -1,0 +1,144 @@
+"""Long answers, sent as they are made: packed for whoever can unpack, and ended when nobody takes them.
+
+Memory is that of one part and of the packer's window, however long the answer.
+"""
+
+import asyncio
+import sys
+import zlib
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
+from typing import Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from backend.domain.wishes import wishes_of
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+ZSTD_LEVEL = 3
+GZIP_LEVEL = 1
+GZIP_WINDOW_BITS = 31
+"""15 bits of window, in a gzip frame"""
+
+
+class Packer(Protocol):
+    """Packs an answer part by part; what was given so far can be read by the other side at once."""
+
+    encoding: str
+
+    def pack(self, part: bytes) -> bytes: ...
+
+    def finish(self) -> bytes: ...
+
+
+class Zstd:
+    encoding = "zstd"
+
+    def __init__(self) -> None:
+        self._compressor = zstd.ZstdCompressor(level=ZSTD_LEVEL)
+
+    def pack(self, part: bytes) -> bytes:
+        return self._compressor.compress(part, zstd.ZstdCompressor.FLUSH_BLOCK)
+
+    def finish(self) -> bytes:
+        return self._compressor.flush()
+
+
+class Gzip:
+    encoding = "gzip"
+
+    def __init__(self) -> None:
+        self._compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WINDOW_BITS)
+
+    def pack(self, part: bytes) -> bytes:
+        return self._compressor.compress(part) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
+
+    def finish(self) -> bytes:
+        return self._compressor.flush()
+
+
+class Identity:
+    encoding = "identity"
+
+    def pack(self, part: bytes) -> bytes:
+        return part
+
+    def finish(self) -> bytes:
+        return b""
+
+
+PACKERS: Mapping[str, type[Packer]] = {"zstd": Zstd, "gzip": Gzip, "identity": Identity}
+"""The best first."""
+
+
+def packer_for(accept_encoding: str | None) -> Packer:
+    """The packer an Accept-Encoding header likes best, of equals the one that packs best; none when none is named."""
+    wishes = dict(wishes_of(accept_encoding))
+    least = wishes.get("*", 0.0)
+    liked = {name: wishes.get(name, least) for name in PACKERS}
+    best = max(PACKERS, key=lambda name: liked[name])
+    return PACKERS[best if liked[best] > 0 else "identity"]()
+
+
+class StreamedAnswer(Response):
+    """Sends parts until they end, the server does, or the reader leaves or leaves one untaken for too long.
+
+    `ending` is set when the server is about to stop. An answer broken off is not finished: its reader sees a
+    connection that was cut.
+    """
+
+    def __init__(
+        self,
+        parts: AsyncGenerator[bytes, None],
+        *,
+        media_type: str,
+        packer: Packer,
+        ending: asyncio.Event,
+        send_seconds_max: int,
+    ) -> None:
+        self._parts = parts
+        self._packer = packer
+        self._ending = ending
+        self._send_seconds_max = send_seconds_max
+        self.status_code = 200
+        self.media_type = media_type
+        self.background = None
+        headers = {"vary": "Accept-Encoding", "x-accel-buffering": "no"}
+        if packer.encoding != "identity":
+            headers["content-encoding"] = packer.encoding
+        self.init_headers(headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self._send_all(send))
+        tasks = {sending, asyncio.ensure_future(self._ending.wait()), asyncio.ensure_future(_left(receive))}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            # what the parts hold is given back before the request ends
+            await asyncio.wait(tasks)
+        with suppress(TimeoutError):  # a reader who takes nothing: an answer left open closes the connection
+            if not sending.cancelled():
+                sending.result()
+
+    async def _send_all(self, send: Send) -> None:
+        async with aclosing(self._parts) as parts:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for part in parts:
+                await self._send(send, self._packer.pack(part), more=True)
+            await self._send(send, self._packer.finish(), more=False)
+
+    async def _send(self, send: Send, packed: bytes, *, more: bool) -> None:
+        async with asyncio.timeout(self._send_seconds_max):
+            await send({"type": "http.response.body", "body": packed, "more_body": more})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
