@@ -12,7 +12,19 @@ from tortoise import Tortoise
 from tortoise.migrations.api import migrate as run_migrations
 from tortoise.migrations.api import plan as plan_migrations
 
-MODEL_FILES = ("people", "territories", "customers", "work", "catalogue", "insight", "records", "sync", "merges")
+MODEL_FILES = (
+    "people",
+    "territories",
+    "customers",
+    "work",
+    "catalogue",
+    "insight",
+    "records",
+    "sync",
+    "merges",
+    "attachments",
+    "rxdb",
+)
 ADVISORY_LOCK = 0x53454C56  # any number, the same in every process of this product
 
 
