@@ -64,11 +64,24 @@ def seal(cursor: Cursor, *, secret: bytes, user_id: str, device_id: str) -> str:
             cursor.schema,
         ]
     )
-    return base64.urlsafe_b64encode(_mac(secret, user_id, device_id, body) + body).decode().rstrip("=")
+    return seal_body(body, secret=secret, user_id=user_id, device_id=device_id)
 
 
 def unseal(token: str, *, secret: bytes, user_id: str, device_id: str) -> Cursor:
     """The cursor in a token; raises `Refused(CURSOR_INVALID)` for anyone else's, or an altered one."""
+    body = open_body(token, secret=secret, user_id=user_id, device_id=device_id)
+    at, scopes_at, backfill, schema = orjson.loads(body)
+    entries = tuple(Backfill(scope, up_to, (after[0], after[1]), only) for scope, up_to, after, only in backfill)
+    return Cursor(Position(*at), scopes_at, entries, schema)
+
+
+def seal_body(body: bytes, *, secret: bytes, user_id: str, device_id: str) -> str:
+    """A text that tells nobody else anything and that nobody can alter. A secret serves one kind of body only."""
+    return base64.urlsafe_b64encode(_mac(secret, user_id, device_id, body) + body).decode().rstrip("=")
+
+
+def open_body(token: str, *, secret: bytes, user_id: str, device_id: str) -> bytes:
+    """What was sealed; raises `Refused(CURSOR_INVALID)` for anyone else's, or an altered text."""
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -77,9 +90,7 @@ def unseal(token: str, *, secret: bytes, user_id: str, device_id: str) -> Cursor
     canonical = base64.urlsafe_b64encode(raw).decode().rstrip("=")
     if canonical != token or not hmac.compare_digest(mac, _mac(secret, user_id, device_id, body)):
         raise _invalid()
-    at, scopes_at, backfill, schema = orjson.loads(body)
-    entries = tuple(Backfill(scope, up_to, (after[0], after[1]), only) for scope, up_to, after, only in backfill)
-    return Cursor(Position(*at), scopes_at, entries, schema)
+    return body
 
 
 def _invalid() -> Refused:
