@@ -134,6 +134,22 @@ class SyncIssue(Model):
     state = Text(max_length=10)
     captured_at = Millis(null=True)
     created_at = Millis()
+    author_name = Text(max_length=120, db_default="")
+    theirs_name = Text(max_length=120, null=True)
+    theirs_rev = fields.BigIntField(null=True)
+    intent = Text(max_length=10, null=True)
+    base_rev = fields.BigIntField(null=True)
+    problems = JsonText(db_default="[]")
+    about = JsonText(db_default="{}")
+    names = JsonText(db_default="{}")
+    escalates_at = Millis(null=True)
+    resolution = Text(max_length=24, null=True)
+    resolved_value = JsonText(null=True)
+    resolved_by = Text(max_length=60, null=True)
+    resolved_name = Text(max_length=120, null=True)
+    resolved_at = Millis(null=True)
+    history = JsonText(db_default="[]")
 
     class Meta:
         table = "sync_issue"
+        indexes = (("user_id", "state", "created_at"),)
