@@ -1,6 +1,6 @@
 """The composition root: what exists once per process, and which use case answers to which intent."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,8 @@ from backend.schema.http import GraphQLEdge, make_documents
 from backend.schema.limits import Limits
 from backend.schema.root import build_schema
 from backend.storage.engine import Engine, open_engine
-from backend.sync.changes import Intent
+from backend.sync.aliases import following_aliases
+from backend.sync.changes import Intent, UseCase
 from backend.sync.poke import Pokes
 from backend.sync.push import UseCaseTable
 from backend.usecases.contacts import change_contacts, change_customer_contacts
@@ -30,8 +31,8 @@ from backend.usecases.tasks import change_tasks
 from backend.usecases.visits import change_visits
 from backend.web.doors import Doors
 
-USE_CASES: UseCaseTable = {
-    (collection, intent): use_case
+_BY_COLLECTION: Mapping[str, UseCase] = {
+    collection: following_aliases(collection, use_case)
     for collection, use_case in {
         "customers": change_customers,
         "contacts": change_contacts,
@@ -40,7 +41,9 @@ USE_CASES: UseCaseTable = {
         "orders": change_orders,
         "tasks": change_tasks,
     }.items()
-    for intent in Intent
+}
+USE_CASES: UseCaseTable = {
+    (collection, intent): use_case for collection, use_case in _BY_COLLECTION.items() for intent in Intent
 }
 """The table: (collection, intent) → use case, for online mutations and pushes alike."""
 

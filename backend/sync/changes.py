@@ -74,6 +74,8 @@ class Change:
     captured_at_ms: int | None = None
     mutation_id: str | None = None
     base: Mapping[str, object] | None = None
+    by_alias: bool = False
+    """It named an id that was merged away: its base is a revision of a record that is no more."""
 
 
 @dataclass(slots=True)
@@ -289,7 +291,7 @@ def _patch(
     draft = Draft(change, row, dict(row), problems=problems)
     if change.base_rev is None:
         draft.refuse(Code.REQUIRED, "baseRev", allowed=("baseRev",))
-    elif not _could_be_seen(change.base_rev, stored, clock):
+    elif not _could_be_seen(change.base_rev, stored, clock, change.by_alias):
         draft.refuse(Code.OUT_OF_RANGE, "baseRev", allowed=(str(stored.made_seq), str(clock)))
     if draft.problems:
         return draft
@@ -309,12 +311,12 @@ def _patch(
     return draft
 
 
-def _could_be_seen(base_rev: int, stored: Stored, clock: int) -> bool:
+def _could_be_seen(base_rev: int, stored: Stored, clock: int, by_alias: bool) -> bool:
     """A revision is one between the record's making and now; 0 stands for a record made here and not answered yet.
 
     One from the future would win against everything in silence, one from before the record against nothing.
     """
-    return base_rev == 0 or stored.made_seq <= base_rev <= clock
+    return base_rev == 0 or (by_alias or stored.made_seq <= base_rev) and base_rev <= clock
 
 
 async def save_drafts(work: Work, name: str, drafts: Sequence[Draft]) -> list[Outcome]:

@@ -296,7 +296,7 @@ async def _run_batch(work: Work, batch: Sequence[Mutation], table: UseCaseTable)
 
 
 def _answer(mutation: Mutation, outcome: Outcome) -> Answer:
-    written = () if outcome.status is Status.REFUSED else ((mutation.collection, mutation.record_id),)
+    written = () if outcome.status is Status.REFUSED else ((mutation.collection, outcome.id),)
     problems = outcome.problems or tuple(
         Problem(Code.CONFLICT, tuple(conflict.path.split("."))) for conflict in outcome.conflicts
     )

@@ -11,6 +11,7 @@ from backend.errors import Code
 from backend.storage.customers import customers_of, lock_heads
 from backend.storage.visibility import visible_to
 from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
+from backend.sync.matching import note_matches
 from backend.sync.rights import check_rights
 from backend.sync.work import Work
 
@@ -36,7 +37,9 @@ async def change_contacts(work: Work, changes: Sequence[Change]) -> list[Outcome
             contact["consentEvents"] = merge_consent(draft.before["consentEvents"], contact["consentEvents"])
         contact.update(derived_fields(contact))
     await _drop_links(work, [draft.id for draft in drafts if draft.alive and draft.deleting])
-    return await save_drafts(work, "contacts", drafts)
+    outcomes = await save_drafts(work, "contacts", drafts)
+    await note_matches(work, "contacts", drafts)
+    return outcomes
 
 
 async def _drop_links(work: Work, contact_ids: Sequence[str]) -> None:

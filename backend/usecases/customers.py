@@ -11,6 +11,7 @@ from backend.errors import Code
 from backend.ids import new_id
 from backend.storage.visibility import granted_keys_sql
 from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
+from backend.sync.matching import note_matches
 from backend.sync.rights import check_rights
 from backend.sync.work import Door, Work
 
@@ -40,6 +41,7 @@ async def change_customers(work: Work, changes: Sequence[Change]) -> list[Outcom
     await _refuse_used(work, [draft for draft in drafts if draft.alive and draft.deleting])
     outcomes = await save_drafts(work, "customers", drafts)
     await _after(work, drafts)
+    await note_matches(work, "customers", drafts)
     return outcomes
 
 

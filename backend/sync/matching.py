@@ -1,0 +1,136 @@
+"""Looking for records that may be one: by keys first, then by all the evidence (`domain/duplicates.py`)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import orjson
+
+from backend.domain.duplicates import (
+    Match,
+    best_first,
+    contact_reasons,
+    customer_reasons,
+    match,
+    match_keys,
+    wanted_keys,
+)
+from backend.ids import new_id
+from backend.storage.engine import Connection
+from backend.sync.changes import Draft
+from backend.sync.collections import COLLECTIONS
+from backend.sync.work import Door, Work
+
+CANDIDATES_MAX = 200
+"""Records compared with one; of more that share a key the later ones by id are left out."""
+PAIRS_MAX = 5
+"""Likely pairs queued for one new record: more are no help to whoever looks."""
+FIELD_DOORS = (Door.ONLINE, Door.PUSH)
+
+
+async def note_matches(work: Work, name: str, drafts: Sequence[Draft]) -> None:
+    """Keep the keys of what was saved, and queue a new record with those it may be one with.
+
+    An import brings its own keys and is not queued row by row.
+    """
+    gone = [draft.id for draft in drafts if draft.alive and draft.deleting]
+    await drop_keys(work.conn, name, gone)
+    saved = [draft for draft in drafts if draft.alive and not draft.deleting]
+    changed = {d.id: d.after for d in saved if d.before is None or match_keys(d.before) != match_keys(d.after)}
+    await save_keys(work.conn, name, changed)
+    if work.door in FIELD_DOORS:
+        for draft in saved:
+            if draft.before is None:
+                await _queue(work, name, draft.after)
+
+
+async def save_keys(conn: Connection, name: str, records: Mapping[str, Mapping[str, object]]) -> None:
+    """The keys of these records, in place of those they had."""
+    await drop_keys(conn, name, list(records))
+    await conn.execute_many(
+        "INSERT INTO match_key (collection, record_id, key) VALUES (?, ?, ?)",
+        [(name, record_id, key) for record_id, record in records.items() for key in match_keys(record)],
+    )
+
+
+async def drop_keys(conn: Connection, name: str, ids: Sequence[str]) -> None:
+    if ids:
+        await conn.execute("DELETE FROM match_key WHERE collection = ? AND record_id = ANY(?)", name, list(ids))
+
+
+async def matches_of(
+    conn: Connection, name: str, record: Mapping[str, object], *, visible: str = "1 = 1", args: Sequence[object] = ()
+) -> list[Match]:
+    """The records it may be one with, best first. `visible` is a predicate over the row `t`, `args` its arguments.
+
+    `record` is in stored form; its own id, if it has one, is left out.
+    """
+    own_id = str(record.get("id") or "")
+    rows = await conn.fetch(
+        "SELECT DISTINCT record_id FROM match_key WHERE collection = ? AND key = ANY(?) AND record_id <> ?"
+        " ORDER BY record_id LIMIT ?",
+        name,
+        wanted_keys(record),
+        own_id,
+        CANDIDATES_MAX,
+    )
+    found = await _evidence(conn, name, [row[0] for row in rows], visible, args)
+    if name == "customers":
+        return best_first(match(other_id, customer_reasons(record, other)) for other_id, other in found.items())
+    own_customers = (await _customers_of(conn, [own_id])).get(own_id, set())
+    theirs = await _customers_of(conn, list(found))
+    return best_first(
+        match(
+            other_id,
+            contact_reasons(record, other, customers=own_customers, other_customers=theirs.get(other_id, set())),
+        )
+        for other_id, other in found.items()
+    )
+
+
+_EVIDENCE: Mapping[str, tuple[str, ...]] = {
+    "customers": ("id", "nameZh", "nameKo", "nameEn", "kind", "parentId", "phone", "email", "taxId", "latE7", "lonE7"),
+    "contacts": ("id", "nameZh", "nameKo", "nameEn", "phone", "email", "birthDate"),
+}
+
+
+async def _evidence(
+    conn: Connection, name: str, ids: Sequence[str], visible: str, args: Sequence[object]
+) -> dict[str, dict[str, object]]:
+    if not ids:
+        return {}
+    collection, fields = COLLECTIONS[name], _EVIDENCE[name]
+    columns = ", ".join(f't."{collection.columns[field]}"' for field in fields)
+    rows = await conn.fetch(
+        f"SELECT {columns} FROM {collection.table} t WHERE t.id = ANY(?) AND {visible}", list(ids), *args
+    )
+    return {row[0]: dict(zip(fields, row, strict=True)) for row in rows}
+
+
+async def _customers_of(conn: Connection, contact_ids: Iterable[str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for contact_id, customer_id in await conn.fetch(
+        "SELECT contact_id, customer_id FROM customer_contact WHERE contact_id = ANY(?)", list(contact_ids)
+    ):
+        found.setdefault(contact_id, set()).add(customer_id)
+    return found
+
+
+async def _queue(work: Work, name: str, record: Mapping[str, object]) -> None:
+    """Whoever entered it need not see the other one; who may merge them must see both (`usecases/merges.py`)."""
+    matches = (await matches_of(work.conn, name, record))[:PAIRS_MAX]
+    own_id = str(record["id"])
+    await work.conn.execute_many(
+        "INSERT INTO match_pair (id, collection, first_id, second_id, points, reasons, state, found_at, found_by)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'OPEN', ?, ?) ON CONFLICT (collection, first_id, second_id) DO NOTHING",
+        [
+            (
+                new_id(),
+                name,
+                *sorted((own_id, found.record_id)),
+                found.points,
+                orjson.dumps([reason.value for reason in found.reasons]).decode(),
+                work.now_ms,
+                work.principal.holder,
+            )
+            for found in matches
+        ],
+    )
