@@ -33,12 +33,18 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """What of a scope is still to be sent: open places entered up to `up_to`, after (collection, id)."""
+    """What of a scope is still to be sent: open places entered up to `up_to`, after (collection, id).
+
+    `only` names a collection. `bucket` is (which, of how many): of its records only those `in_bucket`. `onward`:
+    and after this scope every later one that was held already at the cursor's `scopes_at`, by name.
+    """
 
     scope: str
     up_to: int
     after: tuple[str, str] = ("", "")
     only: str | None = None
+    bucket: tuple[int, int] | None = None
+    onward: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ def seal(cursor: Cursor, *, secret: bytes, user_id: str, device_id: str) -> str:
         [
             [at.seq, at.collection, at.record_id, at.scope],
             cursor.scopes_at,
-            [[b.scope, b.up_to, list(b.after), b.only] for b in cursor.backfill],
+            [_entry(entry) for entry in cursor.backfill],
             cursor.schema,
         ]
     )
@@ -71,8 +77,25 @@ def unseal(token: str, *, secret: bytes, user_id: str, device_id: str) -> Cursor
     """The cursor in a token; raises `Refused(CURSOR_INVALID)` for anyone else's, or an altered one."""
     body = open_body(token, secret=secret, user_id=user_id, device_id=device_id)
     at, scopes_at, backfill, schema = orjson.loads(body)
-    entries = tuple(Backfill(scope, up_to, (after[0], after[1]), only) for scope, up_to, after, only in backfill)
-    return Cursor(Position(*at), scopes_at, entries, schema)
+    return Cursor(Position(*at), scopes_at, tuple(_backfill(*entry) for entry in backfill), schema)
+
+
+def _entry(entry: Backfill) -> list[object]:
+    """As it travels; the tail that says nothing stays away."""
+    told: list[object] = [entry.scope, entry.up_to, list(entry.after), entry.only]
+    more = [entry.bucket, entry.onward] if entry.onward else [entry.bucket] if entry.bucket else []
+    return [*told, *more]
+
+
+def _backfill(
+    scope: str,
+    up_to: int,
+    after: list[str],
+    only: str | None,
+    bucket: list[int] | None = None,
+    onward: bool = False,
+) -> Backfill:
+    return Backfill(scope, up_to, (after[0], after[1]), only, (bucket[0], bucket[1]) if bucket else None, onward)
 
 
 def seal_body(body: bytes, *, secret: bytes, user_id: str, device_id: str) -> str:
