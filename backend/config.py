@@ -72,7 +72,38 @@ class Settings(BaseSettings):
     )
     push_mutations_max: int = Field(default=500, ge=1, le=5_000, description="mutations in one syncPush")
     pull_rows_max: int = Field(default=1_000, ge=1, le=10_000, description="rows in one page of syncPull")
+    schema_version_oldest: int = Field(
+        default=1, ge=1, description="oldest schema version of documents that pulls are answered in, older ones push"
+    )
     pull_bytes_max: int = Field(default=2_000_000, ge=10_000, description="bytes of documents in one page of syncPull")
+    offline_lease_days: int = Field(
+        default=7, ge=1, le=365, description="days without a pull after which a device shows nothing any more"
+    )
+    keep_answered_days: int = Field(
+        default=14,
+        ge=1,
+        le=365,
+        description="days a device keeps answered work, to send it again should an older backup be restored",
+    )
+    device_drain_days: int = Field(
+        default=14, ge=1, le=365, description="days a draining device may hand in its last work"
+    )
+    device_silent_days: int = Field(
+        default=180, ge=30, le=3_650, description="days of silence after which a device is dropped"
+    )
+    device_note_seconds: int = Field(
+        default=60, ge=0, le=3_600, description="how often the pulls of a device are noted at most"
+    )
+    device_report_seconds: int = Field(
+        default=10, ge=0, le=3_600, description="how often what a device reports of itself is noted at most"
+    )
+    history_days_min: int = Field(default=30, ge=1, le=365, description="history younger than this is never collected")
+    receipt_days: int = Field(
+        default=210, ge=60, le=3_650, description="days a receipt is kept: those of a silent device, and 30 more"
+    )
+    collect_rows_per_work: int = Field(
+        default=500, ge=1, le=5_000, description="rows of history removed in one transaction"
+    )
     import_chunk_rows: int = Field(
         default=500, ge=1, le=5_000, description="rows of a file imported in one transaction"
     )

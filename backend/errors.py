@@ -56,6 +56,10 @@ class Code(StrEnum):
     TOKEN_EXPIRED = "TOKEN_EXPIRED"
     SIGN_IN_FAILED = "SIGN_IN_FAILED"
     DEVICE_REVOKED = "DEVICE_REVOKED"
+    DEVICE_DRAINING = "DEVICE_DRAINING"
+    DEVICE_WIPED = "DEVICE_WIPED"
+    DEVICE_OF_ANOTHER_USER = "DEVICE_OF_ANOTHER_USER"
+    LAST_ADMIN = "LAST_ADMIN"
     # sync
     CURSOR_INVALID = "CURSOR_INVALID"
     CURSOR_EXPIRED = "CURSOR_EXPIRED"
@@ -76,6 +80,8 @@ RETRY: Mapping[Code, Retry] = {
     Code.ID_TAKEN: Retry.NEVER,
     Code.NOT_PERMITTED: Retry.NEVER,
     Code.DEVICE_REVOKED: Retry.NEVER,
+    Code.DEVICE_DRAINING: Retry.NEVER,
+    Code.DEVICE_WIPED: Retry.NEVER,
     Code.MUTATION_ID_REUSED: Retry.NEVER,
     Code.SERVER_ONLY_FIELD: Retry.NEVER,
     Code.DELETED: Retry.NEVER,
@@ -119,7 +125,11 @@ OPERATOR: Mapping[Code, str] = {
     Code.UNAUTHENTICATED: "no valid access token",
     Code.TOKEN_EXPIRED: "the token has expired",
     Code.SIGN_IN_FAILED: "e-mail and password do not match an active user",
-    Code.DEVICE_REVOKED: "the device or its token family was revoked",
+    Code.DEVICE_REVOKED: "the device was revoked, or its user has left",
+    Code.DEVICE_DRAINING: "the device hands in what was captured before it was to be given up, and nothing else",
+    Code.DEVICE_WIPED: "the device was wiped: it must destroy what it holds, then call acknowledgeWipe",
+    Code.DEVICE_OF_ANOTHER_USER: "the device id is a colleague's; the app makes a new one and signs in with that",
+    Code.LAST_ADMIN: "no active admin would be left",
     Code.CURSOR_INVALID: "the cursor was not made for this caller, or was altered",
     Code.CURSOR_EXPIRED: "the cursor is behind the horizon or of another epoch; start again, keep local work",
     Code.MUTATION_ID_REUSED: "a mutation id came back with another body",
