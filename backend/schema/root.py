@@ -10,6 +10,7 @@ from backend.schema.clock import ClockQueries
 from backend.schema.execute import core_schema
 from backend.schema.executor import SelectionExecutor, read_attribute
 from backend.schema.imports import ImportMutations, ImportQueries
+from backend.schema.merges import MergeMutations, MergeQueries
 from backend.schema.orders import OrderMutations
 from backend.schema.people import PeopleMutations
 from backend.schema.priorities import PriorityMutations, PriorityQueries
@@ -22,7 +23,7 @@ from backend.schema.types import NODE_TYPES, check_types
 
 
 @strawberry.type(description="Everything that can be read. What is outside your scope is not found.")
-class Query(ClockQueries, RecordQueries, PriorityQueries, SessionQueries, SyncQueries, ImportQueries):
+class Query(ClockQueries, RecordQueries, PriorityQueries, SessionQueries, SyncQueries, ImportQueries, MergeQueries):
     pass
 
 
@@ -36,6 +37,7 @@ class Mutation(
     PriorityMutations,
     SyncMutations,
     ImportMutations,
+    MergeMutations,
 ):
     pass
 

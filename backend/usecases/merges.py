@@ -507,6 +507,8 @@ async def match_queue(
     Raises NOT_PERMITTED for whoever may not merge, OUT_OF_RANGE for `first`.
     """
     role = principal.role
+    if collection not in RIGHT_OF:
+        raise Refused(Problem(Code.NOT_ALLOWED_VALUE, ("collection",), tuple(RIGHT_OF)))
     if role is None or not may(role, Action.MERGE, RIGHT_OF[collection]):
         raise Refused(Problem(Code.NOT_PERMITTED))
     if not 1 <= first <= rows_max:
