@@ -11,6 +11,7 @@ from backend.auth.passwords import Passwords
 from backend.auth.tokens import Tokens
 from backend.clock import Clock, wall_clock_ms
 from backend.config import Settings, load_messages
+from backend.domain.attachments import AttachmentLimits
 from backend.domain.messages import Catalogue
 from backend.reads.compiler import Plans
 from backend.schema.context import Context
@@ -22,7 +23,9 @@ from backend.storage.engine import Engine, open_engine
 from backend.sync.aliases import following_aliases
 from backend.sync.changes import Intent, UseCase
 from backend.sync.poke import Pokes
+from backend.sync.pull import SumsKept
 from backend.sync.push import UseCaseTable
+from backend.usecases.attachments import attachments_within
 from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
 from backend.usecases.orders import change_orders
@@ -40,6 +43,7 @@ _BY_COLLECTION: Mapping[str, UseCase] = {
         "visits": change_visits,
         "orders": change_orders,
         "tasks": change_tasks,
+        "attachments": attachments_within(AttachmentLimits()),
     }.items()
 }
 USE_CASES: UseCaseTable = {
@@ -65,6 +69,7 @@ class Services:
     documents: Documents
     limits: Limits
     plans: Plans
+    sums_kept: SumsKept
     cursor_secret: bytes
 
     def context(self, standing: Standing | None, locale: str) -> Context:
@@ -80,6 +85,7 @@ class Services:
             locale=locale,
             use_cases=USE_CASES,
             cursor_secret=self.cursor_secret,
+            sums_kept=self.sums_kept,
             session_door=self.sessions,
             poke_hub=self.pokes,
         )
@@ -137,6 +143,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             documents=documents,
             limits=limits,
             plans=Plans(settings.plan_cache_entries_max),
+            sums_kept=SumsKept(),
             cursor_secret=given.get_secret_value().encode() if given else keys.derived("cursors"),
         )
     finally:

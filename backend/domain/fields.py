@@ -76,7 +76,8 @@ class Field:
     INT, MONEY_MINOR and the quantity of a cell. `values` lists the members of an ENUM or SET, or a MAP's
     keys; `enum` names them in the message catalogue. `check` takes a text and gives its canonical form or
     raises `Refused`; of a MAP or SET it sees each entry. `fixed` fields are set at creation and never change.
-    `personal` marks what masked roles do not read.
+    `personal` marks what masked roles do not read. `since` is the schema version of documents that brought the
+    field: clients of an older one are not sent it, and in a document that lacks it it means `default`.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Field:
     fixed: bool = False
     personal: bool = False
     default: object = None
+    since: int = 1
 
     @property
     def server_only(self) -> bool:
@@ -140,6 +142,7 @@ def enum_field(
     merge: Merge = Merge.MERGE,
     fixed: bool = False,
     default: str | None = None,
+    since: int = 1,
 ) -> Field:
     """A field holding one member of `members`."""
     return Field(
@@ -151,13 +154,24 @@ def enum_field(
         enum=members.__name__,
         fixed=fixed,
         default=default,
+        since=since,
     )
 
 
-def server_field(name: str, kind: Kind, *, values: type[StrEnum] | None = None) -> Field:
+def server_field(
+    name: str, kind: Kind, *, values: type[StrEnum] | None = None, since: int = 1, default: object = None
+) -> Field:
     """A field the server computes."""
     members = tuple(member.value for member in values) if values else ()
-    return Field(name, kind, merge=Merge.SERVER_ONLY, values=members, enum=values.__name__ if values else "")
+    return Field(
+        name,
+        kind,
+        merge=Merge.SERVER_ONLY,
+        values=members,
+        enum=values.__name__ if values else "",
+        since=since,
+        default=default,
+    )
 
 
 def validate(shape: Shape, given: Mapping[str, object], *, creating: bool) -> tuple[dict[str, object], list[Problem]]:

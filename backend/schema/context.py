@@ -11,6 +11,7 @@ from backend.clock import Clock
 from backend.config import Settings, load_messages
 from backend.domain.messages import LOCALE_DEFAULT, Catalogue
 from backend.errors import Code, Problem, Refused
+from backend.sync.pull import SumsKept
 from backend.sync.push import UseCaseTable
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Context:
     use_cases: UseCaseTable = field(default_factory=dict)
     """(collection, intent) → use case, handed in by the composition root."""
     cursor_secret: bytes = b""
+    sums_kept: SumsKept | None = None
+    """Checksums computed for clients of older schema versions, shared by all requests of a process."""
     session_door: "Sessions | None" = None
     poke_hub: "Pokes | None" = None
     look_again: Callable[[], Awaitable[Principal | None]] | None = None

@@ -18,8 +18,9 @@ from backend.schema.refusals import Refusal, refuse, show_problems
 from backend.schema.scalars import BigInt, Instant
 from backend.sync.places import Row
 from backend.sync.protocol import answer_pull, answer_push, check_syncing
-from backend.sync.pull import SCHEMA_VERSION, Page, PullRequest, Refetch
+from backend.sync.pull import Page, PullRequest, Refetch
 from backend.sync.push import Answer, Mutation
+from backend.sync.versions import SCHEMA_VERSION_UNSAID
 
 COLLECTION_OF_KEY: Mapping[str, str] = {
     "customer": "customers",
@@ -28,6 +29,7 @@ COLLECTION_OF_KEY: Mapping[str, str] = {
     "visit": "visits",
     "order": "orders",
     "task": "tasks",
+    "attachment": "attachments",
 }
 """Key of a change in `SyncChange` → collection."""
 
@@ -95,6 +97,9 @@ class SyncChange:
     visit: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="A visit.")
     order: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="An order with its lines.")
     task: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="A task.")
+    attachment: SyncRecord | None = strawberry.field(
+        default=strawberry.UNSET, description="An attachment; its bytes follow by `PUT /files/{id}`."
+    )
 
 
 @strawberry.input(description="One entry of a device's queue.")
@@ -150,7 +155,7 @@ class SyncQueries:
         limit: Annotated[int, strawberry.argument(description="Most rows of the page.")] = 500,
         schema_version: Annotated[
             int, strawberry.argument(description="The document schema the client understands.")
-        ] = SCHEMA_VERSION,
+        ] = SCHEMA_VERSION_UNSAID,
         refetch: Annotated[
             list[SyncRefetch] | None, strawberry.argument(description="What to send again whole.")
         ] = None,
@@ -164,6 +169,8 @@ class SyncQueries:
             secret=context.cursor_secret,
             rows_max=context.settings.pull_rows_max,
             bytes_max=context.settings.pull_bytes_max,
+            schema_oldest=context.settings.schema_version_oldest,
+            sums=context.sums_kept,
             retries_max=context.settings.write_retries_max,
             clock=context.clock,
         )

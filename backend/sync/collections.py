@@ -5,10 +5,11 @@ use case in `wiring.py`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from backend.domain.attachments import ATTACHMENT
 from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Field, Kind, Shape, server_field
@@ -56,6 +57,7 @@ class Collection:
     a child's `territoryId` says nothing its customer does not say, and a move would rewrite every document.
     `reset` names client fields the server may set anew, which do not make a replayed creation another one.
     `deletion_wins`: a deletion stands even against an edit it had not seen; else it is refused with CONFLICT.
+    `since` is the schema version that brought the collection: clients of an older one never hear of it.
     """
 
     name: str
@@ -67,7 +69,18 @@ class Collection:
     unshown: frozenset[str] = frozenset()
     reset: frozenset[str] = frozenset()
     deletion_wins: bool = False
-    doc_version: int = 1
+    since: int = 1
+
+    @cached_property
+    def doc_version(self) -> int:
+        """The schema version that last changed the shape of these documents."""
+        return max(self.versions)
+
+    @cached_property
+    def versions(self) -> frozenset[int]:
+        """Every schema version that changed the shape of these documents, from `since` on."""
+        nested = [found for child in self.children for found in child.fields]
+        return frozenset({self.since, *_since([*self.own_fields, *nested], self.since)})
 
     @cached_property
     def own_fields(self) -> tuple[Field, ...]:
@@ -90,8 +103,18 @@ def _quoted(names: object) -> list[str]:
     return [f'"{name}"' for name in names]  # type: ignore[attr-defined]
 
 
-def _read_only(name: str, kinds: Mapping[str, Kind]) -> Shape:
-    return Shape(name, tuple(server_field(field_name, kind) for field_name, kind in kinds.items()))
+def _since(fields: Iterable[Field], least: int) -> Iterator[int]:
+    """When each field came, those inside records too; never before what holds it."""
+    for found in fields:
+        yield max(found.since, least)
+        if found.record is not None:
+            yield from _since(found.record.fields, max(found.since, least))
+
+
+def _read_only(name: str, kinds: Mapping[str, Kind], *, since: Mapping[str, int] | None = None) -> Shape:
+    """A shape only the server writes; `since` names the fields that came after the first schema version."""
+    later = since or {}
+    return Shape(name, tuple(server_field(found, kind, since=later.get(found, 1)) for found, kind in kinds.items()))
 
 
 PERSON = _read_only(
@@ -134,6 +157,25 @@ SCORE_LINE = _read_only(
     },
 )
 PRIORITY_TABLE = _read_only("PriorityTable", {"id": Kind.ID, "version": Kind.TEXT, "tables": Kind.MAP})
+ISSUE_SINCE = {
+    "authorId": Kind.ID,
+    "authorName": Kind.TEXT,
+    "theirsName": Kind.TEXT,
+    "theirsAt": Kind.TIMESTAMP,
+    "theirsRev": Kind.INT,
+    "intent": Kind.ENUM,
+    "baseRev": Kind.INT,
+    "problems": Kind.SET,
+    "about": Kind.MAP,
+    "names": Kind.MAP,
+    "resolution": Kind.ENUM,
+    "resolvedValue": Kind.MAP,
+    "resolvedBy": Kind.ID,
+    "resolvedName": Kind.TEXT,
+    "resolvedAt": Kind.TIMESTAMP,
+    "history": Kind.SET,
+}
+"""What version 2 of the documents brought: who, when, which record in words, and how it was settled."""
 SYNC_ISSUE = _read_only(
     "SyncIssue",
     {
@@ -151,7 +193,9 @@ SYNC_ISSUE = _read_only(
         "state": Kind.ENUM,
         "capturedAt": Kind.TIMESTAMP,
         "createdAt": Kind.TIMESTAMP,
+        **ISSUE_SINCE,
     },
+    since=dict.fromkeys(ISSUE_SINCE, 2),
 )
 
 
@@ -227,6 +271,7 @@ COLLECTIONS: Mapping[str, Collection] = {
             reset=frozenset({"unitPriceMinor"}),
         ),
         Collection("tasks", "task", TASK, unshown=CHILD, deletion_wins=True),
+        Collection("attachments", "attachment", ATTACHMENT, deletion_wins=True, since=2),
         Collection("territories", "territory", TERRITORY),
         Collection("people", "user_account", PERSON),
         Collection(
@@ -254,6 +299,6 @@ COLLECTIONS: Mapping[str, Collection] = {
             PRICE_LIST,
             children=(Child("prices", "price", "price_list_id", PRICE.fields, "style_id, min_units, id"),),
         ),
-        Collection("syncIssues", "sync_issue", SYNC_ISSUE),
+        Collection("syncIssues", "sync_issue", SYNC_ISSUE, renamed={"authorId": "user_id"}),
     )
 }

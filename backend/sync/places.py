@@ -3,12 +3,16 @@
 All of it runs inside one snapshot; what the answers mean is the puller's affair.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backend.storage.engine import Connection
+from backend.sync.collections import COLLECTIONS
 from backend.sync.cursor import Position
-from backend.sync.feed import digest_text
+from backend.sync.documents import read_documents
+from backend.sync.feed import digest_of, digest_text
+from backend.sync.versions import SCHEMA_VERSION, is_known, projected, shape_at
 
 SCOPES_PER_STATEMENT = 100
 
@@ -70,15 +74,40 @@ async def places_after(conn: Connection, position: Position, scopes: Sequence[st
     return found[:limit]
 
 
-async def documents_at(conn: Connection, places: Sequence[Place]) -> dict[tuple[str, str], Row]:
+async def documents_at(
+    conn: Connection, places: Sequence[Place], *, version: int = SCHEMA_VERSION
+) -> dict[tuple[str, str], Row]:
     keys = sorted({f"{p.position.collection}:{p.position.record_id}" for p in places})
-    return await rows_of(conn, keys)
+    return await rows_of(conn, keys, version=version)
 
 
-async def rows_of(conn: Connection, keys: Sequence[str]) -> dict[tuple[str, str], Row]:
+async def rows_of(
+    conn: Connection, keys: Sequence[str], *, version: int = SCHEMA_VERSION
+) -> dict[tuple[str, str], Row]:
+    """Documents as clients of a schema version know them, by (collection, id); none of collections they do not know.
+
+    Stored bytes pass through. What was written in a later shape loses what came since; what was written in an
+    earlier one, before a migration or by a process of the version before, is printed anew from the tables of the
+    same snapshot, which may hold what that process did not know how to tell.
+    """
     if not keys:
         return {}
     rows = await conn.fetch(
-        "SELECT collection, record_id, seq, digest, document FROM feed WHERE key = ANY(?)", list(keys)
+        "SELECT collection, record_id, seq, digest, document, doc_version FROM feed WHERE key = ANY(?)", list(keys)
     )
-    return {(c, i): Row(seq, c, i, digest_text(digest), bytes(document)) for c, i, seq, digest, document in rows}
+    found: dict[tuple[str, str], Row] = {}
+    behind: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, record_id, seq, digest, stored, doc_version in rows:
+        if not is_known(name, version):
+            continue
+        collection, document = COLLECTIONS[name], bytes(stored)
+        shown = projected(collection, document, version, doc_version=doc_version)
+        text = digest_text(digest if shown is document else digest_of(shown))
+        found[name, record_id] = Row(seq, name, record_id, text, shown)
+        if doc_version < shape_at(collection, version):
+            behind[name][record_id] = seq
+    for name, seqs in behind.items():
+        for record_id, document in (await read_documents(conn, COLLECTIONS[name], list(seqs))).items():
+            shown = projected(COLLECTIONS[name], document, version, doc_version=COLLECTIONS[name].doc_version)
+            found[name, record_id] = Row(seqs[record_id], name, record_id, digest_text(digest_of(shown)), shown)
+    return found

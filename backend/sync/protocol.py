@@ -6,7 +6,7 @@ from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.clock import Clock
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection, Engine
-from backend.sync.pull import Page, PullRequest, pull
+from backend.sync.pull import Page, PullRequest, SumsKept, pull
 from backend.sync.push import Answer, Mutation, UseCaseTable, push, read_answered
 from backend.sync.work import Door, Work, in_work
 
@@ -30,6 +30,8 @@ async def answer_pull(
     bytes_max: int,
     retries_max: int,
     clock: Clock,
+    schema_oldest: int = 1,
+    sums: SumsKept | None = None,
 ) -> Page:
     """One page for the caller's device. Raises what `pull` raises, OUT_OF_RANGE for a limit, DEVICE_REVOKED."""
     check_syncing(principal)
@@ -37,7 +39,9 @@ async def answer_pull(
         raise Refused(Problem(Code.OUT_OF_RANGE, ("limit",), ("1", str(rows_max))))
     async with engine.read() as conn:
         acked = await _acked_of_active_device(conn, principal)
-        page = await pull(conn, principal, request, secret=secret, bytes_max=bytes_max)
+        page = await pull(
+            conn, principal, request, secret=secret, bytes_max=bytes_max, schema_oldest=schema_oldest, sums=sums
+        )
     if page.base > acked:
         await in_work(
             engine, principal, lambda work: _note_acked(work, page.base), clock=clock, retries_max=retries_max

@@ -5,17 +5,21 @@ and merged; a newly granted scope is sent by backfill, in the room the delta lea
 algorithm fails, and how, is listed beside the oracle test (`tests/sync/test_pull_oracle.py`).
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backend.auth.principal import Principal
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection
+from backend.sync.collections import COLLECTIONS
 from backend.sync.cursor import Backfill, Cursor, Position, seal, unseal
-from backend.sync.feed import read_clock
+from backend.sync.feed import digest_text, read_clock
 from backend.sync.places import Place, Row, documents_at, held_scopes, places_after, rows_of
+from backend.sync.versions import SCHEMA_VERSION, changed_between, check_served, is_known, shape_at
 
-SCHEMA_VERSION = 1
+SUMMED_ROWS = 500
+SUMS_KEPT_MAX = 10_000
 
 
 @dataclass(slots=True)
@@ -63,35 +67,67 @@ class PullRequest:
     refetch: tuple[Refetch, ...] = ()
 
 
-async def pull(conn: Connection, principal: Principal, request: PullRequest, *, secret: bytes, bytes_max: int) -> Page:
+class SumsKept:
+    """Checksums of documents that are not sent as they are stored, kept while nothing they are made of changes.
+
+    What stands in a scope is known by its own checksum; so devices of an older version that pull one after the
+    other have it computed once.
+    """
+
+    def __init__(self) -> None:
+        self._sums: OrderedDict[tuple[object, ...], str] = OrderedDict()
+
+    def get(self, key: tuple[object, ...]) -> str | None:
+        return self._sums.get(key)
+
+    def put(self, key: tuple[object, ...], total: str) -> None:
+        self._sums[key] = total
+        while len(self._sums) > SUMS_KEPT_MAX:
+            self._sums.popitem(last=False)
+
+
+async def pull(
+    conn: Connection,
+    principal: Principal,
+    request: PullRequest,
+    *,
+    secret: bytes,
+    bytes_max: int,
+    schema_oldest: int = 1,
+    sums: SumsKept | None = None,
+) -> Page:
     """One page for the principal's device; `conn` is one snapshot.
 
-    Raises CURSOR_INVALID, CURSOR_EXPIRED (start again from null, keep local work), UPGRADE_REQUIRED.
+    Documents are those of the schema version asked for. Raises CURSOR_INVALID, CURSOR_EXPIRED (start again from
+    null, keep local work; also when the client went back to an older schema than its cursor's), UPGRADE_REQUIRED.
     """
     user_id, device_id = principal.holder, principal.device_id or ""
-    if request.schema_version != SCHEMA_VERSION:
-        raise Refused(Problem(Code.UPGRADE_REQUIRED, ("schemaVersion",), (str(SCHEMA_VERSION),)))
+    version = request.schema_version
+    check_served(version, oldest=schema_oldest)
     clock, horizon = await read_clock(conn)
     if request.cursor is None:
-        cursor = Cursor(Position(clock), -1, (), request.schema_version)
+        cursor = Cursor(Position(clock), -1, (), version)
         base = 0
     else:
         cursor = unseal(request.cursor, secret=secret, user_id=user_id, device_id=device_id)
         base = cursor.position.base
-        if cursor.epoch != clock >> 40 or base < horizon:
+        # what a newer client holds an older one would never be told to drop
+        if cursor.epoch != clock >> 40 or base < horizon or cursor.schema > version:
             raise Refused(Problem(Code.CURSOR_EXPIRED, ("cursor",)))
     open_scopes, lost = await held_scopes(conn, user_id, cursor.scopes_at)
     backfill = _backfill_now(cursor, open_scopes, lost, request.refetch)
+    if cursor.schema < version:
+        backfill += await _backfill_of_new_shapes(conn, cursor, sorted(open_scopes), backfill, version)
 
     page = _Filler(request.limit, bytes_max)
-    position = await _delta(conn, cursor.position, open_scopes, clock, page)
-    remaining = await _fill_back(conn, backfill, page)
+    position = await _delta(conn, cursor.position, open_scopes, clock, page, version)
+    remaining = await _fill_back(conn, backfill, page, version)
     complete = position == Position(clock) and not remaining
     rows = await conn.fetch("SELECT last_client_seq FROM device WHERE id = ?", device_id)
     return Page(
         clock=clock,
         cursor=seal(
-            Cursor(position, clock, remaining, request.schema_version),
+            Cursor(position, clock, remaining, version),
             secret=secret,
             user_id=user_id,
             device_id=device_id,
@@ -100,7 +136,7 @@ async def pull(conn: Connection, principal: Principal, request: PullRequest, *, 
         blocks=tuple(page.blocks.values()),
         scopes_removed=tuple(sorted(lost)),
         acked_mutation=rows[0][0] if rows else 0,
-        checksums=await _checksums(conn, sorted(open_scopes)) if complete else (),
+        checksums=await read_checksums(conn, sorted(open_scopes), version=version, sums=sums) if complete else (),
         base=base,
     )
 
@@ -115,6 +151,23 @@ def _backfill_now(
     kept += [Backfill(scope, up_to) for scope in gained]
     kept += [Backfill(wish.scope, up_to, only=wish.collection) for wish in refetch if wish.scope in open_scopes]
     return kept
+
+
+async def _backfill_of_new_shapes(
+    conn: Connection, cursor: Cursor, scopes: Sequence[str], entries: Sequence[Backfill], version: int
+) -> list[Backfill]:
+    """Entries for what the client's new version shows otherwise, or at all, where something of it stands.
+
+    A scope that is still to be sent from its beginning needs none: it comes in the new version anyway.
+    """
+    whole = {entry.scope for entry in entries if entry.only is None and entry.after == ("", "")}
+    standing = await conn.fetch(
+        "SELECT DISTINCT scope, collection FROM feed_scope WHERE scope = ANY(?) AND collection = ANY(?)"
+        " AND left_seq IS NULL ORDER BY scope, collection",
+        [scope for scope in scopes if scope not in whole],
+        list(changed_between(cursor.schema, version)),
+    )
+    return [Backfill(scope, cursor.position.seq, only=collection) for scope, collection in standing]
 
 
 class _Filler:
@@ -154,15 +207,15 @@ class _Filler:
 
 
 async def _delta(
-    conn: Connection, position: Position, open_scopes: Mapping[str, int], clock: int, page: _Filler
+    conn: Connection, position: Position, open_scopes: Mapping[str, int], clock: int, page: _Filler, version: int
 ) -> Position:
     """Fill the page with what changed after `position`; returns the position reached."""
     while not page.full:
         wanted = page.room + 1
         places = await places_after(conn, position, sorted(open_scopes), wanted)
-        documents = await documents_at(conn, [p for p in places if p.left_seq is None])
+        documents = await documents_at(conn, [p for p in places if p.left_seq is None], version=version)
         for place in places:
-            if not _take(place, open_scopes, documents, page):
+            if is_known(place.position.collection, version) and not _take(place, open_scopes, documents, page):
                 return position
             position = place.position
         if len(places) < wanted:
@@ -182,19 +235,21 @@ def _take(
     return True
 
 
-async def _fill_back(conn: Connection, backfill: Sequence[Backfill], page: _Filler) -> tuple[Backfill, ...]:
+async def _fill_back(
+    conn: Connection, backfill: Sequence[Backfill], page: _Filler, version: int
+) -> tuple[Backfill, ...]:
     """Fill the room left with what newly granted scopes hold; returns what is still to be sent."""
     remaining: list[Backfill] = []
     for entry in backfill:
         current: Backfill | None = entry
         while current is not None and not page.full:
-            current = await _one_backfill(conn, current, page)
+            current = await _one_backfill(conn, current, page, version)
         if current is not None:
             remaining.append(current)
     return tuple(remaining)
 
 
-async def _one_backfill(conn: Connection, entry: Backfill, page: _Filler) -> Backfill | None:
+async def _one_backfill(conn: Connection, entry: Backfill, page: _Filler, version: int) -> Backfill | None:
     wanted = page.room + 1
     only = "" if entry.only is None else " AND p.collection = ?"
     args: list[object] = [entry.scope, *entry.after, entry.up_to]
@@ -207,18 +262,77 @@ async def _one_backfill(conn: Connection, entry: Backfill, page: _Filler) -> Bac
         *args,
         wanted,
     )
-    documents = await rows_of(conn, [f"{collection}:{record_id}" for collection, record_id in rows])
+    documents = await rows_of(conn, [f"{collection}:{record_id}" for collection, record_id in rows], version=version)
     for collection, record_id in rows:
-        if not page.put(entry.scope, documents[collection, record_id]):
+        if is_known(collection, version) and not page.put(entry.scope, documents[collection, record_id]):
             return entry
         entry = replace(entry, after=(collection, record_id))
     return entry if len(rows) == wanted else None
 
 
-async def _checksums(conn: Connection, scopes: Sequence[str]) -> tuple[Checksum, ...]:
+async def read_checksums(
+    conn: Connection, scopes: Sequence[str], *, version: int = SCHEMA_VERSION, sums: SumsKept | None = None
+) -> tuple[Checksum, ...]:
+    """What a client of a schema version must hold of each (scope, collection) it knows, where anything stands.
+
+    The sum kept is that of the stored documents. Where those are not what this client is sent, because it knows
+    less or because they are not all of the present shape yet, it is computed from what it would be sent: a client
+    takes a missing checksum for "nothing is there", and would fetch the collection again and again.
+    """
     rows = await conn.fetch(
         "SELECT scope, collection, total, live FROM scope_sum WHERE scope = ANY(?) AND live > 0"
         " ORDER BY scope, collection",
         list(scopes),
     )
-    return tuple(Checksum(*row) for row in rows)
+    mixed = await collections_behind(conn)
+    found = []
+    for scope, name, total, live in rows:
+        if not is_known(name, version):
+            continue
+        collection = COLLECTIONS[name]
+        if name in mixed or shape_at(collection, version) != collection.doc_version:
+            last = await _last_change(conn, scope) if name in mixed else 0
+            key = (scope, name, version, total, live, last)
+            known = sums.get(key) if sums else None
+            total = known or await _sum_as_sent(conn, scope, name, version)
+            if sums:
+                sums.put(key, total)
+        found.append(Checksum(scope, name, total, live))
+    return tuple(found)
+
+
+async def collections_behind(conn: Connection) -> frozenset[str]:
+    """The collections of which some document has not the shape this process gives them."""
+    arms, args = [], []
+    for name, collection in COLLECTIONS.items():
+        for other in ("<", ">"):
+            arms.append(
+                f"SELECT '{name}' WHERE EXISTS (SELECT 1 FROM feed WHERE collection = ? AND doc_version {other} ?"
+                " AND NOT deleted)"
+            )
+            args += [name, collection.doc_version]
+    return frozenset(row[0] for row in await conn.fetch(" UNION ".join(arms), *args))
+
+
+async def _last_change(conn: Connection, scope: str) -> int:
+    rows = await conn.fetch("SELECT MAX(seq) FROM feed_scope WHERE scope = ?", scope)
+    return rows[0][0] or 0
+
+
+async def _sum_as_sent(conn: Connection, scope: str, collection: str, version: int) -> str:
+    """The sum of the digests of what stands there, as clients of this version are sent it."""
+    total, after = 0, ""
+    while ids := [
+        row[0]
+        for row in await conn.fetch(
+            "SELECT record_id FROM feed_scope WHERE scope = ? AND collection = ? AND record_id > ?"
+            f" AND left_seq IS NULL ORDER BY record_id LIMIT {SUMMED_ROWS}",
+            scope,
+            collection,
+            after,
+        )
+    ]:
+        rows = await rows_of(conn, [f"{collection}:{record_id}" for record_id in ids], version=version)
+        total += sum(int(row.digest, 16) for row in rows.values())
+        after = ids[-1]
+    return digest_text(total)
