@@ -108,6 +108,11 @@ def local_day(at_ms: int, zone: str) -> str:
     return (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(_zone(zone)).date().isoformat()
 
 
+def local_clock(at_ms: int, zone: str) -> str:
+    """What a clock on the wall of `zone` shows at an instant, `HH:MM`; raises INVALID_VALUE for an unknown zone."""
+    return (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(_zone(zone)).strftime("%H:%M")
+
+
 def day_start_ms(day: str, zone: str) -> int:
     """First instant of a local day.
 

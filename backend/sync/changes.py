@@ -8,14 +8,13 @@ every value that did not win as a sync issue.
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
 from backend.domain.fields import (
-    INTEGER_MAX,
     Field,
     Kind,
     Merge,
@@ -28,18 +27,19 @@ from backend.domain.fields import (
     whole_problems,
     with_defaults,
 )
-from backend.domain.merge import Conflict, merge_change, with_paths
+from backend.domain.issues import CONFLICT_WAYS, Resolution, WayOut, shown_value
+from backend.domain.merge import WHOLE, Conflict, merge_change, with_paths
 from backend.errors import Code, Problem
-from backend.ids import is_id, new_id
+from backend.ids import is_id
 from backend.storage.visibility import visible_to
 from backend.sync.collections import COLLECTIONS, Child, Collection, column_of
 from backend.sync.documents import JSON_KINDS, canonical
 from backend.sync.feed import Stored, read_clock, read_stored
+from backend.sync.issues import Kept, base_at, keep_issues, lost_value, people_of
 from backend.sync.work import Work
 
-KEPT_DEPTH_MAX = 20
-
-
+NOBODY = ""
+"""The author of what no person entered: an import or a rule loses nothing it would not do again."""
 NEVER_STORED = Stored(0, False, {}, {}, 0)
 
 
@@ -102,8 +102,12 @@ class Draft:
     after: dict[str, Any]
     accepted: dict[str, object] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
+    outrun: list[tuple[Conflict, bool]] = field(default_factory=list)
+    """as in `Merged`"""
     problems: list[Problem] = field(default_factory=list)
     behind: bool = False
+    unseen: dict[str, set[str]] = field(default_factory=dict)
+    """of a deletion: others who wrote after its base → the paths they wrote"""
     replayed: bool = False
     """The record exists with equal content already: answered as the first time, written no more."""
 
@@ -263,7 +267,10 @@ def _delete_draft(
     """Against what somebody else wrote after its base, a deletion wins only where the collection says so."""
     draft = Draft(change, row, dict(row))
     base = change.base_rev
-    draft.behind = base is not None and any(seq > base and by != writer for seq, by in field_seq.values())
+    for path, (seq, by) in field_seq.items():
+        if base is not None and seq > base and by != writer:
+            draft.unseen.setdefault(by, set()).add(path)
+    draft.behind = bool(draft.unseen)
     if draft.behind and not collection.deletion_wins:
         draft.refuse(Code.CONFLICT, "id")
     return draft
@@ -306,6 +313,7 @@ def _patch(
         captured_at_ms=change.captured_at_ms,
     )
     draft.accepted, draft.conflicts, draft.behind = merged.accepted, merged.conflicts, merged.behind
+    draft.outrun = merged.outrun
     draft.after = with_paths(collection.shape, row, merged.accepted)
     draft.problems += whole_problems(collection.shape, draft.after)
     return draft
@@ -316,19 +324,18 @@ def _could_be_seen(base_rev: int, stored: Stored, clock: int, by_alias: bool) ->
 
     One from the future would win against everything in silence, one from before the record against nothing.
     """
-    return base_rev == 0 or (by_alias or stored.made_seq <= base_rev) and base_rev <= clock
+    return base_rev == 0 or ((by_alias or stored.made_seq <= base_rev) and base_rev <= clock)
 
 
 async def save_drafts(work: Work, name: str, drafts: Sequence[Draft]) -> list[Outcome]:
     """Write what the rules let through, note it, and keep every value that did not win."""
     collection = COLLECTIONS[name]
     alive = [draft for draft in drafts if draft.alive]
+    await _keep_deleted(work, collection, [draft for draft in alive if draft.deleting])
     await _delete(work, collection, [draft for draft in alive if draft.deleting])
     await _insert(work, collection, [draft for draft in alive if draft.before is None])
     await _update(work, collection, [d for d in alive if d.before is not None and not d.deleting])
-    for draft in alive:
-        if draft.conflicts:
-            await keep_conflicts(work, name, draft)
+    await _keep_lost(work, collection, [draft for draft in alive if draft.conflicts or draft.outrun])
     return [draft.outcome() for draft in drafts]
 
 
@@ -424,83 +431,75 @@ def _marks(columns: Sequence[str]) -> str:
     return ", ".join("?" for _ in columns)
 
 
-async def keep_conflicts(work: Work, name: str, draft: Draft) -> None:
-    """One sync issue per value that lost, for its author."""
-    for conflict in draft.conflicts:
-        await keep_issue(
-            work,
-            collection=name,
-            record_id=draft.id,
-            code=Code.CONFLICT.value,
-            mutation_id=draft.change.mutation_id,
-            captured_at_ms=draft.change.captured_at_ms,
-            path=conflict.path,
-            mine=conflict.mine,
-            theirs=conflict.theirs,
-            theirs_by=conflict.theirs_by,
-            base=(draft.change.base or {}).get(conflict.path),
-            ways_out=("KEEP_THEIRS", "KEEP_MINE"),
-        )
+async def _keep_lost(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
+    """One sync issue for each value that lost, whoever entered it."""
+    kept: list[Kept] = []
+    for draft in drafts:
+        kept += [_lost(draft, collection, conflict) for conflict in draft.conflicts]
+        kept += [await _outrun(work, draft, collection, *lost) for lost in draft.outrun]
+    await keep_issues(work, [lost_value(collection.shape, one) for one in kept if one.author_id != NOBODY])
 
 
-async def keep_issue(
-    work: Work,
-    *,
-    collection: str,
-    record_id: str,
-    code: str,
-    mutation_id: str | None = None,
-    captured_at_ms: int | None = None,
-    path: str | None = None,
-    mine: object = None,
-    theirs: object = None,
-    theirs_by: str | None = None,
-    base: object = None,
-    ways_out: Sequence[str] = (),
-    user_id: str | None = None,
-) -> str:
-    """Keep what did not simply stand; synced to its author (`user:<id>`) and to whoever manages them."""
-    issue_id = new_id()
-    await work.conn.execute(
-        "INSERT INTO sync_issue (id, user_id, device_id, collection, record_id, mutation_id, code, field, base,"
-        " mine, theirs, theirs_by, ways_out, state, captured_at, created_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        issue_id,
-        user_id or work.principal.holder,
-        work.principal.device_id,
-        collection,
-        record_id,
-        mutation_id,
-        code,
-        path,
-        canonical(as_kept(base)).decode(),
-        canonical(as_kept(mine)).decode(),
-        canonical(as_kept(theirs)).decode(),
-        theirs_by,
-        canonical(list(ways_out)).decode(),
-        "OPEN",
-        captured_at_ms,
-        work.now_ms,
+def _lost(draft: Draft, collection: Collection, conflict: Conflict) -> Kept:
+    return Kept(
+        collection.name,
+        draft.id,
+        Code.CONFLICT.value,
+        path=conflict.path,
+        base=base_at(collection.shape, draft.change.base, conflict.path),
+        mine=conflict.mine,
+        theirs=conflict.theirs,
+        writer=conflict.theirs_by,
+        theirs_rev=conflict.theirs_seq,
+        mutation_id=draft.change.mutation_id,
+        captured_at_ms=draft.change.captured_at_ms,
+        ways_out=CONFLICT_WAYS,
+        intent=draft.change.intent.value,
+        base_rev=draft.change.base_rev,
     )
-    work.touched("syncIssues", issue_id)
-    return issue_id
 
 
-def as_kept(value: object, depth: int = 0) -> object:
-    """A value a client sent, as documents may hold it: what no reader would print the same becomes a text."""
-    if depth > KEPT_DEPTH_MAX:
-        return "…"
-    if isinstance(value, Mapping):
-        return {sendable(str(key)): as_kept(entry, depth + 1) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_kept(entry, depth + 1) for entry in value]
-    if isinstance(value, str):
-        return sendable(value)
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) > INTEGER_MAX):
-        return str(value)
-    return value
+async def _outrun(work: Work, draft: Draft, collection: Collection, conflict: Conflict, was_mine: bool) -> Kept:
+    """A later capture stands. Nobody has to decide; the value that lost is kept for whoever had entered it."""
+    kept = replace(_lost(draft, collection, conflict), ways_out=(), resolution=Resolution.LATER_CAPTURE)
+    if was_mine:
+        return kept
+    author = (await people_of(work.conn, {conflict.theirs_by}))[conflict.theirs_by]
+    return replace(
+        kept,
+        mine=conflict.theirs,
+        theirs=conflict.mine,
+        base=None,
+        writer=work.writer,
+        theirs_rev=None,
+        author_id=author.id if author.name else NOBODY,
+        captured_at_ms=None,
+    )
 
 
-def sendable(text: str) -> str:
-    """The same text without halves of surrogate pairs and NUL, which no answer and no database takes."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+async def _keep_deleted(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
+    """What others had entered in a record that a deletion takes which had not seen it."""
+    unseen = [draft for draft in drafts if draft.behind and draft.unseen]
+    writers = await people_of(work.conn, {writer for draft in unseen for writer in draft.unseen})
+    kept = []
+    for draft in unseen:
+        paths = field_paths(collection.shape, {n: v for n, v in (draft.before or {}).items() if v is not None})
+        for writer, wrote in sorted(draft.unseen.items()):
+            mine = {
+                path: shown_value(collection.shape, path, value)
+                for path, value in paths.items()
+                if path in wrote or WHOLE in wrote
+            }
+            kept.append(
+                Kept(
+                    collection.name,
+                    draft.id,
+                    Code.DELETED.value,
+                    mine=mine,
+                    writer=work.writer,
+                    author_id=writers[writer].id if writers[writer].name else NOBODY,
+                    ways_out=(WayOut.ACCEPT.value,),
+                    problems=(Problem(Code.DELETED),),
+                )
+            )
+    await keep_issues(work, [one for one in kept if one.author_id != NOBODY])

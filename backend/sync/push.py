@@ -17,9 +17,10 @@ from backend.storage.dialects import Dialect
 from backend.storage.engine import Connection
 from backend.storage.trouble import wants_another_try
 from backend.storage.visibility import visible_to
-from backend.sync.changes import Change, Intent, Outcome, Status, UseCase, keep_issue, sendable
+from backend.sync.changes import Change, Intent, Outcome, Status, UseCase
 from backend.sync.collections import COLLECTIONS
 from backend.sync.feed import digest_text
+from backend.sync.issues import keep_refused, sendable
 from backend.sync.places import Row
 from backend.sync.receipts import Receipt, receipts_of
 from backend.sync.work import Work
@@ -317,16 +318,17 @@ def _receipt(work: Work, answer: Answer, mutation: Mutation) -> Receipt:
 
 async def _keep_refused(work: Work, mutation: Mutation, answer: Answer) -> None:
     """What the server does not take stays with its author, whole."""
-    await keep_issue(
+    await keep_refused(
         work,
         collection=mutation.collection,
-        record_id=mutation.record_id if is_id(mutation.record_id) else new_id(),
-        code=answer.problems[0].code.value if answer.problems else answer.status.value,
-        mutation_id=mutation.id if is_id(mutation.id) else None,
+        record_id=mutation.record_id,
+        intent=mutation.intent.value,
+        base_rev=mutation.base_rev,
+        fields={"delete": True} if mutation.delete else dict(mutation.fields),
+        problems=answer.problems,
+        fallback=answer.status.value,
+        mutation_id=mutation.id,
         captured_at_ms=mutation.captured_at_ms,
-        path=".".join(answer.problems[0].path) if answer.problems else None,
-        mine={"delete": True} if mutation.delete else dict(mutation.fields),
-        ways_out=("CHANGE_AND_SEND_AGAIN", "DISCARD"),
     )
 
 

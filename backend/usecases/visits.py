@@ -16,7 +16,8 @@ from backend.domain.visits import (
 )
 from backend.errors import Code, Refused
 from backend.storage.customers import CustomerHead, customers_of, lock_heads, note_last
-from backend.sync.changes import Change, Draft, Intent, Outcome, keep_issue, open_drafts, save_drafts
+from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
+from backend.sync.issues import keep_issue
 from backend.sync.rights import check_customers, check_reps, check_rights, stepper
 from backend.sync.work import Door, Work
 

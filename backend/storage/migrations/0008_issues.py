@@ -17,7 +17,6 @@ class Migration(migrations.Migration):
         ops.AddField(model_name='SyncIssue', name='problems', field=JsonText(db_default='[]', unique=False)),
         ops.AddField(model_name='SyncIssue', name='about', field=JsonText(db_default='{}', unique=False)),
         ops.AddField(model_name='SyncIssue', name='names', field=JsonText(db_default='{}', unique=False)),
-        ops.AddField(model_name='SyncIssue', name='escalates_at', field=Millis(null=True)),
         ops.AddField(model_name='SyncIssue', name='resolution', field=Text(null=True, max_length=24)),
         ops.AddField(model_name='SyncIssue', name='resolved_value', field=JsonText(null=True, unique=False)),
         ops.AddField(model_name='SyncIssue', name='resolved_by', field=Text(null=True, max_length=60)),
@@ -32,8 +31,7 @@ class Migration(migrations.Migration):
             reverse_sql="SELECT 1",
         ),
         ops.RunSQL(
-            sql="UPDATE sync_issue SET escalates_at = created_at + 259200000,"
-            " theirs_name = (SELECT u.name FROM user_account u WHERE u.id = theirs_by),"
+            sql="UPDATE sync_issue SET theirs_name = (SELECT u.name FROM user_account u WHERE u.id = theirs_by),"
             " author_name = coalesce((SELECT u.name FROM user_account u WHERE u.id = user_id), '')",
             reverse_sql="SELECT 1",
         ),

@@ -142,7 +142,6 @@ class SyncIssue(Model):
     problems = JsonText(db_default="[]")
     about = JsonText(db_default="{}")
     names = JsonText(db_default="{}")
-    escalates_at = Millis(null=True)
     resolution = Text(max_length=24, null=True)
     resolved_value = JsonText(null=True)
     resolved_by = Text(max_length=60, null=True)
