@@ -16,6 +16,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
+from mobile_contract.duplicates import likely
 from mobile_contract.priority import priority, rank
 
 Document = dict[str, Any]
@@ -32,6 +33,7 @@ KIND_OF = {
     "visits": "visit",
     "orders": "order",
     "tasks": "task",
+    "attachments": "attachment",
 }
 """collection → its name inside `change` of a mutation"""
 ZONE_DEFAULT = "Asia/Shanghai"
@@ -275,6 +277,13 @@ class Replica:
             d for d in self.views(collection).values() if all(term in (d.get("searchKeys") or "") for term in terms)
         ]
         return sorted(found, key=lambda d: (d.get("sortKey") or "", d["id"]))
+
+    def likely_duplicates(self, collection: str, fields: Document) -> list[Document]:
+        """Customers or contacts held here that a record of these fields may be: to be shown before it is made."""
+        at: dict[str, set[str]] = {}
+        for link in self.views("customerContacts").values():
+            at.setdefault(link["contactId"], set()).add(link["customerId"])
+        return likely(fields, self.views(collection).values(), None if collection == "customers" else at)
 
     def ranked(self, today: str) -> list[tuple[str, Document]]:
         """(customer id, priority) of every customer held here who opens on the day, re-ranked with what this

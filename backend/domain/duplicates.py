@@ -29,7 +29,10 @@ LEGAL_FORMS = (
     "股份有限公司", "有限责任公司", "有限公司", "公司", "주식회사", "유한회사", "(주)", "㈜",
     "incorporated", "corporation", "company", "limited", "corp", "gmbh", "inc", "llc", "ltd", "co",
 )  # fmt: skip
-_LATIN_FORM = re.compile(rf"\b(?:{'|'.join(form for form in LEGAL_FORMS if form.isascii() and form.isalpha())})\b")
+_LATIN_FORM = re.compile(
+    rf"\b(?:{'|'.join(form for form in LEGAL_FORMS if form.isascii() and form.isalpha())})\b",
+    re.ASCII,  # as JavaScript draws the border of a word
+)
 _OTHER_FORM = re.compile(
     "|".join(re.escape(fold(form)) for form in LEGAL_FORMS if not form.isalpha() or not form.isascii())
 )
