@@ -41,6 +41,7 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
             edge = services.graphql_edge()
             app.state.graphql = edge
             app.state.doors = services.doors()
+            app.state.bulk = services.bulk_door(app.state.doors)
             app.state.streams = GraphQLStreams(edge, settings)
             app.state.sockets = GraphQLSockets(edge, settings)
             yield
@@ -66,6 +67,11 @@ async def _stream(request: Request) -> Response:
 
 async def _socket(websocket: WebSocket) -> None:
     await websocket.app.state.sockets.serve(websocket)
+
+
+async def _bulk(request: Request) -> Response:
+    answer: Response = await request.app.state.bulk.answer(request)
+    return answer
 
 
 async def _live(_request: Request) -> Response:
@@ -97,6 +103,7 @@ ROUTES = (
     Route("/graphql", _graphql, methods=["GET", "POST"]),
     Route("/graphql/stream", _stream, methods=["GET", "POST"]),
     WebSocketRoute("/graphql", _socket),
+    Route("/sync/bulk", _bulk),
     Route("/graphiql", _graphiql),
     Route("/live", _live),
     Route("/ready", _ready),

@@ -76,6 +76,20 @@ class Settings(BaseSettings):
         default=1, ge=1, description="oldest schema version of documents that pulls are answered in, older ones push"
     )
     pull_bytes_max: int = Field(default=2_000_000, ge=10_000, description="bytes of documents in one page of syncPull")
+    digest_bucket_rows: int = Field(
+        default=5_000, ge=1, description="rows of a collection in a scope beyond which devices compare it in parts"
+    )
+    bulk_chunk_rows_max: int = Field(
+        default=1_000, ge=1, le=10_000, description="rows of /sync/bulk read in one snapshot"
+    )
+    bulk_chunk_bytes: int = Field(
+        default=256_000, ge=1_000, description="about so many bytes of documents go between two cursors of /sync/bulk"
+    )
+    bulk_streams_max: int = Field(default=20, ge=1, description="open /sync/bulk answers of one process")
+    today_customers_max: int = Field(
+        default=50, ge=0, le=1_000, description="customers of the highest priority that are sent before the rest"
+    )
+    today_rows_max: int = Field(default=2_000, ge=1, le=10_000, description="records sent before the rest, in all")
     offline_lease_days: int = Field(
         default=7, ge=1, le=365, description="days without a pull after which a device shows nothing any more"
     )

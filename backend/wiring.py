@@ -32,6 +32,7 @@ from backend.usecases.orders import change_orders
 from backend.usecases.sessions import Sessions, Standing
 from backend.usecases.tasks import change_tasks
 from backend.usecases.visits import change_visits
+from backend.web.bulk import BulkDoor
 from backend.web.doors import Doors
 
 _BY_COLLECTION: Mapping[str, UseCase] = {
@@ -93,6 +94,16 @@ class Services:
     def doors(self) -> Doors:
         """What the doors beside GraphQL share."""
         return Doors(self.sessions, settings=self.settings, messages=self.messages)
+
+    def bulk_door(self, doors: Doors) -> BulkDoor:
+        return BulkDoor(
+            doors,
+            self.engine,
+            settings=self.settings,
+            secret=self.cursor_secret,
+            clock=self.clock,
+            sums=self.sums_kept,
+        )
 
     def graphql_edge(self) -> GraphQLEdge:
         return GraphQLEdge(

@@ -16,6 +16,8 @@ from backend.schema.finished import Finished
 from backend.schema.refusals import Problem as ShownProblem
 from backend.schema.refusals import Refusal, refuse, show_problems
 from backend.schema.scalars import BigInt, Instant
+from backend.sync.buckets import check_bucket
+from backend.sync.digests import answer_digest
 from backend.sync.places import Row
 from backend.sync.protocol import answer_pull, answer_push, check_syncing
 from backend.sync.pull import Page, PullRequest, Refetch
@@ -55,6 +57,16 @@ class SyncChecksum:
     collection: str = strawberry.field(description="The collection.")
     sum: str = strawberry.field(description="Sum of the digests modulo 2^64, 16 hexadecimal digits.")
     count: int = strawberry.field(description="How many records.")
+    buckets: int = strawberry.field(
+        description="1, or in how many parts to compare it by `syncDigest` when your sum differs."
+    )
+
+
+@strawberry.type(description="What a device must hold of one part of a collection in one scope.")
+class SyncBucket:
+    bucket: int = strawberry.field(description="Which part: the last byte of the id modulo the number of parts.")
+    sum: str = strawberry.field(description="Sum of its digests modulo 2^64, 16 hexadecimal digits.")
+    count: int = strawberry.field(description="How many records.")
 
 
 @strawberry.type(description="One page of a pull. Apply it in one local transaction together with its cursor.")
@@ -68,10 +80,12 @@ class SyncPage:
     checksums: list[SyncChecksum] = strawberry.field(description="On a complete page: what you must now hold.")
 
 
-@strawberry.input(description="A collection in a scope to be sent again whole, because its checksum differed.")
+@strawberry.input(description="A collection in a scope, or a part of it, to be sent again: its checksum differed.")
 class SyncRefetch:
     scope: str = strawberry.field(description="The scope.")
     collection: str = strawberry.field(description="The collection.")
+    bucket: int | None = strawberry.field(default=None, description="Only this part, of `buckets`.")
+    buckets: int | None = strawberry.field(default=None, description="In how many parts: 1, 2, 4 … 256.")
 
 
 @strawberry.input(description="One record to be created, changed or deleted.")
@@ -156,25 +170,60 @@ class SyncQueries:
         schema_version: Annotated[
             int, strawberry.argument(description="The document schema the client understands.")
         ] = SCHEMA_VERSION_UNSAID,
-        refetch: Annotated[
-            list[SyncRefetch] | None, strawberry.argument(description="What to send again whole.")
+        refetch: Annotated[list[SyncRefetch] | None, strawberry.argument(description="What to send again.")] = None,
+        bytes_max: Annotated[
+            int | None,
+            strawberry.argument(description="Most bytes of documents, for weak signal; one row always comes."),
         ] = None,
     ) -> SyncPage:
         context = info.context
-        wishes = tuple(Refetch(wish.scope, wish.collection) for wish in refetch or [])
+        wishes = tuple(
+            Refetch(
+                wish.scope,
+                wish.collection,
+                check_bucket(wish.bucket, wish.buckets, ("refetch", str(index))),
+            )
+            for index, wish in enumerate(refetch or [])
+        )
         page = await answer_pull(
             context.engine,
             context.caller,
-            PullRequest(cursor, limit, schema_version, wishes),
+            PullRequest(cursor, limit, schema_version, wishes, bytes_max),
             secret=context.cursor_secret,
             rows_max=context.settings.pull_rows_max,
             bytes_max=context.settings.pull_bytes_max,
             schema_oldest=context.settings.schema_version_oldest,
             sums=context.sums_kept,
+            bucket_rows=context.settings.digest_bucket_rows,
             retries_max=context.settings.write_retries_max,
             clock=context.clock,
         )
         return _page(page)
+
+    @strawberry.field(
+        description="Checksums of the parts of a collection in a scope; parts without records are absent."
+    )
+    async def sync_digest(
+        self,
+        info: Info,
+        scope: Annotated[str, strawberry.argument(description="A scope you hold.")],
+        collection: Annotated[str, strawberry.argument(description="The collection.")],
+        buckets: Annotated[int, strawberry.argument(description="In how many parts: 1, 2, 4 … 256.")],
+        schema_version: Annotated[
+            int, strawberry.argument(description="The document schema the client understands.")
+        ] = SCHEMA_VERSION_UNSAID,
+    ) -> list[SyncBucket]:
+        context = info.context
+        found = await answer_digest(
+            context.engine,
+            context.caller,
+            scope,
+            collection,
+            buckets,
+            schema_version=schema_version,
+            schema_oldest=context.settings.schema_version_oldest,
+        )
+        return [SyncBucket(bucket=one.bucket, sum=one.total, count=one.count) for one in found]
 
 
 @strawberry.type
@@ -246,7 +295,13 @@ def _page(page: Page) -> SyncPage:
             "scopesRemoved": page.scopes_removed,
             "ackedMutation": page.acked_mutation,
             "checksums": [
-                {"scope": one.scope, "collection": one.collection, "sum": one.total, "count": one.count}
+                {
+                    "scope": one.scope,
+                    "collection": one.collection,
+                    "sum": one.total,
+                    "count": one.count,
+                    "buckets": one.buckets,
+                }
                 for one in page.checksums
             ],
         },

@@ -4,14 +4,19 @@ from collections.abc import Sequence
 
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.clock import Clock
-from backend.errors import Code, Problem, Refused
+from backend.errors import Code, Problem, Refused, refuse_if
 from backend.storage.engine import Connection, Engine
+from backend.sync.buckets import BUCKET_ROWS
 from backend.sync.pull import Page, PullRequest, SumsKept, pull
 from backend.sync.push import Answer, Mutation, UseCaseTable, push, read_answered
 from backend.sync.work import Door, Work, in_work
 
 SYNCING_ROLES = frozenset({Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ADMIN})
 """Marketers and analysts read online; they hold no slice of the company on a device."""
+PAGE_BYTES_LEAST = 1_000
+"""The smallest page a client may ask for."""
+REFETCH_MAX = 5_000
+"""Wishes of one pull."""
 
 
 def check_syncing(principal: Principal) -> None:
@@ -32,24 +37,36 @@ async def answer_pull(
     clock: Clock,
     schema_oldest: int = 1,
     sums: SumsKept | None = None,
+    bucket_rows: int = BUCKET_ROWS,
 ) -> Page:
     """One page for the caller's device. Raises what `pull` raises, OUT_OF_RANGE for a limit, DEVICE_REVOKED."""
     check_syncing(principal)
+    problems = []
     if not 1 <= request.limit <= rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("limit",), ("1", str(rows_max))))
+        problems.append(Problem(Code.OUT_OF_RANGE, ("limit",), ("1", str(rows_max))))
+    if request.bytes_max is not None and not PAGE_BYTES_LEAST <= request.bytes_max <= bytes_max:
+        problems.append(Problem(Code.OUT_OF_RANGE, ("bytesMax",), (str(PAGE_BYTES_LEAST), str(bytes_max))))
+    if len(request.refetch) > REFETCH_MAX:
+        problems.append(Problem(Code.TOO_MANY, ("refetch",), (str(REFETCH_MAX),)))
+    refuse_if(problems)
     async with engine.read() as conn:
-        acked = await _acked_of_active_device(conn, principal)
+        acked = await acked_of_active_device(conn, principal)
         page = await pull(
-            conn, principal, request, secret=secret, bytes_max=bytes_max, schema_oldest=schema_oldest, sums=sums
+            conn,
+            principal,
+            request,
+            secret=secret,
+            bytes_max=bytes_max,
+            schema_oldest=schema_oldest,
+            sums=sums,
+            bucket_rows=bucket_rows,
         )
     if page.base > acked:
-        await in_work(
-            engine, principal, lambda work: _note_acked(work, page.base), clock=clock, retries_max=retries_max
-        )
+        await in_work(engine, principal, lambda work: note_acked(work, page.base), clock=clock, retries_max=retries_max)
     return page
 
 
-async def _acked_of_active_device(conn: Connection, principal: Principal) -> int:
+async def acked_of_active_device(conn: Connection, principal: Principal) -> int:
     rows = await conn.fetch(
         "SELECT acked_seq, state FROM device WHERE id = ? AND user_id = ?", principal.device_id, principal.holder
     )
@@ -58,7 +75,7 @@ async def _acked_of_active_device(conn: Connection, principal: Principal) -> int
     return int(rows[0][0])
 
 
-async def _note_acked(work: Work, base: int) -> None:
+async def note_acked(work: Work, base: int) -> None:
     """What a device has surely seen: history below the least of these may be collected."""
     await work.conn.execute(
         "UPDATE device SET acked_seq = ?, last_seen_at = ? WHERE id = ? AND acked_seq < ?",

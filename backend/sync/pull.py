@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from backend.auth.principal import Principal
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection
+from backend.sync.buckets import BUCKET_ROWS, buckets_for, narrowing
 from backend.sync.collections import COLLECTIONS
 from backend.sync.cursor import Backfill, Cursor, Position, seal, unseal
 from backend.sync.feed import digest_text, read_clock
@@ -38,6 +39,8 @@ class Checksum:
     collection: str
     total: str
     count: int
+    buckets: int = 1
+    """In how many parts a device that holds something else compares it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Refetch:
+    """A collection in a scope to be sent again; `bucket`, one of `buckets`, when only a part of it differs."""
+
     scope: str
     collection: str
+    bucket: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,8 @@ class PullRequest:
     limit: int
     schema_version: int = SCHEMA_VERSION
     refetch: tuple[Refetch, ...] = ()
+    bytes_max: int | None = None
+    """Bytes of documents the client wants at most in a page; one row always passes."""
 
 
 class SumsKept:
@@ -95,6 +103,7 @@ async def pull(
     bytes_max: int,
     schema_oldest: int = 1,
     sums: SumsKept | None = None,
+    bucket_rows: int = BUCKET_ROWS,
 ) -> Page:
     """One page for the principal's device; `conn` is one snapshot.
 
@@ -119,7 +128,7 @@ async def pull(
     if cursor.schema < version:
         backfill += await _backfill_of_new_shapes(conn, cursor, sorted(open_scopes), backfill, version)
 
-    page = _Filler(request.limit, bytes_max)
+    page = _Filler(request.limit, min(bytes_max, request.bytes_max or bytes_max))
     position = await _delta(conn, cursor.position, open_scopes, clock, page, version)
     remaining = await _fill_back(conn, backfill, page, version)
     complete = position == Position(clock) and not remaining
@@ -136,7 +145,9 @@ async def pull(
         blocks=tuple(page.blocks.values()),
         scopes_removed=tuple(sorted(lost)),
         acked_mutation=rows[0][0] if rows else 0,
-        checksums=await read_checksums(conn, sorted(open_scopes), version=version, sums=sums) if complete else (),
+        checksums=await read_checksums(conn, sorted(open_scopes), version=version, sums=sums, bucket_rows=bucket_rows)
+        if complete
+        else (),
         base=base,
     )
 
@@ -146,11 +157,28 @@ def _backfill_now(
 ) -> list[Backfill]:
     """The entries carried on, without lost scopes, and new ones for gained scopes and refetched collections."""
     up_to = cursor.position.seq
-    kept = [entry for entry in cursor.backfill if entry.scope not in lost and entry.scope in open_scopes]
+    kept = [
+        entry
+        for carried in cursor.backfill
+        for entry in _spread(carried, open_scopes, cursor.scopes_at)
+        if entry.scope not in lost and entry.scope in open_scopes
+    ]
     gained = sorted(scope for scope, granted in open_scopes.items() if granted > cursor.scopes_at)
     kept += [Backfill(scope, up_to) for scope in gained]
-    kept += [Backfill(wish.scope, up_to, only=wish.collection) for wish in refetch if wish.scope in open_scopes]
+    kept += [
+        Backfill(wish.scope, up_to, only=wish.collection, bucket=wish.bucket)
+        for wish in refetch
+        if wish.scope in open_scopes
+    ]
     return kept
+
+
+def _spread(entry: Backfill, open_scopes: Mapping[str, int], scopes_at: int) -> list[Backfill]:
+    """An entry as it stands, or one per scope when it goes on through all that were held at `scopes_at`."""
+    if not entry.onward:
+        return [entry]
+    later = sorted(scope for scope, at in open_scopes.items() if scope > entry.scope and at <= scopes_at)
+    return [replace(entry, onward=False), *(Backfill(scope, entry.up_to) for scope in later)]
 
 
 async def _backfill_of_new_shapes(
@@ -251,15 +279,15 @@ async def _fill_back(
 
 async def _one_backfill(conn: Connection, entry: Backfill, page: _Filler, version: int) -> Backfill | None:
     wanted = page.room + 1
-    only = "" if entry.only is None else " AND p.collection = ?"
-    args: list[object] = [entry.scope, *entry.after, entry.up_to]
-    if entry.only is not None:
-        args.append(entry.only)
+    narrowed, more = narrowing(entry)
     rows = await conn.fetch(
         "SELECT p.collection, p.record_id FROM feed_scope p WHERE p.scope = ?"
-        f" AND (p.collection, p.record_id) > (?, ?) AND p.left_seq IS NULL AND p.seq <= ?{only}"
+        f" AND (p.collection, p.record_id) > (?, ?) AND p.left_seq IS NULL AND p.seq <= ?{narrowed}"
         " ORDER BY p.collection, p.record_id LIMIT ?",
-        *args,
+        entry.scope,
+        *entry.after,
+        entry.up_to,
+        *more,
         wanted,
     )
     documents = await rows_of(conn, [f"{collection}:{record_id}" for collection, record_id in rows], version=version)
@@ -271,7 +299,12 @@ async def _one_backfill(conn: Connection, entry: Backfill, page: _Filler, versio
 
 
 async def read_checksums(
-    conn: Connection, scopes: Sequence[str], *, version: int = SCHEMA_VERSION, sums: SumsKept | None = None
+    conn: Connection,
+    scopes: Sequence[str],
+    *,
+    version: int = SCHEMA_VERSION,
+    sums: SumsKept | None = None,
+    bucket_rows: int = BUCKET_ROWS,
 ) -> tuple[Checksum, ...]:
     """What a client of a schema version must hold of each (scope, collection) it knows, where anything stands.
 
@@ -297,7 +330,7 @@ async def read_checksums(
             total = known or await _sum_as_sent(conn, scope, name, version)
             if sums:
                 sums.put(key, total)
-        found.append(Checksum(scope, name, total, live))
+        found.append(Checksum(scope, name, total, live, buckets_for(live, bucket_rows)))
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ import asyncio
 import sys
 import zlib
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Protocol
 
 from starlette.responses import Response
@@ -88,20 +88,22 @@ def packer_for(accept_encoding: str | None) -> Packer:
 class StreamedAnswer(Response):
     """Sends parts until they end, the server does, or the reader leaves or leaves one untaken for too long.
 
-    `ending` is set when the server is about to stop. An answer broken off is not finished: its reader sees a
-    connection that was cut.
+    `first` was taken from `parts` already: whatever is wrong from the start was told by a status. `ending` is set
+    when the server is about to stop. An answer broken off is not finished: its reader sees a connection that was cut.
     """
 
     def __init__(
         self,
         parts: AsyncGenerator[bytes, None],
         *,
+        first: bytes,
         media_type: str,
         packer: Packer,
         ending: asyncio.Event,
         send_seconds_max: int,
     ) -> None:
         self._parts = parts
+        self._first = first
         self._packer = packer
         self._ending = ending
         self._send_seconds_max = send_seconds_max
@@ -123,16 +125,17 @@ class StreamedAnswer(Response):
                 task.cancel()
             # what the parts hold is given back before the request ends
             await asyncio.wait(tasks)
+            await self._parts.aclose()
         with suppress(TimeoutError):  # a reader who takes nothing: an answer left open closes the connection
             if not sending.cancelled():
                 sending.result()
 
     async def _send_all(self, send: Send) -> None:
-        async with aclosing(self._parts) as parts:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for part in parts:
-                await self._send(send, self._packer.pack(part), more=True)
-            await self._send(send, self._packer.finish(), more=False)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await self._send(send, self._packer.pack(self._first), more=True)
+        async for part in self._parts:
+            await self._send(send, self._packer.pack(part), more=True)
+        await self._send(send, self._packer.finish(), more=False)
 
     async def _send(self, send: Send, packed: bytes, *, more: bool) -> None:
         async with asyncio.timeout(self._send_seconds_max):

@@ -197,7 +197,8 @@ def page_json(page: Page) -> Document:
         "scopesRemoved": list(page.scopes_removed),
         "ackedMutation": page.acked_mutation,
         "checksums": [
-            {"scope": c.scope, "collection": c.collection, "sum": c.total, "count": c.count} for c in page.checksums
+            {"scope": c.scope, "collection": c.collection, "sum": c.total, "count": c.count, "buckets": c.buckets}
+            for c in page.checksums
         ],
     }
 
