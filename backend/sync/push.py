@@ -19,17 +19,17 @@ from backend.storage.trouble import wants_another_try
 from backend.storage.visibility import visible_to
 from backend.sync.changes import Change, Intent, Outcome, Status, UseCase
 from backend.sync.collections import COLLECTIONS
+from backend.sync.devices import lock_pushing_device
 from backend.sync.feed import digest_text
 from backend.sync.issues import keep_refused, sendable
 from backend.sync.places import Row
-from backend.sync.receipts import Receipt, receipts_of
+from backend.sync.receipts import Receipt, has_receipts_up_to, receipts_of
 from backend.sync.work import Work
 from backend.telemetry import logger
 
 _LOG = logger(__name__)
 
 UseCaseTable = Mapping[tuple[str, Intent], UseCase]
-SYNCING_STATES = ("ACTIVE", "DRAINING")
 CUSTOMERS_CHILDREN = ("customerContacts", "visits", "orders", "tasks")
 
 
@@ -95,7 +95,8 @@ async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *
     """Take a device's queue; one answer per mutation, in order. Raises `Refused` for the request as a whole."""
     if len(mutations) > mutations_max:
         raise Refused(Problem(Code.TOO_MANY, ("mutations",), (str(mutations_max),)))
-    last_seq = await _lock_device(work)
+    device = await lock_pushing_device(work)
+    last_seq = device.last_client_seq
     known = await receipts_of(work.conn, [mutation.id for mutation in mutations if is_id(mutation.id)])
     answers: dict[int, Answer] = {}
     fresh: list[tuple[int, Mutation]] = []
@@ -117,12 +118,15 @@ async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *
                 await _keep_refused(work, mutation, answers[index])
         elif (receipt := known.get(mutation.id)) is not None:
             answers[index] = Answer(mutation.id, Status(receipt.status), receipt.problems, receipt.records)
-        elif mutation.client_seq <= last_seq:
+        elif mutation.client_seq <= last_seq and not await has_receipts_up_to(
+            work.conn, str(work.principal.device_id), mutation.client_seq
+        ):
             answers[index] = Answer(mutation.id, Status.ALREADY_HANDLED)
         elif in_turn:
             first_at[mutation.id] = index
-            fresh.append((index, mutation))
-        else:
+            late = device.problem_of(mutation.captured_at_ms)
+            fresh.append((index, replace(mutation, problems=(*mutation.problems, late)) if late else mutation))
+        else:  # before it something is missing, or its number is another's: a device counts on from here
             gap = Problem(Code.CLIENT_SEQ_GAP, ("clientSeq",), (str(last_seq + 1),))
             answers[index] = Answer(mutation.id, Status.RETRY, (gap,))
         if in_turn:  # answered for good in any case: what can never be taken must not stop those behind it
@@ -134,8 +138,9 @@ async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *
     for index, first in repeats:
         answers[index] = answers[first]
     await work.conn.execute(
-        "UPDATE device SET last_client_seq = ?, last_seen_at = ? WHERE id = ?",
+        "UPDATE device SET last_client_seq = ?, last_seen_at = ?, pushed_at = ? WHERE id = ?",
         last_seq,
+        work.now_ms,
         work.now_ms,
         work.principal.device_id,
     )
@@ -153,18 +158,6 @@ async def take(work: Work, mutations: Sequence[Mutation], table: UseCaseTable) -
         for mutation, answer in zip(part, await _run_part(work, part, table), strict=True):
             answers[mutation.id] = answer
     return [answers[mutation.id] for mutation in mutations]
-
-
-async def _lock_device(work: Work) -> int:
-    """The last mutation this device was answered; its row stays locked, so two pushes of it take turns."""
-    rows = await work.conn.fetch(
-        "SELECT last_client_seq, state FROM device WHERE id = ? AND user_id = ? FOR UPDATE",
-        work.principal.device_id,
-        work.principal.holder,
-    )
-    if not rows or rows[0][1] not in SYNCING_STATES:
-        raise Refused(Problem(Code.DEVICE_REVOKED))
-    return int(rows[0][0])
 
 
 async def _lock_customers(work: Work, mutations: Sequence[Mutation]) -> None:

@@ -63,6 +63,13 @@ async def receipts_of(conn: Connection, mutation_ids: Sequence[str]) -> dict[str
     }
 
 
+async def has_receipts_up_to(conn: Connection, device_id: str, client_seq: int) -> bool:
+    """True when receipts of a device are still kept as far back as that number: an answer to it would be known."""
+    return bool(
+        await conn.fetch("SELECT 1 FROM receipt WHERE device_id = ? AND client_seq <= ? LIMIT 1", device_id, client_seq)
+    )
+
+
 def problem_record(problem: Problem) -> dict[str, object]:
     return {
         "code": problem.code.value,
