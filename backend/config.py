@@ -118,6 +118,10 @@ class Settings(BaseSettings):
     collect_rows_per_work: int = Field(
         default=500, ge=1, le=5_000, description="rows of history removed in one transaction"
     )
+    watermelon_push_rows_max: int = Field(default=5_000, ge=1, le=10_000, description="rows in one watermelonPush")
+    watermelon_pull_rows_max: int = Field(
+        default=50_000, ge=1, le=500_000, description="rows in one watermelonPull; a first sync of more is /sync/turbo"
+    )
     import_chunk_rows: int = Field(
         default=500, ge=1, le=5_000, description="rows of a file imported in one transaction"
     )

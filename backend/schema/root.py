@@ -20,10 +20,20 @@ from backend.schema.sessions import SessionMutations, SessionQueries
 from backend.schema.sync import SyncMutations, SyncQueries, SyncSubscriptions
 from backend.schema.territories import TerritoryMutations
 from backend.schema.types import NODE_TYPES, check_types
+from backend.schema.watermelon import WatermelonMutations, WatermelonQueries
 
 
 @strawberry.type(description="Everything that can be read. What is outside your scope is not found.")
-class Query(ClockQueries, RecordQueries, PriorityQueries, SessionQueries, SyncQueries, ImportQueries, MergeQueries):
+class Query(
+    ClockQueries,
+    RecordQueries,
+    PriorityQueries,
+    SessionQueries,
+    SyncQueries,
+    ImportQueries,
+    MergeQueries,
+    WatermelonQueries,
+):
     pass
 
 
@@ -38,6 +48,7 @@ class Mutation(
     SyncMutations,
     ImportMutations,
     MergeMutations,
+    WatermelonMutations,
 ):
     pass
 
