@@ -136,6 +136,7 @@ ORDER = Shape(
         server_field("submittedAt", Kind.TIMESTAMP),
         server_field("orderedOn", Kind.DATE),
         server_field("createdAt", Kind.TIMESTAMP),
+        server_field("acceptedLateAt", Kind.TIMESTAMP, since=2),
     ),
     required=(("customerId",), ("currency",)),
     rules=(_bounded,),

@@ -84,6 +84,7 @@ TASK = Shape(
         Field("doneAt", Kind.TIMESTAMP, merge=Merge.LATCH),
         server_field("territoryId", Kind.ID),
         server_field("createdAt", Kind.TIMESTAMP),
+        server_field("acceptedLateAt", Kind.TIMESTAMP, since=2),
         server_field("createdBy", Kind.TEXT),
     ),
     required=(("title",),),

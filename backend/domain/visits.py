@@ -147,6 +147,7 @@ VISIT = Shape(
         server_field("territoryId", Kind.ID),
         server_field("verification", Kind.ENUM, values=VisitVerification),
         server_field("createdAt", Kind.TIMESTAMP),
+        server_field("acceptedLateAt", Kind.TIMESTAMP, since=2),
     ),
     required=(("customerId",), ("plannedAt", "checkInAt")),
     rules=(

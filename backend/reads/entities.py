@@ -19,8 +19,8 @@ from backend.auth.principal import Principal
 from backend.domain.customers import CustomerKind
 from backend.domain.permissions import Action, Collection, may
 from backend.reads.selection import SortKind
-from backend.storage.models import catalogue, customers, insight, people, territories, work
-from backend.storage.visibility import PLACES
+from backend.storage.models import attachments, catalogue, customers, insight, people, territories, work
+from backend.storage.visibility import HOLDERS, PLACES
 
 
 class Kind(StrEnum):
@@ -254,6 +254,11 @@ def _page(name: str, entity: str, theirs: str, order: str, ours: str = "id") -> 
     return Relation(name, entity, Many.PAGE, ours, theirs, order)
 
 
+def _attached_to(collection: str) -> Relation:
+    where = (f"on_{collection}",)
+    return Relation("attachments", "attachments", Many.PAGE, "id", "record_id", "CREATED_AT", where)
+
+
 def _list(name: str, entity: str, theirs: str, order: str, ours: str = "id") -> Relation:
     return Relation(name, entity, Many.LIST, ours, theirs, order)
 
@@ -319,6 +324,7 @@ CUSTOMERS = Entity(
         _page("visits", "visits", "customer_id", "HAPPENS_AT"),
         _page("orders", "orders", "customer_id", "ORDERED_AT"),
         _page("tasks", "tasks", "customer_id", "DUE"),
+        _attached_to("customers"),
     ),
     {
         "NAME": Order(_text_key("{a}.sort_key", personal=True)),
@@ -382,6 +388,7 @@ CONTACTS = Entity(
         *columns(Kind.JSON, "consentEvents"),
         *columns(Kind.TIMESTAMP, "createdAt"),
         _page("customers", "customerContacts", "contact_id", "CREATED_AT"),
+        _attached_to("contacts"),
     ),
     {
         "NAME": Order(_text_key("{a}.sort_key", personal=True)),
@@ -418,6 +425,7 @@ VISITS = Entity(
             "checkOutAt",
             "happensAt",
             "createdAt",
+            "acceptedLateAt",
         ),
         *columns(Kind.INT, "checkInLatE7", "checkInLonE7", "checkOutLatE7", "checkOutLonE7", personal=True),
         *columns(Kind.INT, "checkInAccuracyM", "checkInFixAgeS", "minutesPlanned"),
@@ -426,6 +434,7 @@ VISITS = Entity(
         _one("customer", "customers", "customer_id"),
         _one("rep", "people", "rep_id"),
         _one("rescheduledFrom", "visits", "rescheduled_from_id"),
+        _attached_to("visits"),
     ),
     {
         "HAPPENS_AT": Order(_number_key("{a}.happens_at"), descending=True),
@@ -455,12 +464,13 @@ ORDERS = Entity(
         *columns(Kind.ENUM, "state", "source"),
         *columns(Kind.DATE, "requestedShipOn", "orderedOn"),
         *columns(Kind.BIGINT, "units"),
-        *columns(Kind.TIMESTAMP, "orderedAt", "submittedAt", "createdAt"),
+        *columns(Kind.TIMESTAMP, "orderedAt", "submittedAt", "createdAt", "acceptedLateAt"),
         _money("total", "total_minor"),
         _one("customer", "customers", "customer_id"),
         _one("rep", "people", "rep_id"),
         _one("season", "seasons", "season_id"),
         _list("lines", "orderLines", "order_id", "POSITION"),
+        _attached_to("orders"),
     ),
     {"ORDERED_AT": Order(_number_key("{a}.ordered_at"), descending=True)},
     {
@@ -505,9 +515,10 @@ TASKS = Entity(
         *columns(Kind.TEXT, "notes", personal=True),
         *columns(Kind.ENUM, "state", "priority", "source"),
         *columns(Kind.DATE, "dueOn"),
-        *columns(Kind.TIMESTAMP, "dueAt", "snoozedUntil", "doneAt", "createdAt"),
+        *columns(Kind.TIMESTAMP, "dueAt", "snoozedUntil", "doneAt", "createdAt", "acceptedLateAt"),
         _one("customer", "customers", "customer_id"),
         _one("assignee", "people", "assignee_id"),
+        _attached_to("tasks"),
     ),
     {"DUE": Order(_number_key("{a}.due_sort"))},
     {
@@ -516,6 +527,31 @@ TASKS = Entity(
         **_same("customerId", "customer_id"),
         **_among("stateIn", "state"),
         "dueBefore": Filter("{a}.due_sort < ?::bigint"),
+    },
+    node=True,
+)
+
+ATTACHMENTS = Entity(
+    "attachments",
+    "Attachment",
+    attachments.Attachment,
+    Collection.ATTACHMENTS,
+    (
+        _rev("attachments"),
+        *columns(_ID, "id", "recordId", "createdBy"),
+        *columns(Kind.ENUM, "collection", "kind", "state", "previewState"),
+        *columns(Kind.TEXT, "fileName", "caption", personal=True),
+        *columns(Kind.TEXT, "mime", "sha256", "refusedFor", "storedSha256"),
+        *columns(Kind.INT, "sizeBytes", "storedBytes", "width", "height"),
+        *columns(Kind.BOOL, "proof"),
+        Column("url", Kind.TEXT, "id", expression="'/files/' || {a}.id"),
+        Column("previewUrl", Kind.TEXT, "id", expression="'/files/' || {a}.id || '/preview'"),
+        *columns(Kind.TIMESTAMP, "createdAt"),
+    ),
+    {"CREATED_AT": Order(_number_key("{a}.created_at"), descending=True)},
+    {
+        **_BY_ID,
+        **{f"on_{collection}": Filter(f"{{a}}.collection = '{collection}'") for collection in HOLDERS},
     },
     node=True,
 )
@@ -744,6 +780,7 @@ ENTITIES: Mapping[str, Entity] = {
         ORDERS,
         ORDER_LINES,
         TASKS,
+        ATTACHMENTS,
         TERRITORIES,
         PEOPLE,
         SCORES,

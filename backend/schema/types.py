@@ -11,6 +11,7 @@ import strawberry
 from graphql import GraphQLNonNull, GraphQLObjectType, GraphQLSchema, get_named_type
 
 from backend.domain.addresses import LAT_E7_MAX, LON_E7_MAX, haversine_m
+from backend.domain.attachments import AttachedTo, AttachmentKind, AttachmentState, PreviewState
 from backend.domain.catalogue import ArticleState
 from backend.domain.consent import Channel
 from backend.domain.contacts import ContactRole, Language
@@ -31,6 +32,7 @@ field = strawberry.field
 ID = strawberry.ID
 
 REV = "Number of the record's last change; given back as `baseRev` when changing it."
+ATTACHED = "Photos, signatures and documents, latest first."
 ZH, KO, EN = "Name in Chinese.", "Name in Korean.", "Name in Latin script."
 
 
@@ -88,6 +90,7 @@ class Customer(Node):
     visits: "Connection[Visit]" = to_page("Visits, latest first.")
     orders: "Connection[Order]" = to_page("Orders, latest first.")
     tasks: "Connection[Task]" = to_page("Tasks, by due moment.")
+    attachments: "Connection[Attachment]" = to_page(ATTACHED)
 
     @field(description="Distance in metres from a position as the crow flies; null when either is unknown.")
     def distance_m(
@@ -135,6 +138,7 @@ class Contact(Node):
     notes: str | None = field(description="Free notes.")
     created_at: Instant = field(description="When the record was made.")
     customers: Connection[CustomerContact] = to_page("Links to the customers of this person in your scope.")
+    attachments: "Connection[Attachment]" = to_page(ATTACHED)
 
 
 @strawberry.type(description="A call on a customer in person, planned or made.")
@@ -168,6 +172,10 @@ class Visit(Node):
     notes: str | None = field(description="Free notes.")
     happens_at: Instant = field(description="Arrival, else the plan: what lists are ordered by.")
     created_at: Instant = field(description="When the record was made.")
+    accepted_late_at: Instant | None = field(
+        description="When it was taken from whoever had the customer before, as captured before the change."
+    )
+    attachments: "Connection[Attachment]" = to_page(ATTACHED)
 
 
 @strawberry.type(description="An order with its lines, one whole.")
@@ -195,7 +203,11 @@ class Order(Node):
     ordered_at: Instant = field(description="When it counts as ordered.")
     submitted_at: Instant | None = field(description="When it was submitted.")
     created_at: Instant = field(description="When the record was made.")
+    accepted_late_at: Instant | None = field(
+        description="When it was taken from whoever had the customer before, as captured before the change."
+    )
     lines: "list[OrderLine]" = to_one("The lines, in their order.")
+    attachments: "Connection[Attachment]" = to_page(ATTACHED)
 
     @field(description="Days from the local day of the order to a given day; negative before it.")
     def age_days(self: Any, on: Annotated[Day, strawberry.argument(description="The day to count to.")]) -> int:
@@ -237,6 +249,35 @@ class Task(Node):
     done_at: Instant | None = field(description="When it was done.")
     notes: str | None = field(description="Free notes.")
     created_at: Instant = field(description="When the record was made.")
+    accepted_late_at: Instant | None = field(
+        description="When it was taken from whoever had the customer before, as captured before the change."
+    )
+    attachments: "Connection[Attachment]" = to_page(ATTACHED)
+
+
+@strawberry.type(description="A photo, a signature or a document on a record. It is seen before its bytes are here.")
+class Attachment(Node):
+    rev: BigInt = field(description=REV)
+    collection: AttachedTo = field(description="What kind of record it hangs on.")
+    record_id: ID = field(description="The record it hangs on.")
+    kind: AttachmentKind = field(description="What it is.")
+    file_name: str = field(description="Its name on the device that made it.")
+    caption: str | None = field(description="What is to be seen on it.")
+    mime: str = field(description="Media type of the bytes.")
+    sha256: str = field(description="SHA-256 of the bytes as the device holds them, hexadecimal.")
+    size_bytes: int = field(description="Size of the bytes as the device holds them.")
+    proof: bool = field(description="Whether it proves a visit; only then it keeps the position it was taken at.")
+    state: AttachmentState = field(description="Where its bytes are.")
+    refused_for: str | None = field(description="The code of why its bytes were refused.")
+    stored_sha256: str | None = field(description="SHA-256 of the bytes kept here, which a download gives.")
+    stored_bytes: int | None = field(description="Size of the bytes kept here.")
+    preview_state: PreviewState = field(description="Whose small picture there is.")
+    width: int | None = field(description="Width of the picture in pixels, as stored.")
+    height: int | None = field(description="Height of the picture in pixels, as stored.")
+    url: str = field(description="Path the bytes are sent to and fetched from.")
+    preview_url: str = field(description="Path of the small picture, at most 20,000 bytes.")
+    created_by: ID = field(description="The colleague who declared it.")
+    created_at: Instant = field(description="When it was declared.")
 
 
 @strawberry.type(description="A node of the territory tree.")
@@ -402,6 +443,7 @@ NODE_TYPES = (
     Visit,
     Order,
     Task,
+    Attachment,
     Territory,
     Person,
     Season,

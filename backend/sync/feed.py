@@ -103,12 +103,12 @@ def _field_seq(text: str) -> tuple[dict[str, tuple[int, str]], dict[str, int]]:
     return changes, captured
 
 
-async def write_feed(conn: Connection, seq: int, writer: str, touches: Sequence[Touch]) -> None:
+async def write_feed(conn: Connection, seq: int, writer: str, touches: Sequence[Touch], *, now_ms: int) -> None:
     """Documents, places and checksums of the touched records, as the tables stand now."""
     by_collection: dict[str, list[Touch]] = defaultdict(list)
     for touch in touches:
         by_collection[touch.collection].append(touch)
-    sums = _Sums()
+    sums = _Sums(now_ms)
     for name in sorted(by_collection):
         await _write_collection(conn, COLLECTIONS[name], seq, writer, by_collection[name], sums)
     await sums.save(conn)
@@ -198,14 +198,14 @@ async def _write_places(
                 kept.append((seq, place_id))
                 sums.add(scope, collection, new_digest - old_digest, 0)
         else:
-            left.append((seq, seq, place_id))
+            left.append((seq, seq, sums.now_ms, place_id))
             sums.add(scope, collection, -old_digest, -1)
     entered = []
     for record_id in ids:
         for scope in sorted(wanted[record_id] - standing[record_id]):
             entered.append((scope, collection, record_id, seq, seq))
             sums.add(scope, collection, digests[record_id][1], 1)
-    await conn.execute_many("UPDATE feed_scope SET left_seq = ?, seq = ? WHERE id = ?", left)
+    await conn.execute_many("UPDATE feed_scope SET left_seq = ?, seq = ?, left_at = ? WHERE id = ?", left)
     await conn.execute_many("UPDATE feed_scope SET seq = ? WHERE id = ?", kept)
     await conn.execute_many(
         "INSERT INTO feed_scope (scope, collection, record_id, entered_seq, seq) VALUES (?, ?, ?, ?, ?)",
@@ -216,7 +216,9 @@ async def _write_places(
 class _Sums:
     """Changes of checksums, gathered and written once. The clock's lock makes read-then-write safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+        """when this step of the clock is made"""
         self._changes: dict[tuple[str, str], list[int]] = {}
 
     def add(self, scope: str, collection: str, digest: int, count: int) -> None:

@@ -21,6 +21,7 @@ from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.storage.engine import Connection, Engine, SerializationFailure
 from backend.storage.savepoints import savepoint
+from backend.sync.attached import ATTACHMENTS, delete_with_records, hanging_on_touched
 from backend.sync.feed import Touch, read_clock, step_clock, write_feed
 from backend.sync.grants import write_grants
 from backend.sync.receipts import Receipt, save_receipts
@@ -105,12 +106,17 @@ class Work:
 
     async def leave(self) -> None:
         """Clock, documents, places, checksums, receipts, audit: in this order, once."""
+        for record_id in await delete_with_records(self.conn, self.touches.values(), self.now_ms):
+            self.deleted(ATTACHMENTS, record_id)
+            self.audit("DELETE", ATTACHMENTS, record_id)
         if self.touches or self.reseated:
             self.seq = await step_clock(self.conn)
             self.stepped = True
             if self.reseated:
                 await write_grants(self.conn, self.seq, self.now_ms, self.reseated)
-            await write_feed(self.conn, self.seq, self.writer, list(self.touches.values()))
+            for record_id in await hanging_on_touched(self.conn, self.touches.values()):
+                self.touched(ATTACHMENTS, record_id, ())
+            await write_feed(self.conn, self.seq, self.writer, list(self.touches.values()), now_ms=self.now_ms)
         else:
             self.seq, _ = await read_clock(self.conn)
         await save_receipts(self.conn, self.receipts, seq=self.seq, now_ms=self.now_ms)

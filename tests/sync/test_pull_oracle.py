@@ -236,7 +236,7 @@ def _rewritten(patch: pytest.MonkeyPatch, old: str, new: str) -> None:
 
 
 def closing_a_place_without_its_seq(patch: pytest.MonkeyPatch) -> None:
-    _rewritten(patch, "SET left_seq = ?, seq = ? WHERE id", "SET left_seq = ?, seq = seq + 0 * ? WHERE id")
+    _rewritten(patch, "SET left_seq = ?, seq = ?, left", "SET left_seq = ?, seq = seq + 0 * ?, left")
 
 
 def a_change_that_touches_closed_places_only(patch: pytest.MonkeyPatch) -> None:

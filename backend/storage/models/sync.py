@@ -58,6 +58,8 @@ class FeedScope(Model):
     entered_seq = fields.BigIntField()
     left_seq = fields.BigIntField(null=True)
     seq = fields.BigIntField()
+    left_at = Millis(null=True)
+    """when it was closed: work captured before may still be handed in"""
 
     class Meta:
         table = "feed_scope"
@@ -107,6 +109,7 @@ class Receipt(Model):
     records = JsonText()
     seq = fields.BigIntField()
     received_at = Millis()
+    late = fields.BooleanField(db_default=False)
 
     class Meta:
         table = "receipt"

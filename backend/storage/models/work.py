@@ -35,6 +35,7 @@ class Visit(Model):
     """Check-in, else planned, else created: what lists are ordered by."""
     created_at = Millis()
     created_by = Text(max_length=60)
+    accepted_late_at = Millis(null=True)
 
     class Meta:
         table = "visit"
@@ -69,6 +70,7 @@ class SalesOrder(Model):
     submitted_at = Millis(null=True)
     created_at = Millis()
     created_by = Text(max_length=60)
+    accepted_late_at = Millis(null=True)
 
     class Meta:
         table = "sales_order"
@@ -117,6 +119,7 @@ class Task(Model):
     notes = LongText(null=True)
     created_at = Millis()
     created_by = Text(max_length=60)
+    accepted_late_at = Millis(null=True)
 
     class Meta:
         table = "task"
