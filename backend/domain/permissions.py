@@ -66,6 +66,7 @@ class Collection(StrEnum):
     VISITS = "visits"
     ORDERS = "orders"
     TASKS = "tasks"
+    ATTACHMENTS = "attachments"
     TERRITORIES = "territories"
     SCORES = "scores"
     CATALOGUE = "catalogue"
@@ -97,6 +98,8 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.VISITS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
         _C.ORDERS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
         _C.TASKS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
+        # Those he made himself: the use case sees to that.
+        _C.ATTACHMENTS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN, _A.DELETE: _OWN},
         _C.TERRITORIES: {_A.READ: _OWN},
         _C.SCORES: {_A.READ: _OWN},
         _C.CATALOGUE: {_A.READ: _ALL},
@@ -114,6 +117,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.VISITS: {_A.READ: _SUB, _A.CREATE: _SUB, _A.UPDATE: _SUB, _A.APPROVE: _SUB},
         _C.ORDERS: {_A.READ: _SUB, _A.APPROVE: _SUB, _A.IMPORT: _SUB},
         _C.TASKS: {_A.READ: _SUB, _A.CREATE: _SUB, _A.UPDATE: _SUB, _A.ASSIGN: _SUB},
+        _C.ATTACHMENTS: {_A.READ: _SUB},
         _C.TERRITORIES: {_A.READ: _SUB, _A.MOVE: _SUB},
         _C.SCORES: {_A.READ: _SUB, _A.OVERRIDE: _SUB},
         _C.CATALOGUE: {_A.READ: _ALL},
@@ -126,6 +130,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.VISITS: {_A.READ: _ALL},
         _C.ORDERS: {_A.READ: _ALL, _A.CREATE: _ALL},
         _C.TASKS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
+        _C.ATTACHMENTS: {_A.READ: _ALL},
         # The tree is reference data that every syncing phone holds; its rules are not the agent's.
         _C.TERRITORIES: {_A.READ: _ALL},
         _C.SCORES: {_A.READ: _ALL},
@@ -137,6 +142,8 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.VISITS: {_A.READ: _ALL},
         _C.ORDERS: {_A.AGGREGATE: _ALL},
         _C.TASKS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
+        # That there is one, with masked texts; never its bytes.
+        _C.ATTACHMENTS: {_A.READ: _ALL},
         _C.TERRITORIES: {_A.READ: _ALL},
         _C.SCORES: {_A.READ: _ALL, _A.SCORE: _ALL},
         _C.CATALOGUE: {_A.READ: _ALL},
@@ -148,6 +155,8 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.VISITS: {_A.READ: _ALL},
         _C.ORDERS: {_A.AGGREGATE: _ALL},
         _C.TASKS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
+        # That there is one, with masked texts; never its bytes.
+        _C.ATTACHMENTS: {_A.READ: _ALL},
         _C.TERRITORIES: {_A.READ: _ALL},
         _C.SCORES: {_A.READ: _ALL, _A.SCORE: _ALL},
         _C.CATALOGUE: {_A.READ: _ALL},

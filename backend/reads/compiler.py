@@ -248,9 +248,9 @@ class Scopes:
             return Sql("1 = 1")
         if entity.part_of is None:
             if at_once:
-                ids, asks = visible_ids_sql(entity.name)
+                ids, asks = visible_ids_sql(entity.name, reads=self._reads)
                 return Sql(f'{alias}."{entity.id_column}" IN ({ids})', (_USER,) * asks)
-            text, asks = visible_sql(entity.name, alias, record_column=entity.id_column)
+            text, asks = visible_sql(entity.name, alias, reads=self._reads, record_column=entity.id_column)
             return Sql(text, (_USER,) * asks)
         name, own, theirs = entity.part_of
         parent, above = ENTITIES[name], self.alias("w")
@@ -259,6 +259,9 @@ class Scopes:
             self.scope(parent, above),
             ")",
         )
+
+    def _reads(self, name: str) -> bool:
+        return readable(self.principal, ENTITIES[name])
 
     def rows_of(
         self,

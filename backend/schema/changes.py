@@ -13,6 +13,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from backend.config import load_messages
+from backend.domain.attachments import ATTACHMENT
 from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Shape
@@ -27,7 +28,7 @@ from backend.schema.context import Context, Info
 from backend.schema.inputs import given_fields, make_input
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.scalars import BigInt
-from backend.schema.types import Contact, Customer, CustomerContact, Order, Task, Visit
+from backend.schema.types import Attachment, Contact, Customer, CustomerContact, Order, Task, Visit
 from backend.sync.changes import Change, Intent, Outcome, Status
 from backend.sync.work import Work, in_work
 
@@ -70,6 +71,7 @@ COLUMNS = (
     Column("visits", Visit, VISIT),
     Column("orders", Order, ORDER),
     Column("tasks", Task, TASK),
+    Column("attachments", Attachment, ATTACHMENT),
 )
 
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import strawberry
 
+from backend.domain.attachments import AttachedTo, AttachmentKind, AttachmentState, PreviewState
 from backend.domain.catalogue import ArticleState
 from backend.domain.consent import Channel, ConsentChange, ConsentChannel, ConsentPurpose, ConsentSource
 from backend.domain.contacts import ContactRole, Language
@@ -19,6 +20,9 @@ ENUMS: Mapping[str, type[StrEnum]] = {
     members.__name__: strawberry.enum(members, description=(members.__doc__ or "").strip())
     for members in (
         ArticleState,
+        AttachedTo,
+        AttachmentKind,
+        AttachmentState,
         Channel,
         ConsentChange,
         ConsentChannel,
@@ -30,6 +34,7 @@ ENUMS: Mapping[str, type[StrEnum]] = {
         LifecycleStage,
         OrderSource,
         OrderState,
+        PreviewState,
         Role,
         TaskPriority,
         TaskSource,

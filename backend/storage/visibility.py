@@ -5,7 +5,7 @@ its places meets an open grant. The feed's places and the predicate of the reads
 Scopes: `territory:<id>`, `user:<id>`, `unassigned`, `catalogue`, `organisation`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backend.auth.principal import Principal
@@ -16,7 +16,8 @@ class Place:
     """Rows of `source` put `record` into the scope `<scope>:<key>`, or into `scope` itself without a key.
 
     `own` names the key's column when it stands in the collection's own row: the predicate then compares it
-    directly, so an index on it serves.
+    directly, so an index on it serves. `hangs_on` names the collection whose record's place this is: who may not
+    read that collection does not see what hangs on it either.
     """
 
     scope: str
@@ -25,6 +26,7 @@ class Place:
     key: str | None = None
     where: str = "1 = 1"
     own: str | None = None
+    hangs_on: str | None = None
 
 
 def _by_territory(table: str, record: str = "id") -> tuple[Place, ...]:
@@ -42,7 +44,7 @@ def _by_territory(table: str, record: str = "id") -> tuple[Place, ...]:
     )
 
 
-PLACES: Mapping[str, tuple[Place, ...]] = {
+_OWN_PLACES: Mapping[str, tuple[Place, ...]] = {
     "customers": (
         *_by_territory("customer"),
         # a chain's head is seen by the reps of its doors
@@ -76,6 +78,31 @@ PLACES: Mapping[str, tuple[Place, ...]] = {
     "syncIssues": (Place("user", "sync_issue p", "p.id", "p.user_id", "1 = 1", "user_id"),),
 }  # fmt: skip
 
+HOLDERS = ("customers", "contacts", "visits", "orders", "tasks")
+"""What attachments hang on."""
+
+
+def _with_its_record(table: str, holders: Sequence[str]) -> tuple[Place, ...]:
+    """A row that hangs on a record of another collection stands wherever that record stands, and nowhere else."""
+    return tuple(
+        Place(
+            place.scope,
+            f"{table} hung JOIN {place.source} ON {place.record} = hung.record_id AND hung.collection = '{holder}'",
+            "hung.id",
+            place.key,
+            place.where,
+            hangs_on=holder,
+        )
+        for holder in holders
+        for place in _OWN_PLACES[holder]
+    )
+
+
+PLACES: Mapping[str, tuple[Place, ...]] = {
+    **_OWN_PLACES,
+    "attachments": _with_its_record("attachment", HOLDERS),
+}
+
 
 def places_sql(collection: str) -> str:
     """Rows (record id, scope) for the records given as one list argument per place."""
@@ -99,23 +126,32 @@ def visible_to(
     """
     if not principal.reads(collection):
         return "(1 = 0)", []
-    sql, times = visible_sql(collection, alias, record_column=record_column)
+    sql, times = visible_sql(collection, alias, reads=principal.reads, record_column=record_column)
     return sql, [principal.holder] * times
 
 
-def visible_sql(collection: str, alias: str, *, record_column: str = "id") -> tuple[str, int]:
-    """The predicate "visible to this user" over the row `alias`, and how often it asks for the user's id."""
-    parts = [_visible_by(place, alias, f"{alias}.{record_column}") for place in PLACES[collection]]
-    return "(" + " OR ".join(parts) + ")", len(parts)
+def visible_sql(
+    collection: str, alias: str, *, reads: Callable[[str], bool], record_column: str = "id"
+) -> tuple[str, int]:
+    """The predicate "visible to this user" over the row `alias`, and how often it asks for the user's id.
+
+    `reads` says whether the user's role may read a collection that these records hang on.
+    """
+    parts = [_visible_by(place, alias, f"{alias}.{record_column}") for place in _open_to(collection, reads)]
+    return "(" + (" OR ".join(parts) or "1 = 0") + ")", len(parts)
 
 
-def visible_ids_sql(collection: str) -> tuple[str, int]:
+def visible_ids_sql(collection: str, *, reads: Callable[[str], bool]) -> tuple[str, int]:
     """The ids of all records visible to this user, from the same places, and how often it asks for the user's id.
 
     For one row `visible_sql` is cheaper; this is for all that few territories hold, which it finds by index.
     """
-    parts = [_ids_by(place) for place in PLACES[collection]]
-    return " UNION ALL ".join(parts), len(parts)
+    parts = [_ids_by(place) for place in _open_to(collection, reads)]
+    return " UNION ALL ".join(parts) or "SELECT '' WHERE 1 = 0", len(parts)
+
+
+def _open_to(collection: str, reads: Callable[[str], bool]) -> list[Place]:
+    return [place for place in PLACES[collection] if place.hangs_on is None or reads(place.hangs_on)]
 
 
 def _ids_by(place: Place) -> str:

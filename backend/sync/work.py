@@ -116,7 +116,7 @@ class Work:
                 await write_grants(self.conn, self.seq, self.now_ms, self.reseated)
             for record_id in await hanging_on_touched(self.conn, self.touches.values()):
                 self.touched(ATTACHMENTS, record_id, ())
-            await write_feed(self.conn, self.seq, self.writer, list(self.touches.values()), now_ms=self.now_ms)
+            await write_feed(self.conn, self.seq, self.writer, list(self.touches.values()))
         else:
             self.seq, _ = await read_clock(self.conn)
         await save_receipts(self.conn, self.receipts, seq=self.seq, now_ms=self.now_ms)
