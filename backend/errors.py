@@ -67,6 +67,10 @@ class Code(StrEnum):
     CLIENT_SEQ_GAP = "CLIENT_SEQ_GAP"
     DEPENDENCY_FAILED = "DEPENDENCY_FAILED"
     UPGRADE_REQUIRED = "UPGRADE_REQUIRED"
+    ALREADY_RESOLVED = "ALREADY_RESOLVED"
+    UNSENT_WORK = "UNSENT_WORK"
+    RESCUE_DAMAGED = "RESCUE_DAMAGED"
+    RESCUE_KEY_UNKNOWN = "RESCUE_KEY_UNKNOWN"
     # the edge
     BAD_REQUEST = "BAD_REQUEST"
     TOO_LARGE = "TOO_LARGE"
@@ -85,6 +89,9 @@ RETRY: Mapping[Code, Retry] = {
     Code.MUTATION_ID_REUSED: Retry.NEVER,
     Code.SERVER_ONLY_FIELD: Retry.NEVER,
     Code.DELETED: Retry.NEVER,
+    Code.ALREADY_RESOLVED: Retry.NEVER,
+    Code.RESCUE_DAMAGED: Retry.NEVER,
+    Code.RESCUE_KEY_UNKNOWN: Retry.NEVER,
     Code.NOTHING_SCORED: Retry.LATER,
     Code.CLIENT_SEQ_GAP: Retry.LATER,
     Code.BUSY: Retry.LATER,
@@ -136,6 +143,10 @@ OPERATOR: Mapping[Code, str] = {
     Code.CLIENT_SEQ_GAP: "mutations before this one have not arrived",
     Code.DEPENDENCY_FAILED: "another mutation of the same group was refused",
     Code.UPGRADE_REQUIRED: "the client's schema version is no longer served; pushes are still taken",
+    Code.ALREADY_RESOLVED: "the sync issue was settled by somebody before",
+    Code.UNSENT_WORK: "the device holds work that was neither sent nor written into a rescue file",
+    Code.RESCUE_DAMAGED: "the rescue file cannot be read, was altered, or is not whole",
+    Code.RESCUE_KEY_UNKNOWN: "the rescue file was encrypted for a key this server does not hold",
     Code.BAD_REQUEST: "the request is not a well-formed GraphQL request",
     Code.TOO_LARGE: "the request is larger than the limit",
     Code.QUERY_TOO_COSTLY: "the document asks for more than one request may cost",

@@ -22,12 +22,14 @@ from backend.schema.root import build_schema
 from backend.storage.engine import Engine, open_engine
 from backend.sync.aliases import following_aliases
 from backend.sync.changes import Intent, UseCase
+from backend.sync.issues import ISSUES
 from backend.sync.poke import Pokes
 from backend.sync.pull import SumsKept
 from backend.sync.push import UseCaseTable
 from backend.usecases.attachments import attachments_within
 from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
+from backend.usecases.issues import resolver
 from backend.usecases.orders import change_orders
 from backend.usecases.sessions import Sessions, Standing
 from backend.usecases.tasks import change_tasks
@@ -47,8 +49,12 @@ _BY_COLLECTION: Mapping[str, UseCase] = {
         "attachments": attachments_within(AttachmentLimits()),
     }.items()
 }
-USE_CASES: UseCaseTable = {
+_RECORDS: UseCaseTable = {
     (collection, intent): use_case for collection, use_case in _BY_COLLECTION.items() for intent in Intent
+}
+USE_CASES: UseCaseTable = {
+    **_RECORDS,
+    **dict.fromkeys(((ISSUES, Intent.CREATE), (ISSUES, Intent.PATCH)), resolver(_RECORDS)),
 }
 """The table: (collection, intent) → use case, for online mutations and pushes alike."""
 
