@@ -55,6 +55,7 @@ from backend.usecases.insights import (
     territory_named,
     visit_priorities,
 )
+from backend.usecases.matches import keep_match_keys, queue_matches
 from backend.usecases.people import create_user
 from backend.web.pages import sign_in_example
 from backend.wiring import open_services
@@ -196,6 +197,10 @@ def ensure_demo(settings: Settings, *, profile: str = "demo", seed: int = SEED, 
                     clock=wall_clock_ms,
                     progress=tell,
                 )
+                if world is not None:
+                    retries_max = settings.write_retries_max
+                    for look in (keep_match_keys, queue_matches):
+                        await look(engine, OPERATOR_PRINCIPAL, clock=wall_clock_ms, retries_max=retries_max)
                 return world, await sign_ins_of(engine)
             finally:
                 passwords.close()
@@ -774,7 +779,20 @@ def _migrate(settings: Settings) -> list[str]:
                 f"{PREFIX}DATABASE_URL: the database cannot be opened ({error}); wanted:"
                 f" {Settings.model_fields['database_url'].description}"
             ) from None
-    return [step.removeprefix("+ ") for step in plan if step.startswith("+ ")]
+    steps = [step.removeprefix("+ ") for step in plan if step.startswith("+ ")]
+    if steps:
+        asyncio.run(_after_migrating(settings))
+    return steps
+
+
+async def _after_migrating(settings: Settings) -> None:
+    """What rows from before a migration lack, and only the program can compute."""
+    engine = open_engine(settings.database_url, pool_connections_max=1)
+    await engine.start()
+    try:
+        await keep_match_keys(engine, OPERATOR_PRINCIPAL, clock=wall_clock_ms, retries_max=settings.write_retries_max)
+    finally:
+        await engine.close()
 
 
 def _show_difference(name: str, found: str, wanted: str) -> None:

@@ -18,6 +18,7 @@ POINTS = {
     "SAME_PHONE": 40,
     "SAME_EMAIL": 40,
     "SAME_NAME": 45,
+    "SAME_PERSON_NAME": 25,
     "NAME_ALIKE": 25,
     "NEAR": 25,
     "AROUND": 10,
@@ -59,14 +60,13 @@ def likely(
 def evidence(one: Document, other: Document, customers_of: dict[str, set[str]] | None = None) -> list[str]:
     """The codes of what speaks for the two being one, or against it."""
     customers = customers_of is None
+    kinds = [one.get("kind"), other.get("kind")]
     found = tax_evidence(one, other) if customers else []
     found += [code for code, name in (("SAME_PHONE", "phone"), ("SAME_EMAIL", "email")) if same(one, other, name)]
-    alike = max((alike_percent(a, b) for a in cores(one) for b in cores(other)), default=0)
-    if alike >= ALIKE_PERCENT:
-        found.append("SAME_NAME" if alike == 100 else "NAME_ALIKE")
+    if not (customers and one_chain(one, other)):
+        found += name_evidence(one, other, person=not customers or "CONSUMER" in kinds)
     if customers:
         found += distance_evidence(one, other)
-        kinds = [one.get("kind"), other.get("kind")]
         if None not in kinds and (kinds[0] == "CONSUMER") != (kinds[1] == "CONSUMER"):
             found.append("OTHER_KIND")
         return found
@@ -79,11 +79,23 @@ def evidence(one: Document, other: Document, customers_of: dict[str, set[str]] |
 
 
 def tax_evidence(one: Document, other: Document) -> list[str]:
-    """Doors of one chain share its tax number, so it says nothing of them."""
-    heads = [record.get("parentId") or record.get("id") for record in (one, other)]
-    if (heads[0] is not None and heads[0] == heads[1]) or not (one.get("taxId") and other.get("taxId")):
+    if one_chain(one, other) or not (one.get("taxId") and other.get("taxId")):
         return []
     return ["SAME_TAX_ID" if same(one, other, "taxId") else "OTHER_TAX_ID"]
+
+
+def one_chain(one: Document, other: Document) -> bool:
+    """Doors of one chain share its tax number and its name, so neither says anything of them."""
+    heads = [record.get("parentId") or record.get("id") for record in (one, other)]
+    return heads[0] is not None and heads[0] == heads[1]
+
+
+def name_evidence(one: Document, other: Document, *, person: bool) -> list[str]:
+    """Many people have the same name, and more have one like it; few companies do."""
+    alike = max((alike_percent(a, b) for a in cores(one) for b in cores(other)), default=0)
+    if alike == 100:
+        return ["SAME_PERSON_NAME" if person else "SAME_NAME"]
+    return ["NAME_ALIKE"] if alike >= ALIKE_PERCENT and not person else []
 
 
 def same(one: Document, other: Document, name: str) -> bool:

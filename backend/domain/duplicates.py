@@ -45,6 +45,7 @@ class MatchReason(StrEnum):
     SAME_PHONE = "SAME_PHONE"
     SAME_EMAIL = "SAME_EMAIL"
     SAME_NAME = "SAME_NAME"
+    SAME_PERSON_NAME = "SAME_PERSON_NAME"
     NAME_ALIKE = "NAME_ALIKE"
     NEAR = "NEAR"
     AROUND = "AROUND"
@@ -68,6 +69,7 @@ POINTS: Mapping[MatchReason, int] = {
     MatchReason.SAME_PHONE: 40,
     MatchReason.SAME_EMAIL: 40,
     MatchReason.SAME_NAME: 45,
+    MatchReason.SAME_PERSON_NAME: 25,
     MatchReason.NAME_ALIKE: 25,
     MatchReason.NEAR: 25,
     MatchReason.AROUND: 10,
@@ -119,15 +121,18 @@ def alike_percent(one: str, other: str) -> int:
 
 
 def customer_reasons(one: Mapping[str, object], other: Mapping[str, object]) -> list[MatchReason]:
-    """The evidence about two customers. Doors of one chain share its tax number, so that says nothing of them."""
+    """The evidence about two customers. Doors of one chain share its tax number and its name: that says nothing."""
     found: list[MatchReason] = []
-    if _one_chain(one, other):
+    one_chain = _one_chain(one, other)
+    if one_chain:
         pass
     elif _same(one, other, "taxId"):
         found.append(MatchReason.SAME_TAX_ID)
     elif one.get("taxId") and other.get("taxId"):
         found.append(MatchReason.OTHER_TAX_ID)
-    found += _common_reasons(one, other)
+    found += _same_number(one, other)
+    if not one_chain:
+        found += _name_reason(one, other, person=CustomerKind.CONSUMER in (one.get("kind"), other.get("kind")))
     found += _distance_reason(one, other)
     kinds = one.get("kind"), other.get("kind")
     if None not in kinds and (kinds[0] == CustomerKind.CONSUMER) != (kinds[1] == CustomerKind.CONSUMER):
@@ -143,7 +148,7 @@ def contact_reasons(
     other_customers: Collection[str] = (),
 ) -> list[MatchReason]:
     """The evidence about two contacts; `customers` are the ids of those they work at."""
-    found = _common_reasons(one, other)
+    found = _same_number(one, other) + _name_reason(one, other, person=True)
     if _same(one, other, "birthDate"):
         found.append(MatchReason.SAME_BIRTHDAY)
     elif one.get("birthDate") and other.get("birthDate"):
@@ -169,8 +174,8 @@ def match_keys(record: Mapping[str, object]) -> list[str]:
 
     A name that is only alike needs nearness besides, which the cells of a grid bring.
     """
-    keys = [f"t:{record['taxId']}"] if record.get("taxId") else []
-    keys += [f"{letter}:{record[name]}" for letter, name in (("p", "phone"), ("e", "email")) if record.get(name)]
+    numbers = (("t", "taxId"), ("p", "phone"), ("e", "email"))
+    keys = [f"{letter}:{str(record[name]).lower()}" for letter, name in numbers if record.get(name)]
     keys += [f"n:{core}" for core in name_cores(record)]
     if (cell := _cell(record)) is not None:
         keys.append("c:{}:{}".format(*cell))
@@ -187,18 +192,17 @@ def wanted_keys(record: Mapping[str, object]) -> list[str]:
     return sorted(keys)
 
 
-def _common_reasons(one: Mapping[str, object], other: Mapping[str, object]) -> list[MatchReason]:
-    found = [
-        reason
-        for reason, name in ((MatchReason.SAME_PHONE, "phone"), (MatchReason.SAME_EMAIL, "email"))
-        if _same(one, other, name)
-    ]
+def _same_number(one: Mapping[str, object], other: Mapping[str, object]) -> list[MatchReason]:
+    wanted = ((MatchReason.SAME_PHONE, "phone"), (MatchReason.SAME_EMAIL, "email"))
+    return [reason for reason, name in wanted if _same(one, other, name)]
+
+
+def _name_reason(one: Mapping[str, object], other: Mapping[str, object], *, person: bool) -> list[MatchReason]:
+    """Many people have the same name, and more have one like it; few companies do."""
     alike = max((alike_percent(a, b) for a in name_cores(one) for b in name_cores(other)), default=0)
     if alike == 100:
-        found.append(MatchReason.SAME_NAME)
-    elif alike >= ALIKE_PERCENT:
-        found.append(MatchReason.NAME_ALIKE)
-    return found
+        return [MatchReason.SAME_PERSON_NAME if person else MatchReason.SAME_NAME]
+    return [MatchReason.NAME_ALIKE] if alike >= ALIKE_PERCENT and not person else []
 
 
 def _same(one: Mapping[str, object], other: Mapping[str, object], name: str) -> bool:

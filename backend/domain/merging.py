@@ -7,11 +7,14 @@ from backend.domain.contacts import CONTACT
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Field, Kind, Merge, Shape
 from backend.domain.merge import appended, union
+from backend.domain.permissions import Collection as RightsOn
 from backend.errors import Code, Problem
 
 TOGETHER: tuple[tuple[str, ...], ...] = (("latE7", "lonE7"), ("creditLimitMinor", "currency"))
 """Fields that say something only side by side: they are taken over all or none."""
 MERGEABLE: Mapping[str, Shape] = {"customers": CUSTOMER, "contacts": CONTACT}
+MERGE_RIGHT_ON: Mapping[str, RightsOn] = {"customers": RightsOn.CUSTOMERS, "contacts": RightsOn.CONTACTS}
+"""Collection → what its right to merge is given on."""
 
 
 def survivor_changes(

@@ -18,14 +18,8 @@ from backend.schema.inputs import given_fields, make_input
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.scalars import Instant
 from backend.schema.types import Contact, Customer
-from backend.usecases.merges import (
-    MatchState,
-    dismiss_match,
-    likely_duplicates,
-    match_queue,
-    merge_records,
-    undo_merge,
-)
+from backend.usecases.matches import MatchState, dismiss_match, likely_duplicates, match_queue
+from backend.usecases.merges import merge_records, undo_merge
 
 ID = strawberry.ID
 CUSTOMERS, CONTACTS = "customers", "contacts"

@@ -6,6 +6,7 @@ import orjson
 
 from backend.domain.duplicates import (
     Match,
+    MatchReason,
     best_first,
     contact_reasons,
     customer_reasons,
@@ -23,6 +24,10 @@ CANDIDATES_MAX = 200
 """Records compared with one; of more that share a key the later ones by id are left out."""
 PAIRS_MAX = 5
 """Likely pairs queued for one new record: more are no help to whoever looks."""
+SHARED_BY_MAX = 20
+"""Records that share a key before it stops being a hint."""
+FIRST_TELLING_KEY = "e:"
+"""Keys from here on are numbers and names; birthdays and cells of the map sort before."""
 FIELD_DOORS = (Door.ONLINE, Door.PUSH)
 
 
@@ -73,17 +78,8 @@ async def matches_of(
         CANDIDATES_MAX,
     )
     found = await _evidence(conn, name, [row[0] for row in rows], visible, args)
-    if name == "customers":
-        return best_first(match(other_id, customer_reasons(record, other)) for other_id, other in found.items())
-    own_customers = (await _customers_of(conn, [own_id])).get(own_id, set())
-    theirs = await _customers_of(conn, list(found))
-    return best_first(
-        match(
-            other_id,
-            contact_reasons(record, other, customers=own_customers, other_customers=theirs.get(other_id, set())),
-        )
-        for other_id, other in found.items()
-    )
+    customers = await _customers_of(conn, [own_id, *found]) if name == "contacts" else {}
+    return best_first(match(other_id, _reasons(name, record, other, customers)) for other_id, other in found.items())
 
 
 _EVIDENCE: Mapping[str, tuple[str, ...]] = {
@@ -114,23 +110,87 @@ async def _customers_of(conn: Connection, contact_ids: Iterable[str]) -> dict[st
     return found
 
 
-async def _queue(work: Work, name: str, record: Mapping[str, object]) -> None:
-    """Whoever entered it need not see the other one; who may merge them must see both (`usecases/merges.py`)."""
-    matches = (await matches_of(work.conn, name, record))[:PAIRS_MAX]
-    own_id = str(record["id"])
-    await work.conn.execute_many(
-        "INSERT INTO match_pair (id, collection, first_id, second_id, points, reasons, state, found_at, found_by)"
-        " VALUES (?, ?, ?, ?, ?, ?, 'OPEN', ?, ?) ON CONFLICT (collection, first_id, second_id) DO NOTHING",
-        [
-            (
-                new_id(),
-                name,
-                *sorted((own_id, found.record_id)),
-                found.points,
-                orjson.dumps([reason.value for reason in found.reasons]).decode(),
-                work.now_ms,
-                work.principal.holder,
-            )
-            for found in matches
-        ],
+async def compare_alike(work: Work, name: str, after: str, records_max: int) -> tuple[str | None, int, int]:
+    """Compare the next records by id with those of a higher id that share a number or a name.
+
+    (last id looked at, None at the end; how many; new pairs queued). A key that very many share, such as a
+    placeholder for a telephone number, says nothing.
+    """
+    rows = await work.conn.fetch(
+        f"SELECT id FROM {COLLECTIONS[name].table} WHERE id > ? ORDER BY id LIMIT ?", after, records_max
     )
+    ids = [row[0] for row in rows]
+    if not ids:
+        return None, 0, 0
+    shared = await _sharing(work.conn, name, ids)
+    named = sorted({record_id for pair in shared for record_id in pair})
+    found = await _evidence(work.conn, name, named, "1 = 1", ())
+    customers = await _customers_of(work.conn, named) if name == "contacts" else {}
+    pairs = [
+        (one, match(other, _reasons(name, found[one], found[other], customers)))
+        for one, other in shared
+        if one in found and other in found
+    ]
+    new = 0
+    for one, judged in pairs:
+        if judged is not None:
+            new += await _keep_pair(work, name, one, judged)
+    return ids[-1], len(ids), new
+
+
+async def _sharing(conn: Connection, name: str, ids: Sequence[str]) -> list[tuple[str, str]]:
+    """(one of `ids`, another record of a higher id) that share a number or a name with few others."""
+    own = await conn.fetch(
+        "SELECT DISTINCT key FROM match_key WHERE collection = ? AND record_id = ANY(?) AND key >= ?",
+        name,
+        list(ids),
+        FIRST_TELLING_KEY,
+    )
+    shared = await conn.fetch(
+        "SELECT key FROM match_key WHERE collection = ? AND key = ANY(?) GROUP BY key HAVING count(*) BETWEEN 2 AND ?",
+        name,
+        [row[0] for row in own],
+        SHARED_BY_MAX,
+    )
+    holders: dict[str, list[str]] = {}
+    for key, record_id in await conn.fetch(
+        "SELECT key, record_id FROM match_key WHERE collection = ? AND key = ANY(?)", name, [row[0] for row in shared]
+    ):
+        holders.setdefault(key, []).append(record_id)
+    looked_at = set(ids)
+    pairs = {
+        (one, other) for held in holders.values() for one in held if one in looked_at for other in held if other > one
+    }
+    return sorted(pairs)
+
+
+def _reasons(
+    name: str, one: Mapping[str, object], other: Mapping[str, object], customers: Mapping[str, set[str]]
+) -> list[MatchReason]:
+    if name == "customers":
+        return customer_reasons(one, other)
+    own, theirs = (customers.get(str(record.get("id")), set()) for record in (one, other))
+    return contact_reasons(one, other, customers=own, other_customers=theirs)
+
+
+async def _queue(work: Work, name: str, record: Mapping[str, object]) -> None:
+    """Whoever entered it need not see the other one; who may merge them must see both (`usecases/matches.py`)."""
+    for found in (await matches_of(work.conn, name, record))[:PAIRS_MAX]:
+        await _keep_pair(work, name, str(record["id"]), found)
+
+
+async def _keep_pair(work: Work, name: str, record_id: str, found: Match) -> int:
+    """1 for a pair that was not there; one that somebody decided on stays decided."""
+    rows = await work.conn.fetch(
+        "INSERT INTO match_pair (id, collection, first_id, second_id, points, reasons, state, found_at, found_by)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'OPEN', ?, ?) ON CONFLICT (collection, first_id, second_id) DO NOTHING"
+        " RETURNING id",
+        new_id(),
+        name,
+        *sorted((record_id, found.record_id)),
+        found.points,
+        orjson.dumps([reason.value for reason in found.reasons]).decode(),
+        work.now_ms,
+        work.principal.holder,
+    )
+    return len(rows)

@@ -1,61 +1,34 @@
-"""Making one record of two, taking that back, and the queue of those that may be one (R32).
+"""Making one record of two, and taking that back (R32).
 
 The id that goes stays known as an alias: what a phone that was offline still writes to it lands on the survivor
 (`sync/aliases.py`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from backend.auth.principal import Principal
 from backend.domain.contacts import derived_fields as derived_of_contact
 from backend.domain.customers import derived_fields as derived_of_customer
-from backend.domain.duplicates import Match, MatchReason, name_cores
-from backend.domain.fields import validate, whole_problems
-from backend.domain.merging import MERGEABLE, survivor_changes, take_problems
-from backend.domain.permissions import Action, Collection, may
+from backend.domain.fields import whole_problems
+from backend.domain.merging import MERGE_RIGHT_ON, MERGEABLE, survivor_changes, take_problems
+from backend.domain.permissions import Action, may
 from backend.domain.territories import AssignmentSource
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id, new_id
-from backend.storage.engine import Connection, Engine
-from backend.storage.visibility import granted_keys_sql, visible_to
+from backend.storage.visibility import granted_keys_sql
 from backend.sync.changes import Change, Draft, Intent, load_records, save_drafts
 from backend.sync.collections import COLLECTIONS
-from backend.sync.matching import drop_keys, matches_of, save_keys
+from backend.sync.matching import drop_keys, save_keys
 from backend.sync.work import Work
 
 MERGED_AT_ONCE_MAX = 10
 CUSTOMERS, CONTACTS = "customers", "contacts"
 COLLECTION_OF_TABLE = {"visit": "visits", "sales_order": "orders", "task": "tasks"}
-RIGHT_OF = {CUSTOMERS: Collection.CUSTOMERS, CONTACTS: Collection.CONTACTS}
 EARLIEST = ("createdAt",)
 LATEST = ("lastOrderAt", "lastVisitAt")
-
-
-class MatchState(StrEnum):
-    """What became of two records that may be one."""
-
-    OPEN = "OPEN"
-    MERGED = "MERGED"
-    DISTINCT = "DISTINCT"
-
-
-@dataclass(frozen=True, slots=True)
-class MatchPair:
-    """Two records somebody should look at."""
-
-    id: str
-    collection: str
-    first_id: str
-    second_id: str
-    points: int
-    reasons: tuple[MatchReason, ...]
-    state: MatchState
-    found_at_ms: int
 
 
 @dataclass(slots=True)
@@ -105,7 +78,7 @@ async def merge_records(
 
 def _check_right(work: Work, collection: str) -> None:
     role = work.principal.role
-    if role is None or not may(role, Action.MERGE, RIGHT_OF[collection]):
+    if role is None or not may(role, Action.MERGE, MERGE_RIGHT_ON[collection]):
         raise Refused(Problem(Code.NOT_PERMITTED))
 
 
@@ -449,118 +422,3 @@ async def _return_links(work: Work, collection: str, merged_id: str, survivor_id
     if collection == CONTACTS:
         for contact_id in (merged_id, survivor_id):
             work.touched(CONTACTS, contact_id, ())
-
-
-async def dismiss_match(work: Work, pair_id: str) -> None:
-    """Two records that were taken for one are two: the pair is not shown again. Raises NOT_FOUND, NOT_PERMITTED."""
-    rows = await work.conn.fetch("SELECT collection, first_id, second_id FROM match_pair WHERE id = ?", pair_id)
-    if not rows:
-        raise Refused(Problem(Code.NOT_FOUND, ("id",)))
-    ((collection, *ids),) = rows
-    _check_right(work, collection)
-    if len(await load_records(work, COLLECTIONS[collection], ids, lock=False)) < len(set(ids)):
-        raise Refused(Problem(Code.NOT_FOUND, ("id",)))
-    await work.conn.execute(
-        "UPDATE match_pair SET state = 'DISTINCT', decided_at = ?, decided_by = ? WHERE id = ? AND state = 'OPEN'",
-        work.now_ms,
-        work.principal.actor,
-        pair_id,
-    )
-    work.audit("DISTINCT", collection, ids[0], (ids[1],))
-
-
-async def likely_duplicates(
-    engine: Engine, principal: Principal, collection: str, fields: Mapping[str, object], *, first: int, rows_max: int
-) -> list[Match]:
-    """The records the caller sees that a record of these fields may be one with, best first.
-
-    For whoever may create or merge such records: others could ask for telephone numbers one by one.
-    Raises NOT_PERMITTED, OUT_OF_RANGE for `first`, and what the fields say.
-    """
-    role = principal.role
-    if role is None or not any(may(role, action, RIGHT_OF[collection]) for action in (Action.CREATE, Action.MERGE)):
-        raise Refused(Problem(Code.NOT_PERMITTED))
-    if not 1 <= first <= rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
-    shape = MERGEABLE[collection]
-    clean, problems = validate(replace(shape, required=(), rules=()), fields, creating=False)
-    refuse_if(problem.under("candidate") for problem in problems)
-    if not (clean.keys() & {"phone", "email", "taxId", "latE7"} or name_cores(clean)):
-        raise Refused(Problem(Code.REQUIRED, ("candidate",), ("nameZh", "nameKo", "nameEn", "phone", "email", "taxId")))
-    visible, args = visible_to(principal, collection, "t")
-    async with engine.read() as conn:
-        return (await matches_of(conn, collection, clean, visible=visible, args=args))[:first]
-
-
-async def match_queue(
-    engine: Engine,
-    principal: Principal,
-    collection: str,
-    *,
-    state: MatchState,
-    first: int,
-    after: str | None,
-    rows_max: int,
-) -> list[MatchPair]:
-    """Pairs of which the caller sees both records, newest first; `after` is the id of the last pair seen.
-
-    Raises NOT_PERMITTED for whoever may not merge, OUT_OF_RANGE for `first`.
-    """
-    role = principal.role
-    if collection not in RIGHT_OF:
-        raise Refused(Problem(Code.NOT_ALLOWED_VALUE, ("collection",), tuple(RIGHT_OF)))
-    if role is None or not may(role, Action.MERGE, RIGHT_OF[collection]):
-        raise Refused(Problem(Code.NOT_PERMITTED))
-    if not 1 <= first <= rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
-    async with engine.read() as conn:
-        return await _pairs(conn, principal, collection, state, first, after)
-
-
-async def _pairs(
-    conn: Connection, principal: Principal, collection: str, state: MatchState, first: int, after: str | None
-) -> list[MatchPair]:
-    table = COLLECTIONS[collection].table
-    visible, args = visible_to(principal, collection, "a")
-    visible_too, args_too = visible_to(principal, collection, "b")
-    # of merged pairs one record is no more
-    other = "JOIN" if state is not MatchState.MERGED else "LEFT JOIN"
-    seen_too = visible_too if state is not MatchState.MERGED else f"(b.id IS NULL OR {visible_too})"
-    seen = visible if state is not MatchState.MERGED else f"(a.id IS NULL OR {visible})"
-    rows = await conn.fetch(
-        "SELECT p.id, p.collection, p.first_id, p.second_id, p.points, p.reasons, p.state, p.found_at"
-        f" FROM match_pair p {other} {table} a ON a.id = p.first_id {other} {table} b ON b.id = p.second_id"
-        f" WHERE p.collection = ? AND p.state = ? AND (a.id IS NOT NULL OR b.id IS NOT NULL) AND {seen} AND {seen_too}"
-        " AND (?::text IS NULL OR (p.found_at, p.id) < (SELECT q.found_at, q.id FROM match_pair q WHERE q.id = ?))"
-        " ORDER BY p.found_at DESC, p.id DESC LIMIT ?",
-        collection,
-        state.value,
-        *args,
-        *args_too,
-        after,
-        after,
-        first,
-    )
-    return [
-        MatchPair(r[0], r[1], r[2], r[3], r[4], tuple(map(MatchReason, orjson.loads(r[5]))), MatchState(r[6]), r[7])
-        for r in rows
-    ]
-
-
-async def index_matches(work: Work, collection: str, after: str, rows_max: int) -> str | None:
-    """Give keys to records older than the keys, `rows_max` at a time; the last id done, None at the end."""
-    declared = COLLECTIONS[collection]
-    rows = await work.conn.fetch(
-        f"SELECT t.id FROM {declared.table} t WHERE t.id > ? ORDER BY t.id LIMIT ?", after, rows_max
-    )
-    ids = [row[0] for row in rows]
-    if not ids:
-        return None
-    names = ", ".join(f'"{column}"' for column in declared.columns.values())
-    records = [
-        dict(zip(declared.columns, row, strict=True))
-        for row in await work.conn.fetch(f"SELECT {names} FROM {declared.table} WHERE id = ANY(?)", ids)
-    ]
-    await save_keys(work.conn, collection, {str(record["id"]): record for record in records})
-    return str(ids[-1])
-

@@ -74,6 +74,11 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {**SHOP, "latE7": 0, "lonE7": -1_799_999_000},
     ),
     ("a person is no company", {**OTHER, "kind": "CONSUMER", "nameZh": "春裳生活馆"}, {**SHOP, "taxId": None}),
+    (
+        "a person's name alone is too little",
+        {**OTHER, "kind": "CONSUMER", "nameZh": "王伟"},
+        {**SHOP, "kind": "CONSUMER", "nameZh": "王伟", "taxId": None},
+    ),
     ("nothing in common", OTHER, SHOP),
     ("a name of one character is only equal", {**OTHER, "nameZh": "春"}, {**SHOP, "nameZh": "春裳"}),
     (

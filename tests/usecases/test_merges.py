@@ -12,6 +12,7 @@ from backend.sync.changes import Change, Intent, Status
 from backend.sync.doctor import check_feed
 from backend.sync.push import Mutation, push
 from backend.sync.work import Door, Work
+from backend.usecases.matches import keep_match_keys, queue_matches
 from backend.usecases.merges import merge_records, undo_merge
 from backend.wiring import USE_CASES
 from tests.house import House, create, patch
@@ -331,3 +332,33 @@ async def test_keys_follow_what_a_customer_becomes(house: House) -> None:
     assert (await data(house, "wei", by_phone, p="+862161234567"))["customerDuplicates"] == []
     found = (await data(house, "wei", by_phone, p="+862167777777"))["customerDuplicates"]
     assert [one["recordId"] for one in found] == [shop]
+
+
+def job(house: House, **more: Any) -> dict[str, Any]:
+    return {"clock": lambda: house.now_ms, "retries_max": 3, **more}
+
+
+async def test_records_older_than_the_keys_get_them_and_are_compared_once(house: House) -> None:
+    first = await customer(house, taxId="91310000MA1FL00001")
+    second = await customer(house, taxId="91310000MA1FL00001")
+    await customer(house, nameZh="云尚供应链")
+    async with house.engine.write() as conn:
+        await conn.execute("DELETE FROM match_key")
+        await conn.execute("DELETE FROM match_pair")
+    system = house.people["system"]
+    assert await keep_match_keys(house.engine, system, **job(house)) == 3
+    assert await keep_match_keys(house.engine, system, **job(house)) == 0
+    assert await queue_matches(house.engine, system, **job(house)) == 1
+    assert await queue_matches(house.engine, system, **job(house)) == 0
+    [pair] = (await data(house, "manager", QUEUE, c="customers"))["matchQueue"]
+    assert {pair["firstId"], pair["secondId"]} == {first, second}
+
+
+async def test_a_number_that_very_many_share_is_no_hint(house: House) -> None:
+    for at in range(25):
+        await customer(
+            house, nameZh=None, nameEn=f"{at:02}{'abcdefghijklmnopqrstuvwxyz'[at] * 6}", phone="+862100000000"
+        )
+    async with house.engine.write() as conn:
+        await conn.execute("DELETE FROM match_pair")
+    assert await queue_matches(house.engine, house.people["system"], **job(house)) == 0

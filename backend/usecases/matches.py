@@ -1,0 +1,211 @@
+"""Records that may be one: named before one is made, queued when one was, and said to be two (R32)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import orjson
+
+from backend.auth.principal import Principal
+from backend.clock import Clock
+from backend.domain.duplicates import Match, MatchReason, name_cores
+from backend.domain.fields import validate
+from backend.domain.merging import MERGE_RIGHT_ON, MERGEABLE
+from backend.domain.permissions import Action, may
+from backend.errors import Code, Problem, Refused, refuse_if
+from backend.storage.engine import Connection, Engine
+from backend.storage.visibility import visible_to
+from backend.sync.changes import load_records
+from backend.sync.collections import COLLECTIONS
+from backend.sync.matching import compare_alike, matches_of, save_keys
+from backend.sync.work import Door, Work, in_work
+
+RECORDS_PER_WORK = 500
+Progress = Callable[[str, int], None]
+"""Told (collection, records looked at so far) after each chunk."""
+
+
+class MatchState(StrEnum):
+    """What became of two records that may be one."""
+
+    OPEN = "OPEN"
+    MERGED = "MERGED"
+    DISTINCT = "DISTINCT"
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPair:
+    """Two records somebody should look at."""
+
+    id: str
+    collection: str
+    first_id: str
+    second_id: str
+    points: int
+    reasons: tuple[MatchReason, ...]
+    state: MatchState
+    found_at_ms: int
+
+
+async def dismiss_match(work: Work, pair_id: str) -> None:
+    """Two records that were taken for one are two: the pair is not shown again. Raises NOT_FOUND, NOT_PERMITTED."""
+    rows = await work.conn.fetch("SELECT collection, first_id, second_id FROM match_pair WHERE id = ?", pair_id)
+    if not rows:
+        raise Refused(Problem(Code.NOT_FOUND, ("id",)))
+    ((collection, *ids),) = rows
+    role = work.principal.role
+    if role is None or not may(role, Action.MERGE, MERGE_RIGHT_ON[collection]):
+        raise Refused(Problem(Code.NOT_PERMITTED))
+    if len(await load_records(work, COLLECTIONS[collection], ids, lock=False)) < len(set(ids)):
+        raise Refused(Problem(Code.NOT_FOUND, ("id",)))
+    await work.conn.execute(
+        "UPDATE match_pair SET state = 'DISTINCT', decided_at = ?, decided_by = ? WHERE id = ? AND state = 'OPEN'",
+        work.now_ms,
+        work.principal.actor,
+        pair_id,
+    )
+    work.audit("DISTINCT", collection, ids[0], (ids[1],))
+
+
+async def likely_duplicates(
+    engine: Engine, principal: Principal, collection: str, fields: Mapping[str, object], *, first: int, rows_max: int
+) -> list[Match]:
+    """The records the caller sees that a record of these fields may be one with, best first.
+
+    For whoever may create or merge such records: others could ask for telephone numbers one by one.
+    Raises NOT_PERMITTED, OUT_OF_RANGE for `first`, and what the fields say.
+    """
+    role = principal.role
+    if role is None or not any(
+        may(role, action, MERGE_RIGHT_ON[collection]) for action in (Action.CREATE, Action.MERGE)
+    ):
+        raise Refused(Problem(Code.NOT_PERMITTED))
+    if not 1 <= first <= rows_max:
+        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
+    shape = MERGEABLE[collection]
+    clean, problems = validate(replace(shape, required=(), rules=()), fields, creating=False)
+    refuse_if(problem.under("candidate") for problem in problems)
+    if not (clean.keys() & {"phone", "email", "taxId", "latE7"} or name_cores(clean)):
+        raise Refused(Problem(Code.REQUIRED, ("candidate",), ("nameZh", "nameKo", "nameEn", "phone", "email", "taxId")))
+    visible, args = visible_to(principal, collection, "t")
+    async with engine.read() as conn:
+        return (await matches_of(conn, collection, clean, visible=visible, args=args))[:first]
+
+
+async def match_queue(
+    engine: Engine,
+    principal: Principal,
+    collection: str,
+    *,
+    state: MatchState,
+    first: int,
+    after: str | None,
+    rows_max: int,
+) -> list[MatchPair]:
+    """Pairs of which the caller sees both records, newest first; `after` is the id of the last pair seen.
+
+    Raises NOT_PERMITTED for whoever may not merge, OUT_OF_RANGE for `first`.
+    """
+    role = principal.role
+    if collection not in MERGE_RIGHT_ON:
+        raise Refused(Problem(Code.NOT_ALLOWED_VALUE, ("collection",), tuple(MERGE_RIGHT_ON)))
+    if role is None or not may(role, Action.MERGE, MERGE_RIGHT_ON[collection]):
+        raise Refused(Problem(Code.NOT_PERMITTED))
+    if not 1 <= first <= rows_max:
+        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
+    async with engine.read() as conn:
+        return await _pairs(conn, principal, collection, state, first, after)
+
+
+async def _pairs(
+    conn: Connection, principal: Principal, collection: str, state: MatchState, first: int, after: str | None
+) -> list[MatchPair]:
+    table = COLLECTIONS[collection].table
+    visible, args = visible_to(principal, collection, "a")
+    visible_too, args_too = visible_to(principal, collection, "b")
+    # of merged pairs one record is no more
+    other = "JOIN" if state is not MatchState.MERGED else "LEFT JOIN"
+    seen_too = visible_too if state is not MatchState.MERGED else f"(b.id IS NULL OR {visible_too})"
+    seen = visible if state is not MatchState.MERGED else f"(a.id IS NULL OR {visible})"
+    rows = await conn.fetch(
+        "SELECT p.id, p.collection, p.first_id, p.second_id, p.points, p.reasons, p.state, p.found_at"
+        f" FROM match_pair p {other} {table} a ON a.id = p.first_id {other} {table} b ON b.id = p.second_id"
+        f" WHERE p.collection = ? AND p.state = ? AND (a.id IS NOT NULL OR b.id IS NOT NULL) AND {seen} AND {seen_too}"
+        " AND (?::text IS NULL OR (p.found_at, p.id) < (SELECT q.found_at, q.id FROM match_pair q WHERE q.id = ?))"
+        " ORDER BY p.found_at DESC, p.id DESC LIMIT ?",
+        collection,
+        state.value,
+        *args,
+        *args_too,
+        after,
+        after,
+        first,
+    )
+    return [
+        MatchPair(r[0], r[1], r[2], r[3], r[4], tuple(map(MatchReason, orjson.loads(r[5]))), MatchState(r[6]), r[7])
+        for r in rows
+    ]
+
+
+async def keep_match_keys(
+    engine: Engine, principal: Principal, *, clock: Clock, retries_max: int, progress: Progress | None = None
+) -> int:
+    """Give keys to records that have none, as those have that were there before keys were kept; how many."""
+    given = 0
+    for name in MERGEABLE:
+        after: str | None = ""
+        while after is not None:
+            last = after
+
+            async def story(work: Work, name: str = name, last: str = last) -> tuple[str | None, int]:
+                return await _index(work, name, last)
+
+            (after, count), _ = await in_work(
+                engine, principal, story, clock=clock, retries_max=retries_max, door=Door.JOB
+            )
+            given += count
+            if progress is not None and count:
+                progress(name, given)
+    return given
+
+
+async def _index(work: Work, name: str, after: str) -> tuple[str | None, int]:
+    declared = COLLECTIONS[name]
+    rows = await work.conn.fetch(
+        f"SELECT t.id FROM {declared.table} t WHERE t.id > ? AND NOT EXISTS"
+        " (SELECT 1 FROM match_key k WHERE k.collection = ? AND k.record_id = t.id) ORDER BY t.id LIMIT ?",
+        after,
+        name,
+        RECORDS_PER_WORK,
+    )
+    ids = [row[0] for row in rows]
+    if not ids:
+        return None, 0
+    columns = ", ".join(f'"{column}"' for column in declared.columns.values())
+    found = await work.conn.fetch(f"SELECT {columns} FROM {declared.table} WHERE id = ANY(?)", ids)
+    records = [dict(zip(declared.columns, row, strict=True)) for row in found]
+    await save_keys(work.conn, name, {str(record["id"]): record for record in records})
+    return str(ids[-1]), len(ids)
+
+
+async def queue_matches(
+    engine: Engine, principal: Principal, *, clock: Clock, retries_max: int, progress: Progress | None = None
+) -> int:
+    """Compare all records that share a number or a name, and queue those that may be one; how many pairs are new."""
+    new = 0
+    for name in MERGEABLE:
+        after: str | None = ""
+        looked = 0
+        while after is not None:
+            last = after
+
+            async def story(work: Work, name: str = name, last: str = last) -> tuple[str | None, int, int]:
+                return await compare_alike(work, name, last, RECORDS_PER_WORK)
+
+            (after, count, pairs), _ = await in_work(
+                engine, principal, story, clock=clock, retries_max=retries_max, door=Door.JOB
+            )
+            looked, new = looked + count, new + pairs
+            if progress is not None:
+                progress(name, looked)
+    return new
