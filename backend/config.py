@@ -126,6 +126,35 @@ class Settings(BaseSettings):
         default=500, ge=1, le=5_000, description="rows of a file imported in one transaction"
     )
     import_file_bytes_max: int = Field(default=200_000_000, ge=1_000, description="largest file to import")
+    files_url: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9+.-]+://.*",
+        description="object storage for attachments, such as s3://BUCKET/PREFIX; without, `files` in the data folder",
+    )
+    file_chunk_bytes_max: int = Field(
+        default=4_000_000, ge=1_000, le=100_000_000, description="most bytes of a file in one request"
+    )
+    file_chunk_seconds_max: int = Field(
+        default=120, ge=1, le=3_600, description="seconds one chunk of a file may take to arrive"
+    )
+    file_requests_max: int = Field(default=32, ge=1, le=1_000, description="files sent or fetched at once")
+    photo_bytes_max: int = Field(default=20_000_000, ge=1_000, le=200_000_000, description="largest photo")
+    signature_bytes_max: int = Field(default=1_000_000, ge=1_000, le=20_000_000, description="largest signature")
+    document_bytes_max: int = Field(default=50_000_000, ge=1_000, le=2_000_000_000, description="largest document")
+    attachments_per_record_max: int = Field(default=100, ge=1, le=1_000, description="attachments of one record")
+    upload_bytes_per_day_max: int = Field(
+        default=2_000_000_000, ge=1_000, description="bytes of files one user may begin to send within 24 hours"
+    )
+    uploads_per_user_max: int = Field(default=50, ge=1, le=10_000, description="unfinished uploads of one user")
+    upload_days: int = Field(default=7, ge=1, le=90, description="days an upload nobody goes on with is kept")
+    picture_pixels_max: int = Field(
+        default=64_000_000, ge=10_000, le=500_000_000, description="largest picture, width times height"
+    )
+    picture_workers_max: int = Field(default=2, ge=1, le=16, description="threads that unpack pictures")
+    disk_free_bytes_min: int = Field(default=200_000_000, ge=0, description="bytes of disk that uploads leave free")
+    files_collect_seconds: int = Field(
+        default=600, ge=1, le=86_400, description="how often files that nothing refers to are removed"
+    )
     write_retries_max: int = Field(default=3, ge=0, le=10, description="times a write that met another is tried again")
     pool_connections_max: int = Field(default=10, ge=1, le=200, description="PostgreSQL connections of one process")
     poke_coalesce_ms: int = Field(default=50, ge=0, le=5_000, description="steps within it are one poke")

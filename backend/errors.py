@@ -71,6 +71,13 @@ class Code(StrEnum):
     UNSENT_WORK = "UNSENT_WORK"
     RESCUE_DAMAGED = "RESCUE_DAMAGED"
     RESCUE_KEY_UNKNOWN = "RESCUE_KEY_UNKNOWN"
+    # files
+    UPLOAD_OFFSET = "UPLOAD_OFFSET"
+    UPLOAD_QUOTA = "UPLOAD_QUOTA"
+    FILE_HASH_MISMATCH = "FILE_HASH_MISMATCH"
+    FILE_TYPE_MISMATCH = "FILE_TYPE_MISMATCH"
+    NOT_UPLOADED = "NOT_UPLOADED"
+    STORAGE_FULL = "STORAGE_FULL"
     # the edge
     BAD_REQUEST = "BAD_REQUEST"
     TOO_LARGE = "TOO_LARGE"
@@ -94,6 +101,9 @@ RETRY: Mapping[Code, Retry] = {
     Code.RESCUE_KEY_UNKNOWN: Retry.NEVER,
     Code.NOTHING_SCORED: Retry.LATER,
     Code.CLIENT_SEQ_GAP: Retry.LATER,
+    Code.UPLOAD_QUOTA: Retry.LATER,
+    Code.NOT_UPLOADED: Retry.LATER,
+    Code.STORAGE_FULL: Retry.LATER,
     Code.BUSY: Retry.LATER,
     Code.INTERNAL: Retry.LATER,
 }
@@ -147,6 +157,12 @@ OPERATOR: Mapping[Code, str] = {
     Code.UNSENT_WORK: "the device holds work that was neither sent nor written into a rescue file",
     Code.RESCUE_DAMAGED: "the rescue file cannot be read, was altered, or is not whole",
     Code.RESCUE_KEY_UNKNOWN: "the rescue file was encrypted for a key this server does not hold",
+    Code.UPLOAD_OFFSET: "the chunk does not begin where the bytes received end; `allowed` says where that is",
+    Code.UPLOAD_QUOTA: "more bytes in a day, or more uploads unfinished at once, than one user may have",
+    Code.FILE_HASH_MISMATCH: "the bytes received have not the SHA-256 declared; they were dropped",
+    Code.FILE_TYPE_MISMATCH: "the bytes are not a whole file of the type declared",
+    Code.NOT_UPLOADED: "the attachment is there, its bytes are not, or not any more",
+    Code.STORAGE_FULL: "there is no room left for files",
     Code.BAD_REQUEST: "the request is not a well-formed GraphQL request",
     Code.TOO_LARGE: "the request is larger than the limit",
     Code.QUERY_TOO_COSTLY: "the document asks for more than one request may cost",
