@@ -137,7 +137,11 @@ def check_moves(
         path = ("moves", str(index))
         if move.customer_id not in current:
             problems.append(Problem(Code.NOT_FOUND, (*path, "customerId")))
-        elif (held := current[move.customer_id]) is not None and held.valid_from_ms >= at_ms:
+        elif (
+            (held := current[move.customer_id]) is not None
+            and held.territory_id != move.territory_id
+            and held.valid_from_ms >= at_ms
+        ):
             problems.append(Problem(Code.OVERLAPPING_ASSIGNMENT, (*path, "customerId")))
         if move.territory_id not in kinds:
             problems.append(Problem(Code.NOT_FOUND, (*path, "territoryId")))

@@ -84,6 +84,15 @@ def test_every_wrong_move_is_told_at_once() -> None:
     assert [p.code for p in many.value.problems] == [Code.TOO_MANY]
 
 
+def test_a_move_told_twice_is_done_once_even_in_the_same_moment() -> None:
+    """Its answer got lost, and it came again before the clock went on, or by a server whose clock is behind."""
+    current = {"c": Assignment("c", "t1", 50)}
+    assert not check_moves([Move("c", "t1")], kinds=KINDS, current=current, at_ms=50).begun
+    assert not check_moves([Move("c", "t1")], kinds=KINDS, current=current, at_ms=40).begun
+    with pytest.raises(Refused):
+        check_moves([Move("c", "t2")], kinds=KINDS, current=current, at_ms=50)
+
+
 def test_grace_takes_work_captured_before_the_move_for_fourteen_days() -> None:
     left = 100 * DAY_MS
     assert in_grace(left - 1, left, left + 14 * DAY_MS)
