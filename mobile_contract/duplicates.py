@@ -14,6 +14,7 @@ Document = dict[str, Any]
 
 LIKELY, POSSIBLE = 65, 40
 POINTS = {
+    "SAME_CODE": 60,
     "SAME_TAX_ID": 60,
     "SAME_PHONE": 40,
     "SAME_EMAIL": 40,
@@ -61,7 +62,8 @@ def evidence(one: Document, other: Document, customers_of: dict[str, set[str]] |
     """The codes of what speaks for the two being one, or against it."""
     customers = customers_of is None
     kinds = [one.get("kind"), other.get("kind")]
-    found = tax_evidence(one, other) if customers else []
+    found = ["SAME_CODE"] if customers and same(one, other, "code") else []
+    found += tax_evidence(one, other) if customers else []
     found += [code for code, name in (("SAME_PHONE", "phone"), ("SAME_EMAIL", "email")) if same(one, other, name)]
     if not (customers and one_chain(one, other)):
         found += name_evidence(one, other, person=not customers or "CONSUMER" in kinds)

@@ -41,6 +41,9 @@ _OTHER_FORM = re.compile(
 class MatchReason(StrEnum):
     """What speaks for two records being one, or against it."""
 
+    NAMED = "NAMED"
+    """a colleague said so"""
+    SAME_CODE = "SAME_CODE"
     SAME_TAX_ID = "SAME_TAX_ID"
     SAME_PHONE = "SAME_PHONE"
     SAME_EMAIL = "SAME_EMAIL"
@@ -65,6 +68,8 @@ class MatchLevel(StrEnum):
 
 
 POINTS: Mapping[MatchReason, int] = {
+    MatchReason.NAMED: 100,
+    MatchReason.SAME_CODE: 60,
     MatchReason.SAME_TAX_ID: 60,
     MatchReason.SAME_PHONE: 40,
     MatchReason.SAME_EMAIL: 40,
@@ -122,7 +127,7 @@ def alike_percent(one: str, other: str) -> int:
 
 def customer_reasons(one: Mapping[str, object], other: Mapping[str, object]) -> list[MatchReason]:
     """The evidence about two customers. Doors of one chain share its tax number and its name: that says nothing."""
-    found: list[MatchReason] = []
+    found = [MatchReason.SAME_CODE] if _same(one, other, "code") else []
     one_chain = _one_chain(one, other)
     if one_chain:
         pass
@@ -174,7 +179,7 @@ def match_keys(record: Mapping[str, object]) -> list[str]:
 
     A name that is only alike needs nearness besides, which the cells of a grid bring.
     """
-    numbers = (("t", "taxId"), ("p", "phone"), ("e", "email"))
+    numbers = (("k", "code"), ("t", "taxId"), ("p", "phone"), ("e", "email"))
     keys = [f"{letter}:{str(record[name]).lower()}" for letter, name in numbers if record.get(name)]
     keys += [f"n:{core}" for core in name_cores(record)]
     if (cell := _cell(record)) is not None:

@@ -18,7 +18,7 @@ from backend.schema.inputs import given_fields, make_input
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.scalars import Instant
 from backend.schema.types import Contact, Customer
-from backend.usecases.matches import MatchState, dismiss_match, likely_duplicates, match_queue
+from backend.usecases.matches import MatchState, dismiss_match, likely_duplicates, match_queue, name_pair
 from backend.usecases.merges import merge_records, undo_merge
 
 ID = strawberry.ID
@@ -110,6 +110,11 @@ class MergeUndone:
     restored_id: ID = strawberry.field(description="The record that stands again, by its old id.")
 
 
+@strawberry.type(description="A pair is in the queue of whoever may merge it.")
+class MatchNamed:
+    id: ID = strawberry.field(description="The pair's id.")
+
+
 @strawberry.type(description="The two are two: the pair is not shown again.")
 class MatchDismissed:
     id: ID = strawberry.field(description="The pair's id.")
@@ -121,6 +126,7 @@ def _union(name: str, what: str) -> object:
 
 MergeResult = Annotated[RecordsMerged | Refusal, _union("MergeResult", "What was merged, or why nothing was.")]
 UndoMergeResult = Annotated[MergeUndone | Refusal, _union("UndoMergeResult", "What was restored, or why nothing was.")]
+NameMatchResult = Annotated[MatchNamed | Refusal, _union("NameMatchResult", "The pair, or why there is none.")]
 DismissResult = Annotated[MatchDismissed | Refusal, _union("DismissResult", "The pair, or why it stays.")]
 
 _SURVIVOR = Annotated[ID, strawberry.argument(description="The record that stands.")]
@@ -256,6 +262,20 @@ class MergeMutations:
         except Refused as refused:
             return refuse(info, refused)
         return MergeUndone(collection=collection, survivor_id=ID(survivor_id), restored_id=ID(restored_id))
+
+    @strawberry.mutation(description="Say that two records you see are one; whoever may merge them is asked to.")
+    async def name_match(
+        self,
+        info: Info,
+        one_id: Annotated[ID, strawberry.argument(description="One of them.")],
+        other_id: Annotated[ID, strawberry.argument(description="The other.")],
+        collection: _COLLECTION = CUSTOMERS,
+    ) -> NameMatchResult:
+        try:
+            pair_id = await tell(info.context, lambda work: name_pair(work, collection, one_id, other_id))
+        except Refused as refused:
+            return refuse(info, refused)
+        return MatchNamed(id=ID(pair_id))
 
     @strawberry.mutation(description="Say that the two records of a pair are two.")
     async def dismiss_match(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import orjson
 
 from backend.domain.duplicates import (
+    POINTS,
     Match,
     MatchReason,
     best_first,
@@ -83,7 +84,20 @@ async def matches_of(
 
 
 _EVIDENCE: Mapping[str, tuple[str, ...]] = {
-    "customers": ("id", "nameZh", "nameKo", "nameEn", "kind", "parentId", "phone", "email", "taxId", "latE7", "lonE7"),
+    "customers": (
+        "id",
+        "code",
+        "nameZh",
+        "nameKo",
+        "nameEn",
+        "kind",
+        "parentId",
+        "phone",
+        "email",
+        "taxId",
+        "latE7",
+        "lonE7",
+    ),
     "contacts": ("id", "nameZh", "nameKo", "nameEn", "phone", "email", "birthDate"),
 }
 
@@ -136,6 +150,27 @@ async def compare_alike(work: Work, name: str, after: str, records_max: int) -> 
         if judged is not None:
             new += await _keep_pair(work, name, one, judged)
     return ids[-1], len(ids), new
+
+
+async def name_match(work: Work, name: str, one_id: str, other_id: str) -> str:
+    """Queue a pair that a colleague says is one; its id. One that somebody decided on is to be looked at again."""
+    found = await _evidence(work.conn, name, [one_id, other_id], "1 = 1", ())
+    customers = await _customers_of(work.conn, list(found)) if name == "contacts" else {}
+    reasons = (MatchReason.NAMED, *_reasons(name, found[one_id], found[other_id], customers))
+    rows = await work.conn.fetch(
+        "INSERT INTO match_pair (id, collection, first_id, second_id, points, reasons, state, found_at, found_by)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'OPEN', ?, ?) ON CONFLICT (collection, first_id, second_id) DO UPDATE"
+        " SET points = excluded.points, reasons = excluded.reasons, state = 'OPEN', found_at = excluded.found_at,"
+        " found_by = excluded.found_by RETURNING id",
+        new_id(),
+        name,
+        *sorted((one_id, other_id)),
+        sum(POINTS[reason] for reason in reasons),
+        orjson.dumps([reason.value for reason in reasons]).decode(),
+        work.now_ms,
+        work.principal.holder,
+    )
+    return str(rows[0][0])
 
 
 async def _sharing(conn: Connection, name: str, ids: Sequence[str]) -> list[tuple[str, str]]:

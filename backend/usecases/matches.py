@@ -17,7 +17,7 @@ from backend.storage.engine import Connection, Engine
 from backend.storage.visibility import visible_to
 from backend.sync.changes import load_records
 from backend.sync.collections import COLLECTIONS
-from backend.sync.matching import compare_alike, matches_of, save_keys
+from backend.sync.matching import compare_alike, matches_of, name_match, save_keys
 from backend.sync.work import Door, Work, in_work
 
 RECORDS_PER_WORK = 500
@@ -65,6 +65,25 @@ async def dismiss_match(work: Work, pair_id: str) -> None:
         pair_id,
     )
     work.audit("DISTINCT", collection, ids[0], (ids[1],))
+
+
+async def name_pair(work: Work, collection: str, one_id: str, other_id: str) -> str:
+    """Say that two records one sees are one, for whoever may merge them; the pair's id.
+
+    Raises NOT_PERMITTED for who may change no such record, NOT_ALLOWED_VALUE, INVALID_VALUE, NOT_FOUND.
+    """
+    if collection not in MERGE_RIGHT_ON:
+        raise Refused(Problem(Code.NOT_ALLOWED_VALUE, ("collection",), tuple(MERGE_RIGHT_ON)))
+    role = work.principal.role
+    if role is None or not may(role, Action.UPDATE, MERGE_RIGHT_ON[collection]):
+        raise Refused(Problem(Code.NOT_PERMITTED))
+    if one_id == other_id:
+        raise Refused(Problem(Code.INVALID_VALUE, ("otherId",)))
+    found = await load_records(work, COLLECTIONS[collection], [one_id, other_id], lock=False)
+    named = (("oneId", one_id), ("otherId", other_id))
+    refuse_if(Problem(Code.NOT_FOUND, (name,)) for name, record_id in named if record_id not in found)
+    work.audit("MATCH", collection, one_id, (other_id,))
+    return await name_match(work, collection, one_id, other_id)
 
 
 async def likely_duplicates(

@@ -79,6 +79,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {**OTHER, "kind": "CONSUMER", "nameZh": "王伟"},
         {**SHOP, "kind": "CONSUMER", "nameZh": "王伟", "taxId": None},
     ),
+    ("the company's own code twice", {**OTHER, "code": "c-17"}, {**SHOP, "code": "C-17"}),
     ("nothing in common", OTHER, SHOP),
     ("a name of one character is only equal", {**OTHER, "nameZh": "春"}, {**SHOP, "nameZh": "春裳"}),
     (
@@ -116,6 +117,7 @@ NAMES = st.sampled_from(
 FOUND = st.fixed_dictionaries(
     {"id": st.sampled_from(["a", "b", "c"]), "kind": st.sampled_from(["RETAILER", "CONSUMER"])},
     optional={
+        "code": st.sampled_from(["C-1", "c-1", "C-2"]),
         "nameZh": NAMES,
         "nameEn": NAMES,
         "phone": st.sampled_from(["+8621", "+8622", None]),
@@ -164,7 +166,12 @@ def test_a_core_is_its_own_core_unless_a_word_grew_together(name: str) -> None:
 
 def test_no_single_hint_but_number_or_name_makes_a_match() -> None:
     alone = {reason for reason in MatchReason if POINTS[reason] >= POSSIBLE_POINTS}
-    assert alone == {MatchReason.SAME_TAX_ID, MatchReason.SAME_PHONE, MatchReason.SAME_EMAIL, MatchReason.SAME_NAME}
+    assert alone - {MatchReason.NAMED, MatchReason.SAME_CODE} == {
+        MatchReason.SAME_TAX_ID,
+        MatchReason.SAME_PHONE,
+        MatchReason.SAME_EMAIL,
+        MatchReason.SAME_NAME,
+    }
 
 
 def test_the_best_comes_first_and_the_record_itself_not_at_all() -> None:

@@ -362,3 +362,15 @@ async def test_a_number_that_very_many_share_is_no_hint(house: House) -> None:
     async with house.engine.write() as conn:
         await conn.execute("DELETE FROM match_pair")
     assert await queue_matches(house.engine, house.people["system"], **job(house)) == 0
+
+
+async def test_a_rep_names_two_records_and_the_manager_is_asked(house: House) -> None:
+    first, second = await customer(house), await customer(house, nameZh="云尚供应链")
+    unseen = await customer(house, "na", nameZh="花线")
+    name = """mutation ($a: ID!, $b: ID!) { nameMatch(oneId: $a, otherId: $b) {
+      ... on MatchNamed { id } ... on Refusal { problems { code path } } } }"""
+    named = (await data(house, "wei", name, a=first, b=second))["nameMatch"]
+    [pair] = (await data(house, "manager", QUEUE, c="customers"))["matchQueue"]
+    assert (pair["id"], [reason["code"] for reason in pair["reasons"]]) == (named["id"], ["NAMED"])
+    refused = (await data(house, "wei", name, a=first, b=unseen))["nameMatch"]
+    assert [(p["code"], p["path"]) for p in refused["problems"]] == [("NOT_FOUND", ["otherId"])]
