@@ -57,6 +57,8 @@ class Context:
     """Checksums computed for clients of older schema versions, shared by all requests of a process."""
     session_door: "Sessions | None" = None
     poke_hub: "Pokes | None" = None
+    connected_clock: int | None = None
+    """The feed's clock before the connection was acknowledged; None where there is no connection that stays open."""
     look_again: Callable[[], Awaitable[Principal | None]] | None = None
     """Who asks by now, on a connection that stays open; raises what a new request would be refused with."""
     compiled: bool = True

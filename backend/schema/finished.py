@@ -5,9 +5,10 @@ them. What a document asks is collected once and then picked from the plain valu
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from graphql import GraphQLNamedType, GraphQLObjectType, get_named_type
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList
@@ -20,7 +21,43 @@ class Finished:
     """An object of the type `typename`: field name → plain value, list or object of such."""
 
     typename: str
-    value: Mapping[str, Any]
+    value: Any
+
+
+@dataclass(slots=True)
+class Layout:
+    """The fields all stored records of one answer have. `stored`: name asked for → name in the document."""
+
+    names: frozenset[str]
+    stored: Mapping[str, str] = field(default_factory=dict)
+    _asked: "tuple[Picked, ...]" = ()
+    _whole: bool = False
+
+    def is_whole(self, fields: "tuple[Picked, ...]") -> bool:
+        """True when a document asks for every field under its own name, so that the stored bytes are the answer."""
+        if self._asked is not fields:
+            names = {one.name for one in fields if one.key == one.name and one.name != TYPENAME}
+            self._asked, self._whole = fields, not self.stored and names == self.names
+        return self._whole
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record as its stored bytes, never parsed when all of it is asked for; `head` are fields beside them."""
+
+    document: bytes
+    head: Mapping[str, Any]
+    layout: Layout
+
+    def picked(self, fields: "tuple[Picked, ...]") -> Any:
+        if self.layout.is_whole(fields):
+            return orjson.Fragment(orjson.dumps(self.head)[:-1] + b"," + self.document[1:])
+        value = {**orjson.loads(self.document), **self.head}
+        stored = self.layout.stored
+        return {
+            one.key: one.typename if one.name == TYPENAME else value.get(stored.get(one.name, one.name))
+            for one in fields
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +90,8 @@ def pick(value: Any, fields: tuple[Picked, ...]) -> Any:
     """The part of a finished value that was asked for; scalars as they are."""
     if not fields or value is None:
         return value
+    if isinstance(value, StoredRecord):
+        return value.picked(fields)
     if isinstance(value, list | tuple):
         return [pick(item, fields) for item in value]
     return {one.key: one.typename if one.name == TYPENAME else pick(value[one.name], one.fields) for one in fields}

@@ -41,6 +41,8 @@ INTROSPECTION = frozenset({"__schema", "__type"})
 NESTING_PER_DEPTH = 3
 """Selection sets that may stand in each other, fragments included, for each level of fields allowed."""
 PAGE_ARGUMENTS = ("first", "last")
+BULK_ARGUMENTS = ("limit",)
+"""What sizes an answer that is one page by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,20 +219,20 @@ class _Scale:
         if field is None:
             return 1
         if any(name in field.args for name in PAGE_ARGUMENTS):
-            return self._page_rows(node, field)
+            return self._page_rows(node, field, PAGE_ARGUMENTS)
+        if _is_bulk(get_named_type(field.type)) and BULK_ARGUMENTS[0] in field.args:
+            return self._page_rows(node, field, BULK_ARGUMENTS)
         if not is_list_type(get_nullable_type(field.type)):
             return 1
         # the lists inside a page have the page's rows, which are counted already; a schema has few types
         counted = _is_page(parent) or (parent is not None and parent.name.startswith("__"))
         return 1 if counted else ROWS_ASSUMED
 
-    def _page_rows(self, node: FieldNode, field: GraphQLField) -> int:
-        asked = [
-            self._asked(argument.value) for argument in node.arguments or () if argument.name.value in PAGE_ARGUMENTS
-        ]
+    def _page_rows(self, node: FieldNode, field: GraphQLField, sizes: tuple[str, ...]) -> int:
+        asked = [self._asked(argument.value) for argument in node.arguments or () if argument.name.value in sizes]
         given = [rows for rows in asked if rows is not None]
         if not given:
-            defaults = [_default(field.args[name]) for name in PAGE_ARGUMENTS if name in field.args]
+            defaults = [_default(field.args[name]) for name in sizes if name in field.args]
             given = [rows for rows in defaults if rows is not None] or [self._settings.nested_page_rows_max]
         return max(1, *given)
 
@@ -266,5 +268,13 @@ PAGE_MARKS = frozenset({"pageInfo", "items"})
 """Fields of a type whose lists are as long as the `first` of the field that leads to it."""
 
 
+BULK_MARKS = frozenset({"documents", "checkpoint"})
+"""Fields of an answer whose `documents` are as many as the `limit` of the field that leads to it."""
+
+
 def _is_page(parent: GraphQLNamedType | None) -> bool:
-    return is_object_type(parent) and not PAGE_MARKS.isdisjoint(parent.fields)
+    return _is_bulk(parent) or (is_object_type(parent) and not PAGE_MARKS.isdisjoint(parent.fields))
+
+
+def _is_bulk(kind: GraphQLNamedType | None) -> bool:
+    return is_object_type(kind) and kind.fields.keys() == BULK_MARKS

@@ -1,5 +1,6 @@
 """Scalars: each has one written form, the same on both databases and both ways of answering."""
 
+from collections.abc import Mapping
 from typing import Any, NewType
 
 import strawberry
@@ -67,5 +68,6 @@ SCALARS: dict[object, Any] = {
 """Python type → scalar, for the schema's configuration."""
 
 
-def schema_config(default_resolver: Any) -> StrawberryConfig:
-    return StrawberryConfig(scalar_map=SCALARS, default_resolver=default_resolver)
+def schema_config(default_resolver: Any, more: Mapping[object, Any]) -> StrawberryConfig:
+    """The schema's configuration; `more` are scalars only one column knows."""
+    return StrawberryConfig(scalar_map={**SCALARS, **more}, default_resolver=default_resolver)

@@ -22,6 +22,7 @@ from backend.clock import Clock
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection, Engine
 from backend.sync.cursor import Position, open_body, seal_body
+from backend.sync.devices import NOTE_SECONDS, NOTE_STEPS, pulling_device
 from backend.sync.feed import read_clock
 from backend.sync.places import Row, held_scopes, rows_of
 from backend.sync.protocol import check_syncing
@@ -94,6 +95,7 @@ class _Kept:
     presented: str | None
     answer: str | None
     base: int
+    seen_at_ms: int
 
 
 def collection_secret(secret: bytes, collection: str) -> bytes:
@@ -149,8 +151,9 @@ async def answer_pull(
     echo_ms: int,
     retries_max: int,
     clock: Clock,
+    note_seconds: int = NOTE_SECONDS,
 ) -> tuple[Page, str]:
-    """One page of a collection and its checkpoint's text; what the device has proved is noted.
+    """One page of a collection and its checkpoint's text; what the device has proved is noted now and then.
 
     Raises OUT_OF_RANGE for a limit, DEVICE_REVOKED, CURSOR_INVALID, and CURSOR_EXPIRED: the app then hands in what
     it holds, drops the collection with its replication state, and begins again without a checkpoint.
@@ -163,7 +166,7 @@ async def answer_pull(
     mark = hashlib.sha256((token or "").encode()).hexdigest()
     now_ms = clock()
     async with engine.read() as conn:
-        await _check_active(conn, principal)
+        await pulling_device(conn, principal, now_ms)
         kept = await _read_kept(conn, principal, collection)
         now, horizon = await read_clock(conn)
         if kept is not None and kept.answer is not None and kept.presented == mark:
@@ -173,7 +176,7 @@ async def answer_pull(
         page = await pull(conn, principal, collection, presented, limit, now_ms=now_ms, echo_ms=echo_ms)
     answer = seal(page.checkpoint, secret=own, principal=principal)
     keeps = not page.found and page.checkpoint != presented
-    if keeps or kept is None or kept.base != page.base:
+    if kept is None or ((keeps or kept.base != page.base) and _is_news(kept, page.base, now_ms, note_seconds)):
 
         async def note(work: Work) -> None:
             await _note(work, collection, page.base, (mark, answer) if keeps else None)
@@ -182,17 +185,15 @@ async def answer_pull(
     return page, answer
 
 
-async def _check_active(conn: Connection, principal: Principal) -> None:
-    rows = await conn.fetch(
-        "SELECT state FROM device WHERE id = ? AND user_id = ?", principal.device_id, principal.holder
-    )
-    if not rows or rows[0][0] != "ACTIVE":
-        raise Refused(Problem(Code.DEVICE_REVOKED))
+def _is_news(kept: _Kept, base: int, now_ms: int, note_seconds: int) -> bool:
+    """Whether it is worth a write; what is not kept is only found again."""
+    return base >= kept.base + NOTE_STEPS or now_ms >= kept.seen_at_ms + note_seconds * 1_000
 
 
 async def _read_kept(conn: Connection, principal: Principal, collection: str) -> _Kept | None:
     rows = await conn.fetch(
-        "SELECT presented, answer, base_seq FROM rxdb_kept WHERE key = ?", f"{principal.device_id}:{collection}"
+        "SELECT presented, answer, base_seq, seen_at FROM rxdb_kept WHERE key = ?",
+        f"{principal.device_id}:{collection}",
     )
     return _Kept(*rows[0]) if rows else None
 
@@ -219,11 +220,13 @@ async def _note(work: Work, collection: str, base: int, kept: tuple[str, str] | 
         work.now_ms - HISTORY_DAYS_MIN * DAY_MS,
     )
     await work.conn.execute(
-        "UPDATE device SET acked_seq = ?, last_seen_at = ? WHERE id = ? AND acked_seq < ?",
+        "UPDATE device SET acked_seq = CASE WHEN acked_seq < ? THEN ? ELSE acked_seq END, pulled_at = ?,"
+        " last_seen_at = ? WHERE id = ?",
+        acked,
         acked,
         work.now_ms,
+        work.now_ms,
         device_id,
-        acked,
     )
 
 
