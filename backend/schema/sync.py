@@ -114,6 +114,11 @@ class SyncChange:
     attachment: SyncRecord | None = strawberry.field(
         default=strawberry.UNSET, description="An attachment; its bytes follow by `PUT /files/{id}`."
     )
+    sync_issue: SyncRecord | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="What is to be done about a sync issue: in `set` its `choice`, with `value`, or `fields` and"
+        " `without`, and the `recordRev` that was looked at.",
+    )
 
 
 @strawberry.input(description="One entry of a device's queue.")

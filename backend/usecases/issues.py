@@ -81,7 +81,7 @@ def read_decision(given: Mapping[str, object]) -> Decision:
     record_rev = given.get("recordRev")
     if choice is None:
         problems.append(Problem(Code.REQUIRED, ("choice",), ("choice",)))
-    elif choice not in set(WayOut):
+    elif not isinstance(choice, str) or choice not in set(WayOut):
         allowed = tuple(way.value for way in WayOut)
         problems.append(Problem(Code.NOT_ALLOWED_VALUE, ("choice",), allowed, {"enum": WayOut.__name__}))
     if fields is not None and not isinstance(fields, Mapping):
