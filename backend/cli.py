@@ -37,6 +37,7 @@ from backend.errors import OPERATOR, RETRY, BadSetting, Code, Refused, Retry
 from backend.integrations.tables import Table as TableOfRows
 from backend.integrations.tables import failed_rows_csv, read_table
 from backend.schema.root import print_sdl
+from backend.schema.rxdb import rxdb_schemas_text
 from backend.storage.engine import open_engine
 from backend.storage.migrate import migrate as migrate_database
 from backend.storage.migrate import pending as pending_migrations
@@ -633,11 +634,13 @@ def _show_drift(report: Report) -> None:
 def contract(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a file is not up to date.")] = False,
     folder: Annotated[Path, typer.Option(help="Where the contract lies.")] = CONTRACT_DIR,
+    rxdb: Annotated[bool, typer.Option("--rxdb", help="Only the schemas RxDB's collections are made with.")] = False,
 ) -> None:
-    """Write what clients build upon: the schema, and the codes with their meaning; and the page of settings."""
+    """Write what clients build upon: the schemas, and the codes with their meaning; and the page of settings."""
     drifted = False
-    written = [(folder / name, write) for name, write in CONTRACT.items()]
-    written += [(folder.parent / "docs" / name, write) for name, write in DOCS.items()]
+    only = {name for name, asked in {RXDB_SCHEMAS: rxdb}.items() if asked}
+    written = [(folder / name, write) for name, write in CONTRACT.items() if not only or name in only]
+    written += [(folder.parent / "docs" / name, write) for name, write in DOCS.items() if not only]
     for path, write in written:
         wanted = write()
         found = path.read_text("utf-8") if path.exists() else ""
@@ -702,7 +705,12 @@ def _bounds(metadata: Sequence[object]) -> list[tuple[str, int]]:
     return [(sign, getattr(rule, name)) for rule in metadata for name, sign in signs.items() if hasattr(rule, name)]
 
 
-CONTRACT: Mapping[str, Callable[[], str]] = {"schema.graphql": print_sdl, "errors.md": errors_text}
+RXDB_SCHEMAS = "rxdb-schemas.json"
+CONTRACT: Mapping[str, Callable[[], str]] = {
+    "schema.graphql": print_sdl,
+    "errors.md": errors_text,
+    RXDB_SCHEMAS: rxdb_schemas_text,
+}
 """File of the contract → what it must say."""
 DOCS: Mapping[str, Callable[[], str]] = {"SETTINGS.md": settings_text}
 """Page of `docs/` beside the contract → what it must say."""

@@ -157,6 +157,13 @@ class Settings(BaseSettings):
     )
     write_retries_max: int = Field(default=3, ge=0, le=10, description="times a write that met another is tried again")
     pool_connections_max: int = Field(default=10, ge=1, le=200, description="PostgreSQL connections of one process")
+    rxdb_echo_seconds: int = Field(
+        default=15, ge=0, le=600, description="after it an RxDB device is told once more of what it has just pushed"
+    )
+    rxdb_wait_seconds: int = Field(
+        default=600, ge=0, le=86_400, description="how long a row RxDB pushes waits for the new record it names"
+    )
+    rxdb_stream_rows_max: int = Field(default=200, ge=1, le=5_000, description="rows of one event of an RxDB stream")
     poke_coalesce_ms: int = Field(default=50, ge=0, le=5_000, description="steps within it are one poke")
     poke_subscribers_max: int = Field(default=2_000, ge=1, description="open syncPoke streams of one process")
     poke_listen_url: str | None = Field(

@@ -15,6 +15,7 @@ from backend.schema.orders import OrderMutations
 from backend.schema.people import PeopleMutations
 from backend.schema.priorities import PriorityMutations, PriorityQueries
 from backend.schema.queries import RecordQueries
+from backend.schema.rxdb import HEADER_SCALARS, RxdbMutations, RxdbQueries, RxdbSubscriptions
 from backend.schema.scalars import schema_config
 from backend.schema.sessions import SessionMutations, SessionQueries
 from backend.schema.sync import SyncMutations, SyncQueries, SyncSubscriptions
@@ -33,6 +34,7 @@ class Query(
     ImportQueries,
     MergeQueries,
     WatermelonQueries,
+    RxdbQueries,  # type: ignore[misc]
 ):
     pass
 
@@ -49,12 +51,13 @@ class Mutation(
     ImportMutations,
     MergeMutations,
     WatermelonMutations,
+    RxdbMutations,  # type: ignore[misc]
 ):
     pass
 
 
 @strawberry.type(description="What is told as it happens, while a connection stays open.")
-class Subscription(SyncSubscriptions):
+class Subscription(SyncSubscriptions, RxdbSubscriptions):  # type: ignore[misc]
     pass
 
 
@@ -69,7 +72,7 @@ def build_schema() -> strawberry.Schema:
         mutation=Mutation,
         subscription=Subscription,
         types=NODE_TYPES,
-        config=schema_config(read_attribute),
+        config=schema_config(read_attribute, HEADER_SCALARS),
         execution_context_class=SelectionExecutor,
     )
     if problems := [*check_entities(), *check_types(core_schema(schema))]:
