@@ -13,6 +13,8 @@ from backend.clock import Clock, wall_clock_ms
 from backend.config import Settings, load_messages
 from backend.domain.attachments import AttachmentLimits
 from backend.domain.messages import Catalogue
+from backend.integrations.files import open_files
+from backend.integrations.spool import Spool
 from backend.reads.compiler import Plans
 from backend.schema.context import Context
 from backend.schema.execute import Documents
@@ -33,30 +35,31 @@ from backend.usecases.issues import resolver
 from backend.usecases.orders import change_orders
 from backend.usecases.sessions import Sessions, Standing
 from backend.usecases.tasks import change_tasks
+from backend.usecases.uploads import Files, limits_of
 from backend.usecases.visits import change_visits
 from backend.web.bulk import BulkDoor
 from backend.web.doors import Doors
+from backend.web.files import FileDoors
 
-_BY_COLLECTION: Mapping[str, UseCase] = {
-    collection: following_aliases(collection, use_case)
-    for collection, use_case in {
+
+def use_cases_within(limits: AttachmentLimits) -> UseCaseTable:
+    """The table: (collection, intent) → use case, for online mutations and pushes alike."""
+    by_collection: Mapping[str, UseCase] = {
         "customers": change_customers,
         "contacts": change_contacts,
         "customerContacts": change_customer_contacts,
         "visits": change_visits,
         "orders": change_orders,
         "tasks": change_tasks,
-        "attachments": attachments_within(AttachmentLimits()),
-    }.items()
-}
-_RECORDS: UseCaseTable = {
-    (collection, intent): use_case for collection, use_case in _BY_COLLECTION.items() for intent in Intent
-}
-USE_CASES: UseCaseTable = {
-    **_RECORDS,
-    **dict.fromkeys(((ISSUES, Intent.CREATE), (ISSUES, Intent.PATCH)), resolver(_RECORDS)),
-}
-"""The table: (collection, intent) → use case, for online mutations and pushes alike."""
+        "attachments": attachments_within(limits),
+    }
+    following = {name: following_aliases(name, use_case) for name, use_case in by_collection.items()}
+    records = {(name, intent): use_case for name, use_case in following.items() for intent in Intent}
+    return {**records, **dict.fromkeys(((ISSUES, Intent.CREATE), (ISSUES, Intent.PATCH)), resolver(records))}
+
+
+USE_CASES: UseCaseTable = use_cases_within(AttachmentLimits())
+"""The table with the bounds nobody has set otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class Services:
     plans: Plans
     sums_kept: SumsKept
     cursor_secret: bytes
+    use_cases: UseCaseTable
+    files: Files
 
     def context(self, standing: Standing | None, locale: str) -> Context:
         """What the resolvers of one request are handed."""
@@ -90,7 +95,7 @@ class Services:
             plans=self.plans,
             messages=self.messages,
             locale=locale,
-            use_cases=USE_CASES,
+            use_cases=self.use_cases,
             cursor_secret=self.cursor_secret,
             sums_kept=self.sums_kept,
             session_door=self.sessions,
@@ -111,6 +116,9 @@ class Services:
             sums=self.sums_kept,
         )
 
+    def file_doors(self, doors: Doors) -> FileDoors:
+        return FileDoors(doors, self.files, settings=self.settings)
+
     def graphql_edge(self) -> GraphQLEdge:
         return GraphQLEdge(
             self.schema,
@@ -121,6 +129,12 @@ class Services:
             messages=self.messages,
             make_context=self.context,
         )
+
+
+def open_file_service(settings: Settings, engine: Engine, clock: Clock) -> Files:
+    """What keeps the bytes of attachments, where the settings say. Raises `BadSetting`."""
+    store = open_files(settings.files_url, settings.data_dir / "files")
+    return Files(engine, store, Spool(settings.data_dir / "uploads"), settings=settings, clock=clock)
 
 
 @asynccontextmanager
@@ -143,9 +157,11 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
         subscribers_max=settings.poke_subscribers_max,
         listen_url=settings.poke_listen_url,
     )
+    files = open_file_service(settings, engine, clock)
     try:
         await engine.start()
         pokes.start()
+        files.start()
         yield Services(
             settings=settings,
             clock=clock,
@@ -162,8 +178,11 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             plans=Plans(settings.plan_cache_entries_max),
             sums_kept=SumsKept(),
             cursor_secret=given.get_secret_value().encode() if given else keys.derived("cursors"),
+            use_cases=use_cases_within(limits_of(settings)),
+            files=files,
         )
     finally:
+        await files.close()
         await pokes.close()
         await engine.close()
         passwords.close()

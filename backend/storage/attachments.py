@@ -46,7 +46,7 @@ async def attachment_of(conn: Connection, attachment_id: str, *, lock: bool = Fa
     return _held(rows[0]) if rows else None
 
 
-async def visible_attachment(conn: Connection, attachment_id: str, visible: str, args: Sequence[str]) -> Held | None:
+async def visible_attachment(conn: Connection, attachment_id: str, visible: str, args: Sequence[object]) -> Held | None:
     """The row with that id under a predicate of `storage/visibility.py` over the alias `t`."""
     columns = ", ".join(f"t.{name.strip()}" for name in _COLUMNS.split(","))
     rows = await conn.fetch(f"SELECT {columns} FROM attachment t WHERE t.id = ? AND {visible}", attachment_id, *args)
