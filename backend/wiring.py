@@ -125,6 +125,7 @@ class Services:
             self.documents,
             self.limits,
             self.sessions,
+            self.pokes.standings,
             settings=self.settings,
             messages=self.messages,
             make_context=self.context,
@@ -157,6 +158,8 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
         subscribers_max=settings.poke_subscribers_max,
         listen_url=settings.poke_listen_url,
     )
+    sessions = Sessions(engine, tokens, passwords, settings=settings, clock=clock)
+    pokes.standings.forget = sessions.forget
     files = open_file_service(settings, engine, clock)
     try:
         await engine.start()
@@ -170,7 +173,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             keys=keys,
             tokens=tokens,
             passwords=passwords,
-            sessions=Sessions(engine, tokens, passwords, settings=settings, clock=clock),
+            sessions=sessions,
             messages=messages,
             schema=schema,
             documents=documents,

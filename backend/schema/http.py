@@ -29,25 +29,29 @@ from structlog.contextvars import bind_contextvars
 
 from backend.auth.principal import Principal
 from backend.config import Settings
-from backend.domain.messages import Catalogue, render_problem
+from backend.domain.messages import LOCALE_DEFAULT, Catalogue, render_problem
 from backend.domain.wishes import HEADER_CHARACTERS_MAX, accepted_locale, quality_of
 from backend.errors import OPERATOR, Code, Problem, Refused
 from backend.schema.context import Context
 from backend.schema.errors import errors_json, refusal_extensions, refusal_message
 from backend.schema.execute import Documents, core_schema, encode, execute, subscribe
 from backend.schema.limits import Limits
+from backend.schema.rxdb import PUSH_FIELDS
+from backend.sync.poke import Standings
 from backend.usecases.sessions import Sessions, Standing
 
 GRAPHQL_TYPE = "application/graphql-response+json"
 JSON_TYPE = "application/json"
-OPEN_FIELDS = frozenset({"signIn", "refresh", "signOut", "__schema", "__type", "__typename"})
+OPEN_FIELDS = frozenset({"signIn", "refresh", "signOut", "acknowledgeWipe", "__schema", "__type", "__typename"})
 """Root fields for which nobody needs to have signed in."""
-DRAINING_FIELDS = OPEN_FIELDS | {"me", "serverTime", "syncPush"}
+DRAINING_FIELDS = OPEN_FIELDS | {"me", "serverTime", "syncPush", "syncReport"} | PUSH_FIELDS
 """Root fields for a device that may hand in what it holds and nothing else."""
 STATUS_OF: Mapping[Code, int] = {
     Code.UNAUTHENTICATED: 401,
     Code.TOKEN_EXPIRED: 401,
     Code.DEVICE_REVOKED: 403,
+    Code.DEVICE_DRAINING: 403,
+    Code.DEVICE_WIPED: 403,
     Code.TOO_LARGE: 413,
     Code.BUSY: 503,
     Code.INTERNAL: 500,
@@ -104,6 +108,7 @@ class GraphQLEdge:
         documents: Documents,
         limits: Limits,
         sessions: Sessions,
+        standings: Standings,
         *,
         settings: Settings,
         messages: Catalogue,
@@ -113,6 +118,7 @@ class GraphQLEdge:
         self._documents = documents
         self._limits = limits
         self._sessions = sessions
+        self.standings = standings
         self._settings = settings
         self._messages = messages
         self._make_context = make_context
@@ -144,7 +150,13 @@ class GraphQLEdge:
         return _respond(result, 200 if "data" in result else _status(400, media_type), media_type)
 
     async def answers(
-        self, asked: Asked, authorization: str | None, language: str | None, *, kinds: Collection[OperationType]
+        self,
+        asked: Asked,
+        authorization: str | None,
+        language: str | None,
+        *,
+        kinds: Collection[OperationType],
+        connected_clock: int | None = None,
     ) -> AsyncGenerator[dict[str, Any] | None, None]:
         """The answers to an operation on a connection that stays open: one, or one per event of a subscription.
 
@@ -167,26 +179,50 @@ class GraphQLEdge:
                 raise shut[1]
             return still.principal if still else None
 
-        context.look_again = look_again
-        events = subscribe(self._schema, context, self._documents, asked.text, asked.variables, asked.operation_name)
-        async with aclosing(events):
-            coming = asyncio.ensure_future(anext(events, None))
-            try:
-                while True:
-                    happened, _ = await asyncio.wait({coming}, timeout=self._settings.stream_check_seconds)
-                    if not happened:
-                        await context.caller_now()
-                        yield None
-                        continue
-                    if (event := coming.result()) is None:
-                        return
+        context.look_again, context.connected_clock = look_again, connected_clock
+        with self.standings.watch(standing.principal.user_id if standing else None) as changed:
+            events = subscribe(
+                self._schema, context, self._documents, asked.text, asked.variables, asked.operation_name
+            )
+            async with aclosing(events), aclosing(self._events(context, events, changed)) as told:
+                async for event in told:
                     yield event
-                    coming = asyncio.ensure_future(anext(events, None))
-            except Refused as refusal:
-                yield refusal_result(refusal)
-            finally:
-                coming.cancel()
-                await asyncio.wait({coming})
+
+    async def _events(
+        self, context: Context, events: AsyncGenerator[dict[str, Any], None], changed: asyncio.Event
+    ) -> AsyncGenerator[dict[str, Any] | None, None]:
+        """What happens, as long as the caller may hear it: he is asked for again now and then, and when told to."""
+        coming = asyncio.ensure_future(anext(events, None))
+        told = asyncio.ensure_future(changed.wait())
+        try:
+            while True:
+                await asyncio.wait(
+                    {coming, told},
+                    timeout=self._settings.stream_check_seconds,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if told.done():
+                    changed.clear()
+                    told = asyncio.ensure_future(changed.wait())
+                    await context.caller_now()
+                if not coming.done():
+                    await context.caller_now()
+                    yield None
+                    continue
+                if (event := coming.result()) is None:
+                    return
+                yield event
+                coming = asyncio.ensure_future(anext(events, None))
+        except Refused as refusal:
+            yield refusal_result(refusal)
+        finally:
+            coming.cancel()
+            told.cancel()
+            await asyncio.wait({coming, told})
+
+    async def clock(self) -> int:
+        """The feed's clock as it is committed."""
+        return await self._make_context(None, LOCALE_DEFAULT).pokes.now()
 
     def _ready(
         self,
@@ -271,7 +307,7 @@ def _shut(
     shut = sorted(root_fields(document, operation) - allowed)
     if not shut:
         return None
-    return shut[0], refused or Refused(Problem(Code.UNAUTHENTICATED if standing is None else Code.DEVICE_REVOKED))
+    return shut[0], refused or Refused(Problem(Code.UNAUTHENTICATED if standing is None else Code.DEVICE_DRAINING))
 
 
 def answered_type(accept: str | None) -> str | None:

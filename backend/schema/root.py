@@ -7,6 +7,7 @@ from backend.errors import SelvedgeError
 from backend.reads.entities import check_entities
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
+from backend.schema.devices import DeviceMutations, DeviceQueries
 from backend.schema.execute import core_schema
 from backend.schema.executor import SelectionExecutor, read_attribute
 from backend.schema.imports import ImportMutations, ImportQueries
@@ -31,6 +32,7 @@ class Query(
     PriorityQueries,
     SessionQueries,
     SyncQueries,
+    DeviceQueries,
     ImportQueries,
     MergeQueries,
     WatermelonQueries,
@@ -48,6 +50,7 @@ class Mutation(
     PeopleMutations,
     PriorityMutations,
     SyncMutations,
+    DeviceMutations,
     ImportMutations,
     MergeMutations,
     WatermelonMutations,

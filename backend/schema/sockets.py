@@ -25,6 +25,7 @@ from backend.ids import new_id
 from backend.schema.execute import encode
 from backend.schema.http import Asked, GraphQLEdge, Malformed, Unrun, asked_from, code_of, error_result, refusal_result
 from backend.telemetry import logger
+from backend.usecases.sessions import Standing
 
 PROTOCOL = "graphql-transport-ws"
 TOO_BIG = 1009
@@ -36,7 +37,9 @@ PROTOCOL_NOT_SPOKEN = 4406
 INIT_TOO_LATE = 4408
 ID_IN_USE = 4409
 INIT_TWICE = 4429
-ENDING = frozenset({Code.UNAUTHENTICATED, Code.TOKEN_EXPIRED, Code.DEVICE_REVOKED})
+ENDING = frozenset(
+    {Code.UNAUTHENTICATED, Code.TOKEN_EXPIRED, Code.DEVICE_REVOKED, Code.DEVICE_WIPED, Code.CURSOR_EXPIRED}
+)
 """Codes with which nothing more can be had on this connection."""
 _GONE = (WebSocketDisconnect, WebSocketDisconnected)
 _LOG = logger(__name__)
@@ -101,6 +104,7 @@ class _Socket:
         self._settings = settings
         self._language = websocket.headers.get("accept-language")
         self._authorization: str | None = None
+        self._clock: int | None = None
         self._begun = asyncio.Event()
         self._acknowledged = False
         self._closing = False
@@ -161,14 +165,19 @@ class _Socket:
                 await self._begun.wait()
         except TimeoutError:
             raise _Against(INIT_TOO_LATE, "connection_init did not come in time") from None
-        while True:
-            await asyncio.sleep(self._settings.stream_check_seconds)
-            await self._check()
+        with self._edge.standings.watch((await self._check()).principal.user_id) as changed:
+            while True:
+                await self._check()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.stream_check_seconds):
+                        await changed.wait()
+                changed.clear()
 
-    async def _check(self) -> None:
+    async def _check(self) -> Standing:
         standing, refused = await self._edge.who(self._authorization)
         if standing is None:
             raise _Against(FORBIDDEN, (refused.problems[0].code if refused else Code.UNAUTHENTICATED).value)
+        return standing
 
     async def _hear(self) -> None:
         while True:
@@ -199,10 +208,14 @@ class _Socket:
         if self._begun.is_set():
             raise _Against(INIT_TWICE, "connection_init came before")
         self._begun.set()
-        given = [value for name, value in payload.items() if name.lower() == "authorization"]
+        headers = payload.get("headers")  # where RxDB puts what its app gave as headers
+        named = [*payload.items(), *(headers.items() if isinstance(headers, dict) else ())]
+        given = [value for name, value in named if name.lower() == "authorization"]
         if len(given) == 1 and isinstance(given[0], str):
             self._authorization = given[0]
         await self._check()
+        # before the client may begin to pull: what its streams then leave out it has pulled
+        self._clock = await self._edge.clock()
         self._acknowledged = True
         await self._send("connection_ack")
 
@@ -228,7 +241,9 @@ class _Socket:
         self._operations[operation_id] = asyncio.ensure_future(self._guarded(self._operate, operation_id, asked))
 
     async def _operate(self, operation_id: str, asked: Asked) -> None:
-        answers = self._edge.answers(asked, self._authorization, self._language, kinds=tuple(OperationType))
+        answers = self._edge.answers(
+            asked, self._authorization, self._language, kinds=tuple(OperationType), connected_clock=self._clock
+        )
         try:
             async with aclosing(answers):
                 async for answer in answers:

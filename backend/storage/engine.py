@@ -22,6 +22,8 @@ from backend.storage.dialects import Dialect, for_postgres, for_sqlite, sqlite_a
 Row = tuple[Any, ...]
 StepListener = Callable[[int], None]
 """Is told the clock right after a commit that stepped it."""
+StandingsListener = Callable[[frozenset[str] | None], None]
+"""Is told whose sign-ins, devices or roles changed, right after the commit; None: perhaps anybody's."""
 BUSY_TIMEOUT_MS = 5_000
 SQLITE_READERS = 2
 
@@ -95,6 +97,7 @@ class Engine(Protocol):
     dialect: Dialect
     url: str
     on_step: StepListener | None
+    on_standings: StandingsListener | None
 
     async def start(self) -> None: ...
 
@@ -119,6 +122,7 @@ class SqliteEngine:
     def __init__(self, url: str) -> None:
         self.url = url
         self.on_step: StepListener | None = None
+        self.on_standings: StandingsListener | None = None
         self.path = Path(url.removeprefix("sqlite://"))
         self._writer: aiosqlite.Connection | None = None
         self._write_turn = asyncio.Lock()
@@ -206,6 +210,7 @@ class PostgresEngine:
     def __init__(self, url: str, *, pool_connections_max: int = 10) -> None:
         self.url = url
         self.on_step: StepListener | None = None
+        self.on_standings: StandingsListener | None = None
         self._pool_connections_max = pool_connections_max
         self._pool: asyncpg.Pool | None = None
 

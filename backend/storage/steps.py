@@ -1,4 +1,4 @@
-"""Hearing of the clock steps that other processes committed.
+"""Hearing of what other processes committed: steps of the clock, and whose standing changed.
 
 PostgreSQL tells them on a connection of its own, which must reach the server itself and no pooler. It can be lost
 at any time, without a word when a network falls silent; so the clock is also read whenever the connection is new,
@@ -8,13 +8,20 @@ and now and then while it is old. SQLite tells nobody anything: there one has to
 import asyncio
 import random
 import sqlite3
+from collections.abc import Collection
 
 import asyncpg
 
-from backend.storage.engine import Engine, StepListener
+from backend.storage.dialects import Dialect
+from backend.storage.engine import Connection, Engine, StandingsListener, StepListener
 from backend.telemetry import logger
 
 STEPS_CHANNEL = "selvedge_steps"
+STANDINGS_CHANNEL = "selvedge_standings"
+"""Carries user ids by commas, or `*` for everybody."""
+USERS_TOLD_MAX = 100
+"""Of more at once everybody is asked for again: a message holds 8,000 bytes."""
+EVERYBODY = "*"
 APPLICATION_NAME = "selvedge steps"
 """How the connection is named in the server's list of them."""
 CONNECT_SECONDS_MAX = 10
@@ -28,8 +35,17 @@ CLOCK_SQL = "SELECT seq FROM sync_clock WHERE id = 1"
 _LOG = logger(__name__)
 
 
-async def hear_steps(url: str, heard: StepListener) -> None:
-    """Tell every clock that PostgreSQL commits, until cancelled. The server may go away and come back meanwhile."""
+async def tell_standings(conn: Connection, user_ids: Collection[str]) -> None:
+    """Let every process know, at commit, that these users' sign-ins, devices or roles changed."""
+    if conn.dialect is Dialect.POSTGRES:
+        told = ",".join(sorted(user_ids)) if len(user_ids) <= USERS_TOLD_MAX else EVERYBODY
+        await conn.fetch("SELECT pg_notify(?, ?)", STANDINGS_CHANNEL, told)
+    else:
+        await conn.execute("UPDATE sync_clock SET standings = standings + 1 WHERE id = 1")
+
+
+async def hear_steps(url: str, heard: StepListener, changed: StandingsListener) -> None:
+    """Tell what PostgreSQL commits, until cancelled. The server may go away and come back meanwhile."""
     attempt = 0
     while True:
         reason = "closed by the server"
@@ -38,7 +54,7 @@ async def hear_steps(url: str, heard: StepListener) -> None:
                 url, timeout=CONNECT_SECONDS_MAX, server_settings={"application_name": APPLICATION_NAME}
             )
             try:
-                await _hear(raw, heard)
+                await _hear(raw, heard, changed)
                 attempt = 0
             finally:
                 raw.terminate()
@@ -51,11 +67,13 @@ async def hear_steps(url: str, heard: StepListener) -> None:
         await asyncio.sleep(pause_seconds * (0.5 + random.random()))
 
 
-async def _hear(raw: asyncpg.Connection, heard: StepListener) -> None:
+async def _hear(raw: asyncpg.Connection, heard: StepListener, changed: StandingsListener) -> None:
     """Returns when the connection is lost; raises when it does not answer."""
     lost = asyncio.Event()
     raw.add_termination_listener(lambda _raw: lost.set())
     await raw.add_listener(STEPS_CHANNEL, lambda _raw, _pid, _channel, clock: heard(int(clock)))
+    await raw.add_listener(STANDINGS_CHANNEL, lambda _raw, _pid, _channel, told: changed(_users(told)))
+    changed(None)  # what was told before nobody heard
     while not lost.is_set():
         heard(await raw.fetchval(CLOCK_SQL, timeout=ANSWER_SECONDS_MAX))
         try:
@@ -65,14 +83,24 @@ async def _hear(raw: asyncpg.Connection, heard: StepListener) -> None:
             continue
 
 
-async def look_for_steps(engine: Engine, heard: StepListener, wanted: asyncio.Event) -> None:
-    """Tell the clock of an SQLite file once a second while it is wanted, until cancelled."""
+def _users(told: str) -> frozenset[str] | None:
+    return None if told == EVERYBODY else frozenset(told.split(","))
+
+
+async def look_for_steps(
+    engine: Engine, heard: StepListener, changed: StandingsListener, wanted: asyncio.Event
+) -> None:
+    """Tell what became of an SQLite file once a second while it is wanted, until cancelled."""
+    known = -1
     while True:
         await wanted.wait()
         try:
             async with engine.read() as conn:
-                ((clock,),) = await conn.fetch(CLOCK_SQL)
+                ((clock, standings),) = await conn.fetch("SELECT seq, standings FROM sync_clock WHERE id = 1")
             heard(clock)
+            if standings != known:
+                known = standings
+                changed(None)
         except sqlite3.OperationalError as error:
             # a file that cannot be read now may be read in a second
             _LOG.warning("not hearing of steps", error_type=type(error).__name__)

@@ -5,7 +5,8 @@ follower needs no queue, only to know that the clock went on; a slow one skips w
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from backend.errors import Code, Problem, Refused
@@ -16,6 +17,42 @@ from backend.sync.feed import read_clock
 from backend.telemetry import logger
 
 _LOG = logger(__name__)
+
+
+class Standings:
+    """Whose sign-in, device or role changed, told to the connections he has open here.
+
+    `wanted` is set while somebody watches. `forget` is called at each change, before anybody is told: what is
+    remembered of standings is worth nothing then.
+    """
+
+    def __init__(self, wanted: asyncio.Event) -> None:
+        self._wanted = wanted
+        self._watching: dict[asyncio.Event, str | None] = {}
+        self.forget: Callable[[], None] = lambda: None
+
+    @property
+    def watchers(self) -> int:
+        """How many connections watch now."""
+        return len(self._watching)
+
+    def changed(self, user_ids: frozenset[str] | None) -> None:
+        """These users are to be asked for again; None: everybody."""
+        self.forget()
+        for event, user_id in self._watching.items():
+            if user_ids is None or user_id is None or user_id in user_ids:
+                event.set()
+
+    @contextmanager
+    def watch(self, user_id: str | None) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the user should be asked for again; whoever waits clears it."""
+        event = asyncio.Event()
+        self._watching[event] = user_id
+        self._wanted.set()
+        try:
+            yield event
+        finally:
+            del self._watching[event]
 
 
 class Pokes:
@@ -35,7 +72,8 @@ class Pokes:
         self._listen_url = listen_url or engine.url
         self._clock = 0
         self._followers: set[asyncio.Event] = set()
-        self._followed = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self.standings = Standings(self._wanted)
         self._waking: asyncio.TimerHandle | None = None
         self._hearing: asyncio.Task[None] | None = None
         self._closed = False
@@ -47,11 +85,11 @@ class Pokes:
 
     def start(self) -> None:
         """Begin to hear of steps; the engine is started already."""
-        self._engine.on_step = self.step
+        self._engine.on_step, self._engine.on_standings = self.step, self.standings.changed
         hearing: Coroutine[Any, Any, None] = (
-            hear_steps(self._listen_url, self.step)
+            hear_steps(self._listen_url, self.step, self.standings.changed)
             if self._engine.dialect is Dialect.POSTGRES
-            else look_for_steps(self._engine, self.step, self._followed)
+            else look_for_steps(self._engine, self._looked, self.standings.changed, self._wanted)
         )
         self._hearing = asyncio.get_running_loop().create_task(hearing)
         self._hearing.add_done_callback(_tell_why)
@@ -59,7 +97,7 @@ class Pokes:
     async def close(self) -> None:
         """End every stream and hear no more."""
         self.end()
-        self._engine.on_step = None
+        self._engine.on_step = self._engine.on_standings = None
         if self._hearing is not None:
             self._hearing.cancel()
             await asyncio.wait([self._hearing])
@@ -80,6 +118,12 @@ class Pokes:
         if self._waking is None and self._followers and not self._closed:
             self._waking = asyncio.get_running_loop().call_later(self._coalesce_seconds, self._wake)
 
+    def _looked(self, clock: int) -> None:
+        """A look at the file; nobody looks while nobody would be told."""
+        if not self._followers and not self.standings.watchers:
+            self._wanted.clear()
+        self.step(clock)
+
     async def follow(self) -> AsyncGenerator[int, None]:
         """The clock now, and again whenever it has gone on. Ends when the server stops.
 
@@ -89,7 +133,7 @@ class Pokes:
             raise Refused(Problem(Code.BUSY))
         woken = asyncio.Event()
         self._followers.add(woken)
-        self._followed.set()
+        self._wanted.set()
         try:
             # read after joining, so that no step falls between
             sent = await self._read()
@@ -103,13 +147,15 @@ class Pokes:
                     yield sent
         finally:
             self._followers.discard(woken)
-            if not self._followers:
-                self._followed.clear()
 
     def _wake(self) -> None:
         self._waking = None
         for woken in self._followers:
             woken.set()
+
+    async def now(self) -> int:
+        """The clock as it is committed."""
+        return await self._read()
 
     async def _read(self) -> int:
         async with self._engine.read() as conn:

@@ -7,8 +7,8 @@ a transaction that commits late. Nothing but the feed, receipts and audit is wri
 
 import random
 from asyncio import sleep
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
@@ -21,6 +21,7 @@ from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.storage.engine import Connection, Engine, SerializationFailure
 from backend.storage.savepoints import savepoint
+from backend.storage.steps import tell_standings
 from backend.sync.attached import ATTACHMENTS, delete_with_records, hanging_on_touched
 from backend.sync.feed import Touch, read_clock, step_clock, write_feed
 from backend.sync.grants import write_grants
@@ -51,6 +52,8 @@ class Work:
     audits: list[tuple[str, str, str, Sequence[str]]] = field(default_factory=list)
     receipts: list[Receipt] = field(default_factory=list)
     reseated: set[str] = field(default_factory=set)
+    standings: set[str] = field(default_factory=set)
+    """users whose sign-ins, devices or role changed: their open connections are asked for again"""
     seq: int = 0
     """The clock after leaving; 0 before."""
     stepped: bool = False
@@ -91,6 +94,16 @@ class Work:
     def audit(self, action: str, collection: str, record_id: str, fields: Sequence[str] = ()) -> None:
         self.audits.append((action, collection, record_id, fields))
 
+    @contextmanager
+    def acting_as(self, principal: Principal) -> Iterator[None]:
+        """What happens within is done, and seen, as this principal."""
+        standing = self.principal
+        self.principal = principal
+        try:
+            yield
+        finally:
+            self.principal = standing
+
     @asynccontextmanager
     async def part(self) -> AsyncIterator[None]:
         """A savepoint whose notes are taken back with its rows."""
@@ -116,11 +129,13 @@ class Work:
                 await write_grants(self.conn, self.seq, self.now_ms, self.reseated)
             for record_id in await hanging_on_touched(self.conn, self.touches.values()):
                 self.touched(ATTACHMENTS, record_id, ())
-            await write_feed(self.conn, self.seq, self.writer, list(self.touches.values()))
+            await write_feed(self.conn, self.seq, self.writer, list(self.touches.values()), now_ms=self.now_ms)
         else:
             self.seq, _ = await read_clock(self.conn)
         await save_receipts(self.conn, self.receipts, seq=self.seq, now_ms=self.now_ms)
         await self._save_audit()
+        if self.standings:
+            await tell_standings(self.conn, self.standings)
 
     async def _save_audit(self) -> None:
         await self.conn.execute_many(
@@ -154,6 +169,8 @@ async def open_work(
         await work.leave()
     if work.stepped and engine.on_step is not None:
         engine.on_step(work.seq)
+    if work.standings and engine.on_standings is not None:
+        engine.on_standings(frozenset(work.standings))
 
 
 async def in_work(

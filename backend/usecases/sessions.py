@@ -15,6 +15,7 @@ from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.auth.tokens import Claims, Tokens
 from backend.clock import Clock
 from backend.config import Settings
+from backend.domain.devices import DeviceState, state_at, unserved
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id, new_id
 from backend.storage.engine import Connection, Engine
@@ -29,7 +30,7 @@ DEVICE_PLATFORM_CHARACTERS_MAX = 40
 STANDING_FRESH_MS = 500
 """How long a look at the device's state may be trusted; a revoked device is refused within a second."""
 STANDINGS_MAX = 10_000
-SERVED_STATES = frozenset({"ACTIVE", "DRAINING"})
+UNSENT_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,9 @@ async def open_session(
 ) -> Session:
     """Register the device and begin a family on it; the device's earlier families end.
 
-    Raises `Refused`: SIGN_IN_FAILED when the device id is somebody else's (which is not told), DEVICE_REVOKED.
+    A draining device may: to hand in its work it must be let in. The password was right, so what is wrong with the
+    device is told. Raises `Refused`: DEVICE_OF_ANOTHER_USER (the app makes a new device id and tries again, and
+    keeps its owner's work apart), DEVICE_REVOKED, DEVICE_WIPED.
     """
     await work.conn.execute(
         "INSERT INTO device (id, user_id, name, platform, state, created_at, last_seen_at, acked_seq,"
@@ -117,11 +120,14 @@ async def open_session(
         work.now_ms,
         work.now_ms,
     )
-    ((owner_id, state),) = await work.conn.fetch("SELECT user_id, state FROM device WHERE id = ? FOR UPDATE", device.id)
+    ((owner_id, written, drain_until),) = await work.conn.fetch(
+        "SELECT user_id, state, drain_until FROM device WHERE id = ? FOR UPDATE", device.id
+    )
     if owner_id != account.id:
-        raise Refused(Problem(Code.SIGN_IN_FAILED))
-    if state not in SERVED_STATES:
-        raise Refused(Problem(Code.DEVICE_REVOKED))
+        raise Refused(Problem(Code.DEVICE_OF_ANOTHER_USER, ("device", "id")))
+    state = state_at(written, drain_until, work.now_ms)
+    if problem := unserved(state):
+        raise Refused(problem)
     await work.conn.execute(
         "UPDATE device SET name = ?, platform = ?, last_seen_at = ? WHERE id = ?",
         device.name,
@@ -144,6 +150,7 @@ async def open_session(
         family.expires_at_ms,
     )
     work.audit("SIGN_IN", "users", account.id)
+    work.standings.add(account.id)
     return _session(tokens, family, account.role, account.locale, state)
 
 
@@ -157,14 +164,17 @@ async def rotate_session(work: Work, tokens: Tokens, settings: Settings, refresh
     if family is None or generation > family.generation:
         return Refused(Problem(Code.UNAUTHENTICATED))
     held = await work.conn.fetch(
-        "SELECT u.role, u.locale, d.state FROM device d JOIN user_account u ON u.id = d.user_id"
-        " WHERE d.id = ? AND u.id = ? AND u.active",
+        "SELECT u.role, u.locale, u.active, d.state, d.drain_until FROM device d JOIN user_account u"
+        " ON u.id = d.user_id WHERE d.id = ? AND u.id = ?",
         family.device_id,
         family.user_id,
     )
-    if family.revoked or not held or held[0][2] not in SERVED_STATES:
+    if not held:
         return Refused(Problem(Code.DEVICE_REVOKED))
-    ((role, locale, state),) = held
+    ((role, locale, active, written, drain_until),) = held
+    state = state_at(written, drain_until, work.now_ms)
+    if problem := _unserved(state, active, family.revoked):
+        return Refused(problem)
     # only now is it known who asks
     work.principal = _staff(family.user_id, family.device_id, role, locale)
     if work.now_ms >= family.expires_at_ms:
@@ -174,7 +184,7 @@ async def rotate_session(work: Work, tokens: Tokens, settings: Settings, refresh
     elif not _in_grace(work, settings, family, generation):
         await _end_family(work, family)
         work.audit("REUSE", "users", family.user_id)
-        return Refused(Problem(Code.DEVICE_REVOKED))
+        return Refused(Problem(Code.UNAUTHENTICATED))
     return _session(tokens, family, role, locale, state)
 
 
@@ -185,6 +195,33 @@ async def end_session(work: Work, family_id: str) -> None:
         work.principal = Principal(PrincipalKind.STAFF, user_id=family.user_id, device_id=family.device_id)
         await _end_family(work, family)
         work.audit("SIGN_OUT", "users", family.user_id)
+
+
+async def acknowledge_wipe(work: Work, family_id: str, unsent: int) -> None:
+    """A wiped device says that it holds nothing any more, and how much was lost with it; once.
+
+    Proved by a refresh token of its own, however old: signing in is over for it.
+    Raises `Refused`: UNAUTHENTICATED, INVALID_TRANSITION for a device that was not wiped.
+    """
+    family = await _locked_family(work.conn, family_id)
+    if family is None:
+        raise Refused(Problem(Code.UNAUTHENTICATED))
+    work.principal = Principal(PrincipalKind.STAFF, user_id=family.user_id, device_id=family.device_id)
+    ((state, acked_at),) = await work.conn.fetch(
+        "SELECT state, wipe_acked_at FROM device WHERE id = ? FOR UPDATE", family.device_id
+    )
+    if state != DeviceState.WIPED:
+        raise Refused(Problem(Code.INVALID_TRANSITION, ("state",), (), {"enum": DeviceState.__name__}))
+    if acked_at is None:
+        await work.conn.execute(
+            "UPDATE device SET wipe_acked_at = ?, last_seen_at = ?, unsent_count = ?, reported_at = ? WHERE id = ?",
+            work.now_ms,
+            work.now_ms,
+            unsent,
+            work.now_ms,
+            family.device_id,
+        )
+        work.audit("WIPE_ACKED", "devices", family.device_id)
 
 
 async def find_account(conn: Connection, email: str) -> Account | None:
@@ -223,6 +260,7 @@ class Sessions:
         self._settings = settings
         self._clock = clock
         self._standings: OrderedDict[str, tuple[int, Standing | Refused]] = OrderedDict()
+        self._changes = 0
 
     async def password_hash(self, password: str) -> tuple[str, list[Problem]]:
         """The hash of a new password, and OUT_OF_RANGE for one too short or too long, which is not hashed."""
@@ -234,7 +272,7 @@ class Sessions:
     async def sign_in(self, email: str, password: str, device: DeviceGiven) -> Session:
         """A session for whoever knows the password. An unknown e-mail costs and answers what a wrong one does.
 
-        Raises `Refused` with every problem of form, else SIGN_IN_FAILED, DEVICE_REVOKED or BUSY.
+        Raises `Refused` with every problem of form, else SIGN_IN_FAILED, BUSY or what `open_session` raises.
         """
         email = email.strip()
         refuse_if(_form_problems(email, password, device))
@@ -258,8 +296,9 @@ class Sessions:
         return await self._told(_staff(account.id, device.id, account.role, account.locale), story)
 
     async def refresh(self, refresh_token: str) -> Session:
-        """The next session of the family. Raises `Refused`: UNAUTHENTICATED for a token that is not ours,
-        TOKEN_EXPIRED, DEVICE_REVOKED when the device, the user or the family is no longer served."""
+        """The next session of the family. Raises `Refused`: UNAUTHENTICATED for a token that is not ours or whose
+        family has ended, TOKEN_EXPIRED, DEVICE_REVOKED when the device or its user is no longer served,
+        DEVICE_WIPED."""
 
         async def story(work: Work) -> Session | Refused:
             return await rotate_session(work, self._tokens, self._settings, refresh_token)
@@ -280,6 +319,16 @@ class Sessions:
         await self._told(Principal(PrincipalKind.STAFF), story)
         self._standings.pop(family_id, None)
 
+    async def acknowledge_wipe(self, refresh_token: str, unsent: int) -> None:
+        """A wiped device holds nothing any more; `unsent` mutations were lost with it.
+
+        Raises `Refused`: UNAUTHENTICATED, OUT_OF_RANGE, INVALID_TRANSITION.
+        """
+        family_id, _ = self._tokens.read_refresh(refresh_token)
+        if not 0 <= unsent <= UNSENT_MAX:
+            raise Refused(Problem(Code.OUT_OF_RANGE, ("unsent",), ("0", str(UNSENT_MAX))))
+        await self._told(Principal(PrincipalKind.STAFF), lambda work: acknowledge_wipe(work, family_id, unsent))
+
     async def me(self, principal: Principal) -> Me:
         async with self._engine.read() as conn:
             return await read_me(conn, principal)
@@ -288,18 +337,24 @@ class Sessions:
         """Who asks, by an access token whose sign-in still holds.
 
         Role and language are the database's, not the token's. Raises `Refused`: UNAUTHENTICATED, TOKEN_EXPIRED,
-        DEVICE_REVOKED.
+        DEVICE_REVOKED, DEVICE_WIPED.
         """
         claims = self._tokens.read(access_token)
         found = self._standings.get(claims.family_id)
         if found is None or not 0 <= self._clock() - found[0] < STANDING_FRESH_MS:
-            asked_at_ms = self._clock()
+            asked_at_ms, changes = self._clock(), self._changes
             async with self._engine.read() as conn:
-                found = asked_at_ms, await read_standing(conn, claims)
-            self._keep(claims.family_id, found)
+                found = asked_at_ms, await read_standing(conn, claims, asked_at_ms)
+            if changes == self._changes:
+                self._keep(claims.family_id, found)
         if isinstance(found[1], Refused):
             raise Refused(*found[1].problems)
         return found[1]
+
+    def forget(self) -> None:
+        """Somebody's standing changed: what is remembered, or being read, may be wrong."""
+        self._changes += 1
+        self._standings.clear()
 
     def _keep(self, family_id: str, found: tuple[int, Standing | Refused]) -> None:
         self._standings[family_id] = found
@@ -321,19 +376,31 @@ class Sessions:
         return result
 
 
-async def read_standing(conn: Connection, claims: Claims) -> Standing | Refused:
+async def read_standing(conn: Connection, claims: Claims, now_ms: int) -> Standing | Refused:
     rows = await conn.fetch(
-        "SELECT u.role, u.locale, d.state FROM refresh_family f JOIN device d ON d.id = f.device_id"
-        " JOIN user_account u ON u.id = f.user_id AND u.id = d.user_id"
-        " WHERE f.id = ? AND d.id = ? AND u.id = ? AND u.active AND f.revoked_at IS NULL",
+        "SELECT u.role, u.locale, u.active, d.state, d.drain_until, f.revoked_at IS NOT NULL FROM refresh_family f"
+        " JOIN device d ON d.id = f.device_id JOIN user_account u ON u.id = f.user_id AND u.id = d.user_id"
+        " WHERE f.id = ? AND d.id = ? AND u.id = ?",
         claims.family_id,
         claims.device_id,
         claims.user_id,
     )
-    if not rows or rows[0][2] not in SERVED_STATES:
+    if not rows:
         return Refused(Problem(Code.DEVICE_REVOKED))
-    ((role, locale, state),) = rows
+    ((role, locale, active, written, drain_until, ended),) = rows
+    state = state_at(written, drain_until, now_ms)
+    if problem := _unserved(state, active, ended):
+        return Refused(problem)
     return Standing(_staff(claims.user_id, claims.device_id, role, locale), state)
+
+
+def _unserved(state: DeviceState, active: bool, ended: bool) -> Problem | None:
+    """Why a sign-in no longer holds. A wiped device learns that before anything else."""
+    if problem := unserved(state):
+        return problem
+    if not active:
+        return Problem(Code.DEVICE_REVOKED)
+    return Problem(Code.UNAUTHENTICATED) if ended else None
 
 
 def _form_problems(email: str, password: str, device: DeviceGiven) -> list[Problem]:
@@ -392,6 +459,7 @@ async def _step(work: Work, settings: Settings, family: _Family) -> _Family:
 
 async def _end_family(work: Work, family: _Family) -> None:
     await work.conn.execute("UPDATE refresh_family SET revoked_at = ? WHERE id = ?", work.now_ms, family.id)
+    work.standings.add(family.user_id)
 
 
 def _in_grace(work: Work, settings: Settings, family: _Family, generation: int) -> bool:

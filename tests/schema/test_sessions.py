@@ -64,9 +64,9 @@ async def test_signing_out_refuses_both_tokens_at_once(door: Door) -> None:
     told = await door.served.ask(SIGN_OUT, {"token": session["refreshToken"]})
     assert told == {"data": {"signOut": {"ok": True}}}
     answer = await door.served.ask(ME, token=session["accessToken"])
-    assert answer["errors"][0]["extensions"]["code"] == "DEVICE_REVOKED"
+    assert answer["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
     refused = (await door.served.ask(REFRESH, {"token": session["refreshToken"]}))["data"]["refresh"]
-    assert refused == {"problems": [{"code": "DEVICE_REVOKED", "retry": "NEVER"}]}
+    assert refused == {"problems": [{"code": "UNAUTHENTICATED", "retry": "AFTER_CHANGE"}]}
     foreign = (await door.served.ask(SIGN_OUT, {"token": "r1.nothing"}))["data"]["signOut"]
     assert foreign == {"problems": [{"code": "UNAUTHENTICATED"}]}
 
@@ -122,7 +122,7 @@ async def test_a_draining_device_may_push_and_nothing_else(door: Door) -> None:
     pushed = await door.served.ask("mutation { syncPush(mutations: []) { __typename } }", token=token)
     assert pushed == {"data": {"syncPush": {"__typename": "SyncPushed"}}}
     pulled = await door.served.ask("{ syncPull { clock } }", token=token)
-    assert pulled["errors"][0]["extensions"]["code"] == "DEVICE_REVOKED"
+    assert pulled["errors"][0]["extensions"]["code"] == "DEVICE_DRAINING"
 
 
 async def test_every_problem_of_form_is_told_with_its_path(door: Door) -> None:

@@ -183,9 +183,9 @@ async def test_a_revoked_device_hears_nothing_more(office: Office) -> None:
 @pytest.mark.parametrize(
     ("change", "seconds", "code"),
     [
-        ("UPDATE device SET state = 'DRAINING'", 1, "DEVICE_REVOKED"),
+        ("UPDATE device SET state = 'WIPED'", 1, "DEVICE_WIPED"),
         ("UPDATE user_account SET active = false", 1, "DEVICE_REVOKED"),
-        ("UPDATE refresh_family SET revoked_at = 1", 1, "DEVICE_REVOKED"),
+        ("UPDATE refresh_family SET revoked_at = 1", 1, "UNAUTHENTICATED"),
         ("UPDATE device SET state = 'ACTIVE'", 600, "TOKEN_EXPIRED"),
     ],
 )

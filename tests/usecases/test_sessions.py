@@ -93,7 +93,7 @@ async def test_who_may_not_sign_in_always_gets_the_same_answer(world: World) -> 
         (world.email, "wrong", world.device),
         ("gone@example.com", PASSWORD, world.device),
         ("unset@example.com", PASSWORD, world.device),
-        (world.email, PASSWORD, replace(world.device, id=taken)),
+        (world.email, "wrong", replace(world.device, id=taken)),
     ]
     for attempt in attempts:
         with pytest.raises(Refused) as caught:
@@ -102,6 +102,28 @@ async def test_who_may_not_sign_in_always_gets_the_same_answer(world: World) -> 
         assert (problem.code, problem.path, problem.allowed) == (Code.SIGN_IN_FAILED, (), ())
     assert await world.fetch("SELECT count(*) FROM refresh_family") == [(0,)]
     assert await world.fetch("SELECT id, user_id, name FROM device") == [(taken, other, "a phone")]
+
+
+async def test_a_phone_handed_on_is_told_to_take_an_id_of_its_own_once_the_password_was_right(world: World) -> None:
+    async with world.engine.write() as conn:
+        taken = await factories.device(conn, await factories.user(conn))
+    with pytest.raises(Refused) as caught:
+        await world.sign_in(replace(world.device, id=taken))
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.path) == (Code.DEVICE_OF_ANOTHER_USER, ("device", "id"))
+    assert await world.fetch("SELECT count(*) FROM refresh_family") == [(0,)]
+    assert (await world.sign_in(replace(world.device, id=new_id()))).user_id == world.user_id
+
+
+@pytest.mark.parametrize(
+    "wrong", ["01890A5D-AC96-774B-BCCE-B302099A8057", "", "phone", "01890a5dac96774bbcceb302099a8057"]
+)
+async def test_a_device_id_of_another_form_is_refused_with_the_form(world: World, wrong: str) -> None:
+    with pytest.raises(Refused) as caught:
+        await world.sign_in(replace(world.device, id=wrong))
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.path) == (Code.INVALID_VALUE, ("device", "id"))
+    assert problem.allowed == ("a UUID in small letters",)
 
 
 async def test_what_is_malformed_is_named_all_at_once(world: World) -> None:
@@ -141,9 +163,9 @@ async def test_a_predecessor_after_the_grace_ends_the_family(world: World) -> No
     first = await world.sign_in()
     second = await world.sessions.refresh(first.refresh_token)
     world.clock.forward(seconds=30.001)
-    assert await refused(world.sessions.refresh(first.refresh_token)) is Code.DEVICE_REVOKED
-    assert await refused(world.sessions.refresh(second.refresh_token)) is Code.DEVICE_REVOKED
-    assert await refused(world.sessions.standing(second.access_token)) is Code.DEVICE_REVOKED
+    assert await refused(world.sessions.refresh(first.refresh_token)) is Code.UNAUTHENTICATED
+    assert await refused(world.sessions.refresh(second.refresh_token)) is Code.UNAUTHENTICATED
+    assert await refused(world.sessions.standing(second.access_token)) is Code.UNAUTHENTICATED
     assert await world.fetch("SELECT actor FROM audit_entry WHERE action = 'REUSE'") == [(f"staff:{world.user_id}",)]
 
 
@@ -151,8 +173,8 @@ async def test_an_older_generation_ends_the_family_even_within_the_grace(world: 
     first = await world.sign_in()
     second = await world.sessions.refresh(first.refresh_token)
     third = await world.sessions.refresh(second.refresh_token)
-    assert await refused(world.sessions.refresh(first.refresh_token)) is Code.DEVICE_REVOKED
-    assert await refused(world.sessions.refresh(third.refresh_token)) is Code.DEVICE_REVOKED
+    assert await refused(world.sessions.refresh(first.refresh_token)) is Code.UNAUTHENTICATED
+    assert await refused(world.sessions.refresh(third.refresh_token)) is Code.UNAUTHENTICATED
 
 
 async def test_a_hundred_refreshes_at_once_give_one_successor(world: World) -> None:
@@ -165,7 +187,7 @@ async def test_a_hundred_refreshes_at_once_give_one_successor(world: World) -> N
 async def test_signing_in_again_on_a_device_ends_what_it_held(world: World) -> None:
     first = await world.sign_in()
     second = await world.sign_in()
-    assert await refused(world.sessions.refresh(first.refresh_token)) is Code.DEVICE_REVOKED
+    assert await refused(world.sessions.refresh(first.refresh_token)) is Code.UNAUTHENTICATED
     assert (await world.sessions.refresh(second.refresh_token)).device_id == world.device.id
 
 
@@ -181,20 +203,21 @@ async def test_signing_out_ends_both_tokens_and_may_be_repeated(world: World) ->
     await world.sessions.standing(session.access_token)
     await world.sessions.sign_out(session.refresh_token)
     await world.sessions.sign_out(session.refresh_token)
-    assert await refused(world.sessions.refresh(session.refresh_token)) is Code.DEVICE_REVOKED
-    assert await refused(world.sessions.standing(session.access_token)) is Code.DEVICE_REVOKED
+    assert await refused(world.sessions.refresh(session.refresh_token)) is Code.UNAUTHENTICATED
+    assert await refused(world.sessions.standing(session.access_token)) is Code.UNAUTHENTICATED
     assert await world.fetch("SELECT count(*) FROM audit_entry WHERE action = 'SIGN_OUT'") == [(1,)]
 
 
 @pytest.mark.parametrize("state", ["REVOKED", "WIPED"])
-async def test_a_revoked_device_is_out_within_a_second(world: World, state: str) -> None:
+async def test_a_device_no_longer_served_is_out_within_a_second(world: World, state: str) -> None:
+    told = Code(f"DEVICE_{state}")
     session = await world.sign_in()
     await world.sessions.standing(session.access_token)
     await world.execute("UPDATE device SET state = ?", state)
     world.clock.forward(seconds=1)
-    assert await refused(world.sessions.standing(session.access_token)) is Code.DEVICE_REVOKED
-    assert await refused(world.sessions.refresh(session.refresh_token)) is Code.DEVICE_REVOKED
-    assert await refused(world.sign_in()) is Code.DEVICE_REVOKED
+    assert await refused(world.sessions.standing(session.access_token)) is told
+    assert await refused(world.sessions.refresh(session.refresh_token)) is told
+    assert await refused(world.sign_in()) is told
 
 
 async def test_a_draining_device_still_gets_in_to_push(world: World) -> None:
@@ -271,5 +294,5 @@ async def test_a_refresh_waits_for_whoever_holds_the_family(world: World) -> Non
             waiting = await world.fetch("SELECT 1 FROM pg_locks WHERE NOT granted")
         assert waiting
         await conn.execute("UPDATE refresh_family SET generation = 3")
-    assert await refused(refreshing) is Code.DEVICE_REVOKED
+    assert await refused(refreshing) is Code.UNAUTHENTICATED
     assert await world.fetch("SELECT generation FROM refresh_family") == [(3,)]
