@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     schema_version_oldest: int = Field(
         default=1, ge=1, description="oldest schema version of documents that pulls are answered in, older ones push"
     )
+    grace_days: int = Field(
+        default=14, ge=0, le=30, description="days work captured before a territory changed is taken from who had it"
+    )
+    clock_offset_days_max: int = Field(
+        default=30, ge=1, le=366, description="how wrong a device's clock may be before its times are not believed"
+    )
     pull_bytes_max: int = Field(default=2_000_000, ge=10_000, description="bytes of documents in one page of syncPull")
     digest_bucket_rows: int = Field(
         default=5_000, ge=1, description="rows of a collection in a scope beyond which devices compare it in parts"

@@ -27,12 +27,25 @@ class PrincipalKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Formerly:
+    """A moment in the past at which work was captured that is handed in now; moments in milliseconds.
+
+    What the principal saw then counts where he stopped seeing it after `ended_after_ms`, which is never before
+    `captured_at_ms`.
+    """
+
+    captured_at_ms: int
+    ended_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """The one who asks, as proved by a token.
 
     STAFF has `user_id`, `device_id` and `role`; SERVICE has `service_id` and `rights`;
     CUSTOMER has `contact_id` and sees that contact's own records only. What a principal may *see* is never
-    here: grants are read from the database inside the statement or snapshot that uses them.
+    here: grants are read from the database inside the statement or snapshot that uses them. `formerly` is set
+    while a mutation runs that was captured before a territory changed hands: it widens what is loaded to be written.
     """
 
     kind: PrincipalKind
@@ -43,6 +56,7 @@ class Principal:
     contact_id: str | None = None
     rights: frozenset[str] = field(default_factory=frozenset)
     locale: str = "en"
+    formerly: Formerly | None = None
 
     @property
     def holder(self) -> str:

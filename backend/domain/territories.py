@@ -174,6 +174,6 @@ def check_moves(
     )
 
 
-def in_grace(captured_at_ms: int, left_at_ms: int, now_ms: int) -> bool:
+def in_grace(captured_at_ms: int, left_at_ms: int, now_ms: int, grace_days: int = GRACE_DAYS) -> bool:
     """True when work captured before a rep lost a customer is still accepted from him."""
-    return captured_at_ms < left_at_ms and now_ms - left_at_ms <= GRACE_DAYS * DAY_MS
+    return captured_at_ms < left_at_ms and now_ms - left_at_ms <= grace_days * DAY_MS

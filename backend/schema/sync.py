@@ -9,7 +9,6 @@ import orjson
 import strawberry
 from strawberry.scalars import JSON
 
-from backend.domain.times import corrected_ms
 from backend.errors import Code, Problem, Refused
 from backend.schema.context import Info
 from backend.schema.finished import Finished
@@ -145,7 +144,10 @@ class SyncAnswer:
         description="APPLIED, MERGED, CONFLICT, REFUSED, DEPENDENCY_FAILED, RETRY or ALREADY_HANDLED."
     )
     problems: list[ShownProblem] = strawberry.field(description="Why it was refused, or which fields conflict.")
-    records: list[SyncWritten] = strawberry.field(description="The records it wrote.")
+    records: list[SyncWritten] = strawberry.field(description="The records it wrote, as far as you see them.")
+    late: bool = strawberry.field(
+        description="Taken because it was captured before a territory changed hands: the record is no longer yours."
+    )
 
 
 @strawberry.type(description="The answers to a push, in the order of its mutations. It is no cursor: pull as before.")
@@ -227,6 +229,7 @@ class SyncQueries:
             buckets,
             schema_version=schema_version,
             schema_oldest=context.settings.schema_version_oldest,
+            now_ms=context.now_ms,
         )
         return [SyncBucket(bucket=one.bucket, sum=one.total, count=one.count) for one in found]
 
@@ -244,18 +247,22 @@ class SyncMutations:
             Instant | None,
             strawberry.argument(description="The device's clock while sending; `capturedAt` is corrected by it."),
         ] = None,
+        schema_version: Annotated[
+            int, strawberry.argument(description="The document schema the client understands.")
+        ] = SCHEMA_VERSION_UNSAID,
     ) -> SyncPushResult:
         context = info.context
         try:
             clock, answers = await answer_push(
                 context.engine,
                 context.caller,
-                [
-                    _mutation(index, mutation, context.now_ms, device_now or context.now_ms)
-                    for index, mutation in enumerate(mutations)
-                ],
+                [_mutation(index, mutation) for index, mutation in enumerate(mutations)],
                 context.use_cases,
                 mutations_max=context.settings.push_mutations_max,
+                device_now_ms=device_now,
+                schema_version=schema_version,
+                grace_days=context.settings.grace_days,
+                clock_offset_days_max=context.settings.clock_offset_days_max,
                 retries_max=context.settings.write_retries_max,
                 clock=context.clock,
             )
@@ -328,8 +335,7 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def _mutation(index: int, given: SyncMutation, now_ms: int, device_now_ms: int) -> Mutation:
-    captured_at = given.captured_at
+def _mutation(index: int, given: SyncMutation) -> Mutation:
     for key, collection in COLLECTION_OF_KEY.items():
         record = getattr(given.change, key)
         if isinstance(record, SyncRecord):
@@ -344,7 +350,7 @@ def _mutation(index: int, given: SyncMutation, now_ms: int, device_now_ms: int) 
                 problems=() if isinstance(sent, dict) else (Problem(Code.INVALID_VALUE, ("set",), ("map",)),),
                 delete=record.delete,
                 group=given.group,
-                captured_at_ms=None if captured_at is None else corrected_ms(captured_at, device_now_ms, now_ms),
+                captured_at_ms=given.captured_at,
                 base=record.base if isinstance(record.base, dict) else None,
             )
     raise Refused(Problem(Code.REQUIRED, ("mutations", str(index), "change"), tuple(COLLECTION_OF_KEY)))
@@ -356,4 +362,5 @@ def _answer(info: Info, answer: Answer) -> dict[str, Any]:
         "status": answer.status.value,
         "problems": [dataclasses.asdict(problem) for problem in show_problems(info, answer.problems)],
         "records": [_row(row) for row in answer.records],
+        "late": answer.late,
     }

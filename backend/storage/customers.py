@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from backend.auth.principal import Principal
 from backend.ids import is_id
 from backend.storage.engine import Connection
-from backend.storage.visibility import granted_keys_sql, visible_to
+from backend.storage.visibility import holds_customer_to, visible_to
 
 TIMEZONE_DEFAULT = "Asia/Shanghai"
 CHILD_TABLES = ("customer_contact", "visit", "sales_order", "task", "customer_score")
@@ -45,11 +45,12 @@ async def lock_heads(conn: Connection, principal: Principal, ids: Iterable[str |
     if not wanted:
         return {}
     visible, args = visible_to(principal, "customers", "t")
+    held, holding = holds_customer_to(principal, "t")
     rows = await conn.fetch(
         "SELECT t.id, t.territory_id, t.timezone, t.kind, t.currency, t.price_list_id, t.lat_e7, t.lon_e7,"
-        f" t.geofence_m, (t.territory_id IS NULL OR t.territory_id IN ({granted_keys_sql('territory')}))"
+        f" t.geofence_m, {held}"
         f" FROM customer t WHERE t.id = ANY(?) AND {visible} ORDER BY t.id FOR NO KEY UPDATE OF t",
-        principal.holder,
+        *holding,
         wanted,
         *args,
     )
@@ -68,6 +69,15 @@ async def lock_heads(conn: Connection, principal: Principal, ids: Iterable[str |
         )
         for row in rows
     }
+
+
+async def held_customers(conn: Connection, principal: Principal, ids: Sequence[str]) -> set[str]:
+    """Those of the customers that stand in a territory the principal holds, or in none."""
+    if not ids:
+        return set()
+    held, holding = holds_customer_to(principal, "t")
+    rows = await conn.fetch(f"SELECT t.id FROM customer t WHERE t.id = ANY(?) AND {held}", list(ids), *holding)
+    return {row[0] for row in rows}
 
 
 async def customers_of(conn: Connection, table: str, ids: Sequence[str]) -> dict[str, str | None]:

@@ -119,15 +119,70 @@ def _scope_expression(place: Place) -> str:
 
 def visible_to(
     principal: Principal, collection: str, alias: str, *, record_column: str = "id"
-) -> tuple[str, list[str]]:
+) -> tuple[str, list[str | int]]:
     """The predicate "this principal may read the row `alias`", and its arguments.
 
-    A role without the right to read the collection sees none of it, whatever scopes it holds.
+    A role without the right to read the collection sees none of it, whatever scopes it holds. For a principal with
+    `formerly` it is "he sees it, or did when he captured what he hands in".
     """
     if not principal.reads(collection):
         return "(1 = 0)", []
     sql, times = visible_sql(collection, alias, reads=principal.reads, record_column=record_column)
-    return sql, [principal.holder] * times
+    args: list[str | int] = [principal.holder] * times
+    if principal.formerly is None:
+        return sql, args
+    former = principal.formerly
+    then: list[str | int] = [principal.holder, former.captured_at_ms, former.ended_after_ms, former.ended_after_ms]
+    parts = [sql, _seen_then(collection, f"{alias}.{record_column}")]
+    if collection in CONTINUED:
+        # what he made late himself never stood where he could see it
+        parts.append(f"({alias}.created_by = ? AND {_seen_then('customers', f'{alias}.customer_id')})")
+        return f"({' OR '.join(parts)})", [*args, *then, principal.holder, *then]
+    return f"({' OR '.join(parts)})", [*args, *then]
+
+
+CONTINUED = frozenset({"visits", "orders", "tasks"})
+"""Work on a customer that one rep begins and goes on with, so that all he captured of it comes late together."""
+_ITSELF_AND_ALIASES = "IN (SELECT {record} UNION ALL SELECT alias_id FROM record_alias WHERE record_id = {record})"
+
+
+def _seen_then(collection: str, record: str) -> str:
+    """A place of the record met a grant of the user when something was captured, and ended only afterwards.
+
+    Asks for: user id, moment of the capture, and twice the moment the meeting must have outlasted.
+    """
+    return (
+        "EXISTS (SELECT 1 FROM feed_scope w JOIN user_scope u ON u.scope = w.scope AND u.user_id = ?"
+        f" WHERE w.collection = '{collection}' AND w.record_id {_ITSELF_AND_ALIASES.format(record=record)}"
+        f" AND u.granted_at <= ? AND {MEETING}"
+        " AND (w.left_seq IS NULL OR w.left_at > ?) AND (u.revoked_seq IS NULL OR u.revoked_at > ?))"
+    )
+
+
+MEETING = (
+    "(u.revoked_seq IS NULL OR w.entered_seq < u.revoked_seq) AND (w.left_seq IS NULL OR u.granted_seq < w.left_seq)"
+)
+"""The place `w` and the grant `u` of one scope were open at the same time."""
+
+
+def holds_customer_to(principal: Principal, alias: str) -> tuple[str, list[str | int]]:
+    """The predicate "the customer `alias` stands in a territory this principal holds, or in none", and its arguments.
+
+    Seeing a customer is less: the head of a chain is seen by the reps of its doors.
+    """
+    sql = f"({alias}.territory_id IS NULL OR {alias}.territory_id IN ({granted_keys_sql('territory')}))"
+    if principal.formerly is None:
+        return sql, [principal.holder]
+    after = principal.formerly.ended_after_ms
+    then = (
+        "EXISTS (SELECT 1 FROM territory_assignment a JOIN user_scope u"
+        " ON u.scope = 'territory:' || a.territory_id AND u.user_id = ?"
+        f" WHERE a.customer_id {_ITSELF_AND_ALIASES.format(record=f'{alias}.id')} AND u.granted_at <= ?"
+        " AND (u.revoked_at IS NULL OR a.valid_from < u.revoked_at)"
+        " AND (a.valid_to IS NULL OR u.granted_at < a.valid_to)"
+        " AND (a.valid_to IS NULL OR a.valid_to > ?) AND (u.revoked_at IS NULL OR u.revoked_at > ?))"
+    )
+    return f"({sql} OR {then})", [principal.holder, principal.holder, principal.formerly.captured_at_ms, after, after]
 
 
 def visible_sql(
@@ -176,6 +231,18 @@ def _stands(place: Place, record: str, more: str = "") -> str:
 
 def _granted(scope: str) -> str:
     return f"EXISTS (SELECT 1 FROM user_scope g WHERE g.user_id = ? AND g.scope = '{scope}' AND g.revoked_seq IS NULL)"
+
+
+def territories_held(principal: Principal) -> tuple[str, list[str | int]]:
+    """The territories the principal holds, or held when he captured what he hands in: a statement, its arguments."""
+    sql, former = granted_keys_sql("territory"), principal.formerly
+    if former is None:
+        return sql, [principal.holder]
+    then = (
+        "SELECT substr(g.scope, 11) FROM user_scope g WHERE g.user_id = ? AND g.scope > 'territory:'"
+        " AND g.scope < 'territory;' AND g.granted_at <= ? AND g.revoked_at > ?"
+    )
+    return f"{sql} UNION {then}", [principal.holder, principal.holder, former.captured_at_ms, former.ended_after_ms]
 
 
 def granted_keys_sql(scope: str) -> str:

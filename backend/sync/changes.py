@@ -38,6 +38,7 @@ from backend.sync.feed import Stored, read_clock, read_stored
 from backend.sync.issues import Kept, base_at, keep_issues, lost_value, people_of
 from backend.sync.work import Work
 
+ACCEPTED_LATE = "acceptedLateAt"
 NOBODY = ""
 """The author of what no person entered: an import or a rule loses nothing it would not do again."""
 NEVER_STORED = Stored(0, False, {}, {}, 0)
@@ -331,12 +332,22 @@ async def save_drafts(work: Work, name: str, drafts: Sequence[Draft]) -> list[Ou
     """Write what the rules let through, note it, and keep every value that did not win."""
     collection = COLLECTIONS[name]
     alive = [draft for draft in drafts if draft.alive]
+    if work.principal.formerly is not None:
+        _mark_late(work, collection, alive)
     await _keep_deleted(work, collection, [draft for draft in alive if draft.deleting])
     await _delete(work, collection, [draft for draft in alive if draft.deleting])
     await _insert(work, collection, [draft for draft in alive if draft.before is None])
     await _update(work, collection, [d for d in alive if d.before is not None and not d.deleting])
     await _keep_lost(work, collection, [draft for draft in alive if draft.conflicts or draft.outrun])
     return [draft.outcome() for draft in drafts]
+
+
+def _mark_late(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
+    """Taken from a former holder: whoever holds the record now sees since when it has this."""
+    for draft in drafts:
+        if ACCEPTED_LATE in collection.columns and not draft.deleting:
+            draft.after[ACCEPTED_LATE] = work.now_ms
+        work.audit("GRACE", collection.name, draft.id)
 
 
 async def _delete(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
@@ -437,7 +448,13 @@ async def _keep_lost(work: Work, collection: Collection, drafts: Sequence[Draft]
     for draft in drafts:
         kept += [_lost(draft, collection, conflict) for conflict in draft.conflicts]
         kept += [await _outrun(work, draft, collection, *lost) for lost in draft.outrun]
-    await keep_issues(work, [lost_value(collection.shape, one) for one in kept if one.author_id != NOBODY])
+    if work.principal.formerly is not None:
+        # who may not read the record any more is told that his value lost, and not what stands
+        kept = [
+            replace(one, theirs=None, writer=None, theirs_rev=None) if one.author_id is None else one for one in kept
+        ]
+    with work.acting_as(replace(work.principal, formerly=None)):
+        await keep_issues(work, [lost_value(collection.shape, one) for one in kept if one.author_id != NOBODY])
 
 
 def _lost(draft: Draft, collection: Collection, conflict: Conflict) -> Kept:

@@ -88,6 +88,8 @@ class Pushing:
     last_client_seq: int
     draining: bool
     drained_since_ms: int | None
+    clock_offset_ms: int | None = None
+    """as its last push said: what is added to its times"""
 
     def problem_of(self, captured_at_ms: int | None) -> Problem | None:
         """Why a mutation is not taken from this device."""
@@ -97,14 +99,15 @@ class Pushing:
 async def lock_pushing_device(work: Work) -> Pushing:
     """The caller's device, locked; it may push. Raises `Refused`: DEVICE_REVOKED, DEVICE_WIPED."""
     rows = await work.conn.fetch(
-        "SELECT last_client_seq, state, drain_until, state_since FROM device WHERE id = ? AND user_id = ? FOR UPDATE",
+        "SELECT last_client_seq, state, drain_until, state_since, clock_offset_ms FROM device"
+        " WHERE id = ? AND user_id = ? FOR UPDATE",
         work.principal.device_id,
         work.principal.holder,
     )
     if not rows:
         raise Refused(Problem(Code.DEVICE_REVOKED))
-    ((last_client_seq, written, drain_until, state_since),) = rows
+    ((last_client_seq, written, drain_until, state_since, offset_ms),) = rows
     state = state_at(written, drain_until, work.now_ms)
     if problem := unserved(state):
         raise Refused(problem)
-    return Pushing(int(last_client_seq), unread(state) is not None, state_since)
+    return Pushing(int(last_client_seq), unread(state) is not None, state_since, offset_ms)

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.clock import Clock
+from backend.domain.capture import CLOCK_OFFSET_DAYS_MAX
+from backend.domain.territories import GRACE_DAYS
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.storage.engine import Connection, Engine
 from backend.sync.buckets import BUCKET_ROWS
+from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.pull import Page, PullRequest, SumsKept, pull
 from backend.sync.push import Answer, Mutation, UseCaseTable, push, read_answered
+from backend.sync.versions import SCHEMA_VERSION, versions_served
 from backend.sync.work import Door, Work, in_work
 
 SYNCING_ROLES = frozenset({Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ADMIN})
@@ -38,6 +42,7 @@ async def answer_pull(
     schema_oldest: int = 1,
     sums: SumsKept | None = None,
     bucket_rows: int = BUCKET_ROWS,
+    note_seconds: int = NOTE_SECONDS,
 ) -> Page:
     """One page for the caller's device. Raises what `pull` raises, OUT_OF_RANGE for a limit, DEVICE_REVOKED."""
     check_syncing(principal)
@@ -50,7 +55,7 @@ async def answer_pull(
         problems.append(Problem(Code.TOO_MANY, ("refetch",), (str(REFETCH_MAX),)))
     refuse_if(problems)
     async with engine.read() as conn:
-        acked = await acked_of_active_device(conn, principal)
+        device = await pulling_device(conn, principal, clock())
         page = await pull(
             conn,
             principal,
@@ -61,8 +66,16 @@ async def answer_pull(
             sums=sums,
             bucket_rows=bucket_rows,
         )
-    if page.base > acked:
-        await in_work(engine, principal, lambda work: note_acked(work, page.base), clock=clock, retries_max=retries_max)
+    await note_pull(
+        engine,
+        principal,
+        device,
+        base=page.base,
+        schema_version=request.schema_version,
+        clock=clock,
+        retries_max=retries_max,
+        note_seconds=note_seconds,
+    )
     return page
 
 
@@ -95,16 +108,34 @@ async def answer_push(
     mutations_max: int,
     retries_max: int,
     clock: Clock,
+    device_now_ms: int | None = None,
+    schema_version: int = SCHEMA_VERSION,
+    grace_days: int = GRACE_DAYS,
+    clock_offset_days_max: int = CLOCK_OFFSET_DAYS_MAX,
 ) -> tuple[int, list[Answer]]:
-    """(clock after it, one answer per mutation with the records written as they stand for the caller)."""
+    """(clock after it, one answer per mutation with the records written as they stand for the caller).
+
+    Every older schema version may push. Raises what `push` raises, and UPGRADE_REQUIRED for a version this server
+    does not know yet, before anything is taken: it would refuse for good what it cannot read.
+    """
     check_syncing(principal)
+    if not 1 <= schema_version <= SCHEMA_VERSION:
+        raise Refused(Problem(Code.UPGRADE_REQUIRED, ("schemaVersion",), versions_served(1)))
     answers, work = await in_work(
         engine,
         principal,
-        lambda work: push(work, mutations, table, mutations_max=mutations_max),
+        lambda work: push(
+            work,
+            mutations,
+            table,
+            mutations_max=mutations_max,
+            device_now_ms=device_now_ms,
+            grace_days=grace_days,
+            clock_offset_days_max=clock_offset_days_max,
+        ),
         clock=clock,
         retries_max=retries_max,
         door=Door.PUSH,
     )
     async with engine.read() as conn:
-        return work.seq, await read_answered(conn, principal, answers)
+        return work.seq, await read_answered(conn, principal, answers, version=schema_version)

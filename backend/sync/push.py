@@ -10,7 +10,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backend.auth.principal import Principal
+from backend.auth.principal import Formerly, Principal
+from backend.domain.capture import CLOCK_OFFSET_DAYS_MAX, capture_times, clock_offset_ms
+from backend.domain.territories import GRACE_DAYS
 from backend.errors import Code, Problem, Refused
 from backend.ids import is_id, new_id
 from backend.storage.dialects import Dialect
@@ -20,10 +22,11 @@ from backend.storage.visibility import visible_to
 from backend.sync.changes import Change, Intent, Outcome, Status, UseCase
 from backend.sync.collections import COLLECTIONS
 from backend.sync.devices import lock_pushing_device
-from backend.sync.feed import digest_text
+from backend.sync.grace import late_changes
 from backend.sync.issues import keep_refused, sendable
-from backend.sync.places import Row
+from backend.sync.places import Row, rows_of
 from backend.sync.receipts import Receipt, has_receipts_up_to, receipts_of
+from backend.sync.versions import SCHEMA_VERSION
 from backend.sync.work import Work
 from backend.telemetry import logger
 
@@ -47,6 +50,8 @@ class Mutation:
     group: str | None = None
     captured_at_ms: int | None = None
     base: Mapping[str, object] | None = None
+    formerly: Formerly | None = None
+    """Set when it is late: its device sees no more what it names, and did when it was captured."""
     problems: tuple[Problem, ...] = ()
     """What the door found wrong with its form: it is refused and kept like any other, and stops nobody."""
 
@@ -78,25 +83,50 @@ class Mutation:
 
 @dataclass(slots=True)
 class Answer:
-    """What became of one mutation; `records` are the rows it wrote, as they stand for the caller now."""
+    """What became of one mutation; `records` are the rows it wrote, as they stand for the caller now.
+
+    `late`: taken from a former holder, because it was captured before a territory changed hands.
+    """
 
     mutation_id: str
     status: Status
     problems: tuple[Problem, ...] = ()
     written: tuple[tuple[str, str], ...] = ()
     records: list[Row] = field(default_factory=list)
+    late: bool = False
 
 
 class _GroupFailed(Exception):
     """Takes a group's savepoint back; carries what each of its mutations is answered."""
 
 
-async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *, mutations_max: int) -> list[Answer]:
-    """Take a device's queue; one answer per mutation, in order. Raises `Refused` for the request as a whole."""
+async def push(
+    work: Work,
+    mutations: Sequence[Mutation],
+    table: UseCaseTable,
+    *,
+    mutations_max: int,
+    device_now_ms: int | None = None,
+    grace_days: int = GRACE_DAYS,
+    clock_offset_days_max: int = CLOCK_OFFSET_DAYS_MAX,
+) -> list[Answer]:
+    """Take a device's queue; one answer per mutation, in order. Raises `Refused` for the request as a whole.
+
+    `device_now_ms`: what the device's clock showed while sending, by which capture times are corrected; without
+    it they are by what it last said.
+    """
     if len(mutations) > mutations_max:
         raise Refused(Problem(Code.TOO_MANY, ("mutations",), (str(mutations_max),)))
     device = await lock_pushing_device(work)
     last_seq = device.last_client_seq
+    offset_ms = device.clock_offset_ms if device_now_ms is None else clock_offset_ms(device_now_ms, work.now_ms)
+    captured = capture_times(
+        [mutation.captured_at_ms for mutation in mutations],
+        offset_ms=offset_ms or 0,
+        now_ms=work.now_ms,
+        offset_days_max=clock_offset_days_max,
+    )
+    mutations = [replace(mutation, captured_at_ms=at) for mutation, at in zip(mutations, captured, strict=True)]
     known = await receipts_of(work.conn, [mutation.id for mutation in mutations if is_id(mutation.id)])
     answers: dict[int, Answer] = {}
     fresh: list[tuple[int, Mutation]] = []
@@ -117,7 +147,9 @@ async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *
             if in_turn:  # kept the first time it comes, not at each replay
                 await _keep_refused(work, mutation, answers[index])
         elif (receipt := known.get(mutation.id)) is not None:
-            answers[index] = Answer(mutation.id, Status(receipt.status), receipt.problems, receipt.records)
+            answers[index] = Answer(
+                mutation.id, Status(receipt.status), receipt.problems, receipt.records, late=receipt.late
+            )
         elif mutation.client_seq <= last_seq and not await has_receipts_up_to(
             work.conn, str(work.principal.device_id), mutation.client_seq
         ):
@@ -131,28 +163,34 @@ async def push(work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *
             answers[index] = Answer(mutation.id, Status.RETRY, (gap,))
         if in_turn:  # answered for good in any case: what can never be taken must not stop those behind it
             last_seq = mutation.client_seq
-    taken = await take(work, [mutation for _, mutation in fresh], table)
+    taken = await take(work, [mutation for _, mutation in fresh], table, grace_days=grace_days)
     for (index, mutation), answer in zip(fresh, taken, strict=True):
         work.receipts.append(_receipt(work, answer, mutation))
         answers[index] = answer
     for index, first in repeats:
         answers[index] = answers[first]
     await work.conn.execute(
-        "UPDATE device SET last_client_seq = ?, last_seen_at = ?, pushed_at = ? WHERE id = ?",
+        "UPDATE device SET last_client_seq = ?, last_seen_at = ?, pushed_at = ?, clock_offset_ms = ? WHERE id = ?",
         last_seq,
         work.now_ms,
         work.now_ms,
+        offset_ms,
         work.principal.device_id,
     )
     return [answers[index] for index in range(len(mutations))]
 
 
-async def take(work: Work, mutations: Sequence[Mutation], table: UseCaseTable) -> list[Answer]:
+async def take(
+    work: Work, mutations: Sequence[Mutation], table: UseCaseTable, *, grace_days: int = GRACE_DAYS
+) -> list[Answer]:
     """Run mutations with distinct ids through their use cases, in order; one answer each. Keeps no receipts.
 
     What is refused is kept as a sync issue of the principal. Every door that brings records from devices ends here.
     """
     await _lock_customers(work, mutations)
+    # after the locks: whoever moves one of these customers now, does it after this
+    late = await late_changes(work, [(m.collection, m.change) for m in mutations], grace_days=grace_days)
+    mutations = [replace(mutation, formerly=when) for mutation, when in zip(mutations, late, strict=True)]
     answers: dict[str, Answer] = {}
     for part in _parts(mutations):
         for mutation, answer in zip(part, await _run_part(work, part, table), strict=True):
@@ -163,9 +201,11 @@ async def take(work: Work, mutations: Sequence[Mutation], table: UseCaseTable) -
 async def _lock_customers(work: Work, mutations: Sequence[Mutation]) -> None:
     """All customers of a queue at once and by id: two queues that name the same ones in another order take turns.
 
-    SQLite's only writer holds everything already.
+    One that says when it was captured may be late, which must not change between asking and taking it. SQLite's only
+    writer holds everything already.
     """
-    if work.conn.dialect is not Dialect.POSTGRES or len(mutations) < 2:
+    several = len(mutations) > 1 or any(mutation.captured_at_ms is not None for mutation in mutations)
+    if work.conn.dialect is not Dialect.POSTGRES or not several:
         return
     named = {m.record_id for m in mutations if m.collection == "customers"}
     named |= {str(m.fields.get("customerId")) for m in mutations}
@@ -206,7 +246,12 @@ def _parts(mutations: Sequence[Mutation]) -> Iterator[list[Mutation]]:
 
 
 def _together(part: Sequence[Mutation], mutation: Mutation) -> bool:
-    return part[0].collection == mutation.collection and all(m.record_id != mutation.record_id for m in part)
+    return _alike(part[0], mutation) and all(m.record_id != mutation.record_id for m in part)
+
+
+def _alike(one: Mutation, other: Mutation) -> bool:
+    """True when one batch may hold both: what may be seen by one capture may not by another."""
+    return one.collection == other.collection and one.formerly == other.formerly
 
 
 async def _run_part(work: Work, part: Sequence[Mutation], table: UseCaseTable) -> list[Answer]:
@@ -253,11 +298,11 @@ def _failed_with_its_group(answer: Answer) -> Answer:
 
 
 def _batches(part: Sequence[Mutation]) -> Iterator[list[Mutation]]:
-    """Runs of one collection with distinct ids, in order."""
+    """Runs of one collection with distinct ids, late ones apart, in order."""
     batch: list[Mutation] = []
     ids: set[str] = set()
     for mutation in part:
-        if batch and (batch[0].collection != mutation.collection or mutation.record_id in ids):
+        if batch and (not _alike(batch[0], mutation) or mutation.record_id in ids):
             yield batch
             batch, ids = [], set()
         batch.append(mutation)
@@ -283,7 +328,8 @@ async def _run_batch(work: Work, batch: Sequence[Mutation], table: UseCaseTable)
         else:
             by_use_case.setdefault(use_case, []).append(mutation)
     for use_case, mutations in by_use_case.items():
-        outcomes = await use_case(work, [mutation.change for mutation in mutations])
+        with work.acting_as(replace(work.principal, formerly=batch[0].formerly)):
+            outcomes = await use_case(work, [mutation.change for mutation in mutations])
         for mutation, outcome in zip(mutations, outcomes, strict=True):
             answers[mutation.id] = _answer(mutation, outcome)
     return [answers[mutation.id] for mutation in batch]
@@ -294,7 +340,8 @@ def _answer(mutation: Mutation, outcome: Outcome) -> Answer:
     problems = outcome.problems or tuple(
         Problem(Code.CONFLICT, tuple(conflict.path.split("."))) for conflict in outcome.conflicts
     )
-    return Answer(mutation.id, outcome.status, problems, written)
+    late = mutation.formerly is not None and outcome.status is not Status.REFUSED
+    return Answer(mutation.id, outcome.status, problems, written, late=late)
 
 
 def _receipt(work: Work, answer: Answer, mutation: Mutation) -> Receipt:
@@ -306,6 +353,7 @@ def _receipt(work: Work, answer: Answer, mutation: Mutation) -> Receipt:
         answer.status.value,
         answer.problems,
         answer.written,
+        answer.late,
     )
 
 
@@ -325,8 +373,13 @@ async def _keep_refused(work: Work, mutation: Mutation, answer: Answer) -> None:
     )
 
 
-async def read_answered(conn: Connection, principal: Principal, answers: Sequence[Answer]) -> list[Answer]:
-    """The answers with the records they wrote, read after commit under the caller's scope of now."""
+async def read_answered(
+    conn: Connection, principal: Principal, answers: Sequence[Answer], *, version: int = SCHEMA_VERSION
+) -> list[Answer]:
+    """The answers with the records they wrote, read after commit under the caller's scope of now.
+
+    As clients of a schema version know them; what came late is answered without its record.
+    """
     wanted: dict[str, set[str]] = {}
     for answer in answers:
         for collection, record_id in answer.written:
@@ -336,14 +389,12 @@ async def read_answered(conn: Connection, principal: Principal, answers: Sequenc
         declared = COLLECTIONS[name]
         visible, args = visible_to(principal, name, "t", record_column=declared.record_column)
         rows = await conn.fetch(
-            "SELECT f.record_id, f.seq, f.digest, f.document FROM feed f"
-            f" JOIN {declared.table} t ON t.{declared.record_column} = f.record_id"
-            f" WHERE f.key = ANY(?) AND {visible}",
-            [f"{name}:{record_id}" for record_id in sorted(ids)],
+            f"SELECT t.{declared.record_column} FROM {declared.table} t"
+            f" WHERE t.{declared.record_column} = ANY(?) AND {visible}",
+            sorted(ids),
             *args,
         )
-        for record_id, seq, digest, document in rows:
-            found[name, record_id] = Row(seq, name, record_id, digest_text(digest), bytes(document))
+        found.update(await rows_of(conn, [f"{name}:{row[0]}" for row in rows], version=version))
     return [
         replace(answer, records=[found[written] for written in answer.written if written in found])
         for answer in answers

@@ -20,12 +20,14 @@ class Receipt:
     status: str
     problems: tuple[Problem, ...] = ()
     records: tuple[tuple[str, str], ...] = ()
+    late: bool = False
+    """taken though its device no longer holds the record: it was captured before"""
 
 
 async def save_receipts(conn: Connection, receipts: Sequence[Receipt], *, seq: int, now_ms: int) -> None:
     await conn.execute_many(
         "INSERT INTO receipt (mutation_id, device_id, client_seq, body_hash, status, problems, records, seq,"
-        " received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " received_at, late) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 receipt.mutation_id,
@@ -37,6 +39,7 @@ async def save_receipts(conn: Connection, receipts: Sequence[Receipt], *, seq: i
                 orjson.dumps(receipt.records).decode(),
                 seq,
                 now_ms,
+                receipt.late,
             )
             for receipt in receipts
         ],
@@ -45,7 +48,7 @@ async def save_receipts(conn: Connection, receipts: Sequence[Receipt], *, seq: i
 
 async def receipts_of(conn: Connection, mutation_ids: Sequence[str]) -> dict[str, Receipt]:
     rows = await conn.fetch(
-        "SELECT mutation_id, device_id, client_seq, body_hash, status, problems, records FROM receipt"
+        "SELECT mutation_id, device_id, client_seq, body_hash, status, problems, records, late FROM receipt"
         " WHERE mutation_id = ANY(?)",
         list(mutation_ids),
     )
@@ -58,6 +61,7 @@ async def receipts_of(conn: Connection, mutation_ids: Sequence[str]) -> dict[str
             row[4],
             tuple(problem_from(found) for found in orjson.loads(row[5])),
             tuple((collection, record_id) for collection, record_id in orjson.loads(row[6])),
+            bool(row[7]),
         )
         for row in rows
     }

@@ -9,7 +9,8 @@ from backend.domain.permissions import Collection, Role
 from backend.domain.territories import AssignmentSource
 from backend.errors import Code
 from backend.ids import new_id
-from backend.storage.visibility import granted_keys_sql
+from backend.storage.customers import held_customers
+from backend.storage.visibility import territories_held
 from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
 from backend.sync.matching import note_matches
 from backend.sync.rights import check_rights
@@ -27,14 +28,15 @@ async def change_customers(work: Work, changes: Sequence[Change]) -> list[Outcom
     region = REGION_OF_LOCALE.get(work.principal.locale, REGION_DEFAULT)
     drafts = await open_drafts(work, "customers", plain, shape_of=lambda change: _shape(change, region))
     check_rights(work, Collection.CUSTOMERS, drafts)
-    held = await _held_territories(work)
+    holding = await _held_territories(work)
+    held = await held_customers(work.conn, work.principal, [draft.id for draft in drafts if draft.before is not None])
     await _check_parents(work, drafts)
     for draft in drafts:
         if not draft.alive or draft.deleting:
             continue
         if draft.before is None:
-            _place(work, draft, territories.get(draft.id), held)
-        elif work.door is not Door.JOB and draft.before["territoryId"] not in {*held, None}:
+            _place(work, draft, territories.get(draft.id), holding)
+        elif work.door is not Door.JOB and draft.id not in held:
             # seen through a door of the chain, not held
             draft.refuse(Code.NOT_PERMITTED, "id")
         draft.after.update(derived_fields(draft.after))
@@ -61,7 +63,8 @@ def _without_territory(change: Change) -> Change:
 
 
 async def _held_territories(work: Work) -> list[str]:
-    rows = await work.conn.fetch(granted_keys_sql("territory"), work.principal.holder)
+    sql, args = territories_held(work.principal)
+    rows = await work.conn.fetch(sql, *args)
     return sorted(row[0] for row in rows)
 
 
