@@ -63,6 +63,11 @@ def parse_currency(text: str) -> str:
     return code
 
 
+def odd_decimals() -> dict[str, int]:
+    """Currency → decimal places, for every one that has not 2."""
+    return {code: places for places, codes in _EXPONENTS.items() for code in codes.split()}
+
+
 def exponent(currency: str) -> int:
     """Decimal places of a currency by ISO 4217: KRW 0, USD 2, KWD 3; raises NOT_ALLOWED_VALUE.
 

@@ -7,7 +7,7 @@ ids in its values, because a phone may hold none of them. Whatever a reader may 
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +15,9 @@ import orjson
 
 from backend.domain.fields import INTEGER_MAX, Shape, field_paths
 from backend.domain.issues import REFUSED_WAYS, IssueState, Resolution, WayOut, shown_value
-from backend.domain.times import instant_text
-from backend.errors import Code, Problem
+from backend.domain.money import parse_currency
+from backend.domain.times import INSTANT_MAX_MS, instant_text, parse_day, parse_instant, parse_zone
+from backend.errors import Code, Problem, Refused
 from backend.ids import is_id, new_id
 from backend.storage.customers import TIMEZONE_DEFAULT
 from backend.storage.engine import Connection
@@ -143,7 +144,7 @@ async def keep_issues(work: Work, kept: Sequence[Kept]) -> list[str]:
                 _json([problem_record(problem) for problem in one.problems]),
                 _json(told.about(one)),
                 _json(told.names(one)),
-                _json(sorted(one.ways_out)),
+                _json(list(one.ways_out)),
                 (IssueState.RESOLVED if settled else IssueState.OPEN).value,
                 one.resolution and one.resolution.value,
                 work.now_ms if settled else None,
@@ -250,18 +251,8 @@ async def read_issue(work: Work, issue_id: str) -> Issue | None:
         return None
     row = rows[0]
     base, mine, theirs, value = (None if text is None else orjson.loads(text) for text in (*row[6:9], row[15]))
-    return Issue(
-        *row[:6],
-        base,
-        mine,
-        theirs,
-        *row[9:12],
-        tuple(orjson.loads(row[12])),
-        *row[13:15],
-        value,
-        *row[16:18],
-        tuple(orjson.loads(row[18])),
-    )
+    ways_out, history = tuple(orjson.loads(row[12])), tuple(orjson.loads(row[18]))
+    return Issue(*[*row[:6], base, mine, theirs, *row[9:12], ways_out, *row[13:15], value, *row[16:18], history])
 
 
 async def note_history(work: Work, issue: Issue, entry: Mapping[str, object]) -> None:
@@ -360,6 +351,15 @@ _LABEL_FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 """Collection → the fields a record of it is recognised by."""
 
+LABEL_CHARACTERS_MAX = 200
+_CHECKED: Mapping[str, Callable[[str], object]] = {
+    "timezone": parse_zone,
+    "currency": parse_currency,
+    "plannedAt": parse_instant,
+    "checkInAt": parse_instant,
+    "orderedOn": parse_day,
+}
+_MOMENTS = frozenset({"plannedAt", "checkInAt"})
 _PEOPLE = frozenset({"repId", "assigneeId", "createdBy"})
 _CUSTOMERS = frozenset({"customerId", "parentId"})
 _NAMED_TABLES: Mapping[str, tuple[str, str]] = {
@@ -402,7 +402,7 @@ class _Telling:
         found: dict[str, object] = {
             "customer": _names(customer),
             "contact": _names(contact),
-            "at": instant_text(moment) if isinstance(moment, int) else moment,
+            "at": instant_text(moment) if isinstance(moment, int) and 0 <= moment <= INSTANT_MAX_MS else None,
             "day": label.get("orderedOn"),
             "number": label.get("number"),
             "title": label.get("title"),
@@ -419,9 +419,9 @@ class _Telling:
     def _label(self, one: Kept) -> dict[str, Any]:
         """The fields a record is recognised by: as it stands, else as it was to be."""
         wanted = _LABEL_FIELDS.get(one.collection, ())
-        sent = one.mine if isinstance(one.mine, Mapping) and one.path not in wanted else {}
+        sent = one.mine if isinstance(one.mine, Mapping) else {}
         stands = self._records.get((one.collection, one.record_id), {})
-        told = {name: stands.get(name) or _plain(sent.get(name)) for name in wanted}
+        told = {name: stands.get(name) or _plain(name, sent.get(name)) for name in wanted}
         return {name: value for name, value in told.items() if value is not None}
 
     def _ids_of(self, one: Kept) -> list[tuple[str, str]]:
@@ -509,8 +509,15 @@ def _given(*values: object) -> set[str]:
     return {value for value in values if isinstance(value, str)}
 
 
-def _plain(value: object) -> object:
-    return value if isinstance(value, str | int) and not isinstance(value, bool) else None
+def _plain(name: str, value: object) -> object:
+    """A field as a client sent it, where it can stand in a label; what has a form only in that form."""
+    if isinstance(value, str):
+        try:
+            check = _CHECKED.get(name)
+            return check(value) if check else sendable(value)[:LABEL_CHARACTERS_MAX]
+        except Refused:
+            return None
+    return value if isinstance(value, int) and name in _MOMENTS else None
 
 
 def _names(record: Mapping[str, Any]) -> dict[str, str]:

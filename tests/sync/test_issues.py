@@ -118,7 +118,7 @@ async def test_the_same_cell_becomes_an_issue_that_says_everything(engine: Engin
     assert issue["about"]["customer"] == {"en": "Shop 0"}
     assert issue["about"]["day"] == "2026-01-01"
     assert issue["names"][MEDIUM] == {"en": "navy", "ko": "네이비", "zh": "藏青", "code": "NV", "size": "M"}
-    assert issue["waysOut"] == ["CUSTOM", "KEEP_MINE", "KEEP_THEIRS"]
+    assert issue["waysOut"] == ["KEEP_MINE", "KEEP_THEIRS", "CUSTOM"]
     assert (issue["state"], issue["resolution"]) == ("OPEN", None)
 
 
