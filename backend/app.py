@@ -42,6 +42,7 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
             app.state.graphql = edge
             app.state.doors = services.doors()
             app.state.bulk = services.bulk_door(app.state.doors)
+            app.state.turbo = services.turbo_door(app.state.doors)
             app.state.files = services.file_doors(app.state.doors)
             app.state.streams = GraphQLStreams(edge, settings)
             app.state.sockets = GraphQLSockets(edge, settings)
@@ -72,6 +73,11 @@ async def _socket(websocket: WebSocket) -> None:
 
 async def _bulk(request: Request) -> Response:
     answer: Response = await request.app.state.bulk.answer(request)
+    return answer
+
+
+async def _turbo(request: Request) -> Response:
+    answer: Response = await request.app.state.turbo.answer(request)
     return answer
 
 
@@ -115,6 +121,7 @@ ROUTES = (
     Route("/graphql/stream", _stream, methods=["GET", "POST"]),
     WebSocketRoute("/graphql", _socket),
     Route("/sync/bulk", _bulk),
+    Route("/sync/turbo", _turbo),
     Route("/files/{id}", _file, methods=["GET", "PUT"]),
     Route("/files/{id}/preview", _file_preview, methods=["GET", "PUT"]),
     Route("/graphiql", _graphiql),

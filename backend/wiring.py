@@ -40,6 +40,7 @@ from backend.usecases.visits import change_visits
 from backend.web.bulk import BulkDoor
 from backend.web.doors import Doors
 from backend.web.files import FileDoors
+from backend.web.turbo import TurboDoor
 
 
 def use_cases_within(limits: AttachmentLimits) -> UseCaseTable:
@@ -115,6 +116,9 @@ class Services:
             clock=self.clock,
             sums=self.sums_kept,
         )
+
+    def turbo_door(self, doors: Doors) -> TurboDoor:
+        return TurboDoor(doors, self.engine, settings=self.settings, clock=self.clock)
 
     def file_doors(self, doors: Doors) -> FileDoors:
         return FileDoors(doors, self.files, settings=self.settings)

@@ -75,6 +75,7 @@ class WatermelonQueries:
             retries_max=context.settings.write_retries_max,
             clock=context.clock,
             schema_oldest=context.settings.schema_version_oldest,
+            note_seconds=context.settings.device_note_seconds,
         )
         finished: Any = Finished(
             "WatermelonPull", {"changes": orjson.Fragment(page.changes), "timestamp": page.timestamp}
@@ -103,4 +104,4 @@ class WatermelonMutations:
             )
         except Refused as refused:
             return refuse(info, refused)
-        return WatermelonPushed(ok=True, experimental_rejected_ids={})
+        return WatermelonPushed(ok=True, experimental_rejected_ids=JSON({}))

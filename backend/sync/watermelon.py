@@ -10,8 +10,8 @@ whose parts are merged one by one has a column `<name>Base` besides, which the a
 so that a push (`watermelon_push.py`) says which parts changed.
 """
 
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Collection as Several
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -27,7 +27,7 @@ from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id
 from backend.storage.engine import Connection, Engine
 from backend.sync.collections import COLLECTIONS, Collection
-from backend.sync.devices import note_pull, pulling_device
+from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.documents import JSON_KINDS
 from backend.sync.feed import EPOCH_STEP, read_clock
 from backend.sync.places import rows_of
@@ -189,6 +189,7 @@ async def answer_watermelon_pull(
     retries_max: int,
     clock: Clock,
     schema_oldest: int = 1,
+    note_seconds: int = NOTE_SECONDS,
 ) -> WatermelonPage:
     """Everything that changed for the caller's device since its last pull; what that proves is noted.
 
@@ -206,6 +207,7 @@ async def answer_watermelon_pull(
         schema_version=min(request.schema_version, SCHEMA_VERSION),
         clock=clock,
         retries_max=retries_max,
+        note_seconds=note_seconds,
     )
     return page
 
@@ -414,3 +416,84 @@ def _unknown(names: Sequence[str], path: tuple[str, ...]) -> list[Problem]:
 
 def _are_names(value: object) -> bool:
     return isinstance(value, list) and len(value) <= NAMES_MAX and all(isinstance(name, str) for name in value)
+
+
+# -- a first sync as one text -------------------------------------------------------------------------------------
+
+Still = Callable[[], Awaitable[None]]
+"""Raises what the caller would be refused with by now."""
+
+
+async def turbo_text(
+    engine: Engine,
+    principal: Principal,
+    tables: Sequence[str],
+    *,
+    schema_version: int,
+    schema_oldest: int,
+    chunk_rows_max: int,
+    clock: Clock,
+    still: Still,
+) -> AsyncGenerator[bytes, None]:
+    """`{"timestamp", "changes"}` of a first sync, in parts; between two parts nothing is held open.
+
+    The timestamp is the clock of the first snapshot. Each record its caller saw then is sent once, as it is when its
+    turn comes, unless it is no longer his to see; whatever changed meanwhile the next pull brings or takes away.
+    Raises before the first part what a pull raises, and later whatever the caller would be refused with by then.
+    """
+    check_syncing(principal)
+    check_served(min(schema_version, SCHEMA_VERSION), oldest=schema_oldest)
+    async with engine.read() as conn:
+        await pulling_device(conn, principal, clock())
+        now, _ = await read_clock(conn)
+        filled = await conn.fetch(
+            "SELECT s.collection, s.scope FROM scope_sum s JOIN user_scope g ON g.scope = s.scope"
+            " WHERE g.user_id = ? AND g.revoked_seq IS NULL AND s.live > 0 ORDER BY s.collection, s.scope",
+            principal.holder,
+        )
+    yield b'{"timestamp":%d,"changes":{' % now
+    for number, name in enumerate(tables):
+        yield b'%s"%s":{"created":[],"deleted":[],"updated":[' % (b"," if number else b"", name.encode())
+        separator = b""
+        for scope in [scope for collection, scope in filled if collection == name]:
+            after: str | None = ""
+            while after is not None:
+                await still()
+                async with engine.read() as conn:
+                    ids = await _standing_at(conn, principal.holder, now, scope, name, after, chunk_rows_max)
+                    rows = [row for _, row in await printed_rows(conn, [(name, one) for one, seen in ids if seen])]
+                after = ids[-1][0] if len(ids) == chunk_rows_max else None
+                if rows:
+                    yield separator + b",".join(rows)
+                    separator = b","
+        yield b"]}"
+    yield b"}}"
+
+
+async def _standing_at(
+    conn: Connection, user_id: str, at: int, scope: str, collection: str, after: str, limit: int
+) -> list[tuple[str, bool]]:
+    """(id, still seen) of what stood in a scope at a clock, and in none before it that the user held then."""
+    stood = "{p}.entered_seq <= ? AND ({p}.left_seq IS NULL OR {p}.left_seq > ?)"
+    rows = await conn.fetch(
+        "SELECT p.record_id, EXISTS (SELECT 1 FROM feed_scope n JOIN user_scope g ON g.scope = n.scope"
+        " WHERE n.collection = p.collection AND n.record_id = p.record_id AND n.left_seq IS NULL AND g.user_id = ?"
+        f" AND g.revoked_seq IS NULL) FROM feed_scope p WHERE p.scope = ? AND p.collection = ? AND p.record_id > ?"
+        f" AND {stood.format(p='p')} AND NOT EXISTS (SELECT 1 FROM feed_scope o JOIN user_scope h ON h.scope = o.scope"
+        f" WHERE o.collection = p.collection AND o.record_id = p.record_id AND o.scope < p.scope"
+        f" AND {stood.format(p='o')} AND h.user_id = ? AND h.granted_seq <= ?"
+        " AND (h.revoked_seq IS NULL OR h.revoked_seq > ?)) ORDER BY p.record_id LIMIT ?",
+        user_id,
+        scope,
+        collection,
+        after,
+        at,
+        at,
+        at,
+        at,
+        user_id,
+        at,
+        at,
+        limit,
+    )
+    return [(row[0], bool(row[1])) for row in rows]
