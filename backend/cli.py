@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import difflib
 import io
+import json
 import socket
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ import typer
 import uvicorn
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from starlette.applications import Starlette
 
@@ -29,6 +30,7 @@ from backend.config import PREFIX, Settings, load_messages, read_settings
 from backend.domain.demo.frame import PROFILES
 from backend.domain.demo.world import SEED, SignIn, World
 from backend.domain.imports import ORDER_ID_COLUMN, TARGETS, ImportState, KeptReason
+from backend.domain.issues import field_kinds
 from backend.domain.line_texts import line_text
 from backend.domain.messages import LOCALE_DEFAULT, LOCALES, label, render_problem
 from backend.domain.names import display_name
@@ -38,10 +40,11 @@ from backend.integrations.tables import Table as TableOfRows
 from backend.integrations.tables import failed_rows_csv, read_table
 from backend.schema.root import print_sdl
 from backend.schema.rxdb import rxdb_schemas_text
-from backend.storage.engine import open_engine
+from backend.storage.engine import Engine, open_engine
 from backend.storage.migrate import migrate as migrate_database
 from backend.storage.migrate import pending as pending_migrations
 from backend.sync.doctor import Overview, Report, check_feed, look_over, repair_feed
+from backend.sync.rebuild import rebuild_feed
 from backend.sync.work import Door, Work, in_work
 from backend.telemetry import configure_logs
 from backend.usecases.demo import PASSWORD, sign_ins_of
@@ -523,22 +526,26 @@ def _show_ranking(found: Ranking, locale: str) -> None:
                 say.print(f"     {line.points:+4}  {escape(told)}", soft_wrap=True)
 
 
-@app.command(epilog="Example: selvedge doctor feed --repair")
+@app.command(epilog="Example: selvedge doctor feed --repair; after an upgrade: selvedge doctor feed --rebuild")
 def doctor(
     what: Annotated[str | None, typer.Argument(help="feed: compare what devices are told with the tables.")] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Mend the drift that is found.")] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Print documents of an earlier shape anew, when no older server runs any more."),
+    ] = False,
     database: Database = None,
 ) -> None:
     """Show how the database stands; with `feed`, find drift (status 1 when there is) and mend it."""
     settings = _settings(database_url=database)
-    if what not in (None, "feed") or (repair and what is None):
-        raise BadSetting("WHAT, --repair: wanted: feed, or nothing for the overview")
+    if what not in (None, "feed") or ((repair or rebuild) and what is None):
+        raise BadSetting("WHAT, --repair, --rebuild: wanted: feed, or nothing for the overview")
     lacking = _pending(settings)
     if what is None:
         _show_overview(settings, lacking)
     if lacking:
         raise BadSetting(f"{PREFIX}DATABASE_URL: lacks {', '.join(lacking)}; wanted: a database after selvedge migrate")
-    if what == "feed" and asyncio.run(_doctor_feed(settings, repair)):
+    if what == "feed" and asyncio.run(_doctor_feed(settings, repair, rebuild)):
         raise typer.Exit(DRIFT_FOUND)
 
 
@@ -591,11 +598,13 @@ async def _look_over(settings: Settings) -> Overview:
         await engine.close()
 
 
-async def _doctor_feed(settings: Settings, repair: bool) -> int:
+async def _doctor_feed(settings: Settings, repair: bool, rebuild: bool) -> int:
     """How much drift is left."""
     engine = open_engine(settings.database_url, pool_connections_max=2)
     await engine.start()
     try:
+        if rebuild:
+            await _rebuild(settings, engine)
         with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=say, transient=True) as bar:
             shown = bar.add_task("records", total=None)
 
@@ -622,8 +631,30 @@ async def _doctor_feed(settings: Settings, repair: bool) -> int:
         await engine.close()
 
 
+async def _rebuild(settings: Settings, engine: Engine) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=say, transient=True) as bar:
+        shown: dict[str, TaskID] = {}
+
+        def tell(collection: str, done: int, total: int) -> None:
+            if collection not in shown:
+                shown[collection] = bar.add_task(collection, total=total)
+            bar.update(shown[collection], completed=done)
+
+        rebuilt = await rebuild_feed(
+            engine,
+            OPERATOR_PRINCIPAL,
+            clock=wall_clock_ms,
+            retries_max=settings.write_retries_max,
+            progress=tell,
+        )
+    say.print(f"rebuilt {rebuilt.reprinted:,} documents; {rebuilt.touched:,} had drifted and were written again")
+
+
 def _show_drift(report: Report) -> None:
     say.print(f"checked {report.checked:,} records: {report.drifted:,} drifted")
+    if report.behind:
+        say.print(f"of an earlier shape: {report.behind:,}; selvedge doctor feed --rebuild prints them anew")
     for (collection, drift), count in sorted(report.counts.items()):
         say.print(f"  {collection:18}{drift.value:10}{count:,}")
     for finding in report.findings[:FAILED_SHOWN]:
@@ -676,6 +707,11 @@ def errors_text() -> str:
     return "\n".join(lines) + "\n"
 
 
+def fields_text() -> str:
+    """Which field is of which kind, for clients that show values without asking."""
+    return json.dumps(field_kinds(), indent=1, sort_keys=True) + "\n"
+
+
 def settings_text() -> str:
     """The table of settings, for people who run a server."""
     lines = [
@@ -709,6 +745,7 @@ RXDB_SCHEMAS = "rxdb-schemas.json"
 CONTRACT: Mapping[str, Callable[[], str]] = {
     "schema.graphql": print_sdl,
     "errors.md": errors_text,
+    "fields.json": fields_text,
     RXDB_SCHEMAS: rxdb_schemas_text,
 }
 """File of the contract → what it must say."""

@@ -16,6 +16,7 @@ from backend.sync.collections import COLLECTIONS, Collection
 from backend.sync.documents import read_documents
 from backend.sync.feed import digest_of, digest_text, places_of, read_clock
 from backend.sync.grants import read_organisation, scopes_of
+from backend.sync.versions import is_same
 from backend.sync.work import Door, Work, in_work
 
 CHUNK_ROWS = 500
@@ -27,6 +28,8 @@ class Drift(StrEnum):
 
     DOCUMENT = "DOCUMENT"
     """the stored document, its digest or its version is not what the tables say"""
+    SHAPE = "SHAPE"
+    """the document was written in another shape and is right as far as that goes: nothing to mend, but to rebuild"""
     MISSING = "MISSING"
     """the record exists, and devices were never told or told it is gone"""
     GHOST = "GHOST"
@@ -51,7 +54,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """What was found among `checked` records; `counts` is complete, `findings` bounded."""
+    """What was found among `checked` records; `counts` is complete, `findings` what is to be mended, bounded."""
 
     checked: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -59,11 +62,17 @@ class Report:
 
     @property
     def drifted(self) -> int:
-        return self.counts.total()
+        """What has to be mended."""
+        return self.counts.total() - self.behind
+
+    @property
+    def behind(self) -> int:
+        """Documents of another shape than the present one: right, and to be rebuilt when there is time."""
+        return sum(count for (_, drift), count in self.counts.items() if drift is Drift.SHAPE)
 
     def add(self, finding: Finding) -> None:
         self.counts[finding.collection, finding.drift] += 1
-        if len(self.findings) < FINDINGS_KEPT_MAX:
+        if finding.drift is not Drift.SHAPE and len(self.findings) < FINDINGS_KEPT_MAX:
             self.findings.append(finding)
 
 
@@ -149,8 +158,11 @@ def _drift_of(
     if stored is None or not told:
         return Drift.MISSING
     _, doc_version, digest, kept = stored
-    right = bytes(kept) == document and digest == digest_of(document) and doc_version == collection.doc_version
-    return None if right else Drift.DOCUMENT
+    if digest != digest_of(bytes(kept)) or doc_version < collection.since:
+        return Drift.DOCUMENT
+    if doc_version == collection.doc_version:
+        return None if bytes(kept) == document else Drift.DOCUMENT
+    return Drift.SHAPE if is_same(collection, bytes(kept), doc_version, document) else Drift.DOCUMENT
 
 
 async def _sums(conn: Connection) -> dict[tuple[str, str], tuple[str, int]]:

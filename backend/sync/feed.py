@@ -18,6 +18,7 @@ from backend.storage.steps import STEPS_CHANNEL
 from backend.storage.visibility import PLACES, places_sql
 from backend.sync.collections import COLLECTIONS, Collection
 from backend.sync.documents import read_documents
+from backend.sync.versions import is_same
 
 EPOCH_STEP = 2**40
 WHOLE = "*"
@@ -211,6 +212,40 @@ async def _write_places(
         "INSERT INTO feed_scope (scope, collection, record_id, entered_seq, seq) VALUES (?, ?, ?, ?, ?)",
         entered,
     )
+
+
+async def reprint(conn: Connection, collection: Collection, ids: Sequence[str]) -> list[str]:
+    """Print documents of an earlier shape anew where they lie; returns those that say another thing than their tables.
+
+    Neither seq nor places change: for every device the record is what it was. The clock's row must be held. What
+    drifted is left to be touched, so that devices learn of it.
+    """
+    rows = await conn.fetch(
+        "SELECT record_id, doc_version, digest, document FROM feed WHERE key = ANY(?) AND NOT deleted",
+        [f"{collection.name}:{record_id}" for record_id in ids],
+    )
+    documents = await read_documents(conn, collection, [row[0] for row in rows])
+    digests: dict[str, tuple[int, int]] = {}
+    drifted, written = [], []
+    for record_id, doc_version, digest, stored in rows:
+        document = documents.get(record_id)
+        right = document is not None and is_same(collection, bytes(stored), doc_version, document)
+        if document is None or not (right or digest == digest_of(document)):
+            drifted.append(record_id)
+        else:
+            digests[record_id] = (digest, digest_of(document))
+            written.append((collection.doc_version, digest_of(document), document, f"{collection.name}:{record_id}"))
+    await conn.execute_many("UPDATE feed SET doc_version = ?, digest = ?, document = ? WHERE key = ?", written)
+    sums = _Sums(0)
+    for record_id, scope in await conn.fetch(
+        "SELECT record_id, scope FROM feed_scope WHERE collection = ? AND record_id = ANY(?) AND left_seq IS NULL",
+        collection.name,
+        list(digests),
+    ):
+        before, after = digests[record_id]
+        sums.add(scope, collection.name, after - before, 0)
+    await sums.save(conn)
+    return drifted
 
 
 class _Sums:

@@ -83,6 +83,15 @@ def _value_at(value: Any, declared: Field, version: int) -> Any:
     return [_kept(entry, declared.record.fields, {}, version) for entry in value]
 
 
+def is_same(collection: Collection, stored: bytes, doc_version: int, document: bytes) -> bool:
+    """True when a stored document says what the present one says, as far as its shape could, or ours can."""
+    if doc_version > collection.doc_version:
+        stored = projected(collection, stored, collection.doc_version, doc_version=doc_version)
+    elif doc_version < collection.doc_version:
+        document = projected(collection, document, doc_version, doc_version=collection.doc_version)
+    return stored == document
+
+
 def defaults_at(collection: Collection) -> dict[str, object]:
     """What the fields that came after the first version mean where a document lacks them."""
     return {found.name: found.default for found in collection.own_fields if found.since > collection.since}
