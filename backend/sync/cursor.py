@@ -58,6 +58,10 @@ class Cursor:
     def epoch(self) -> int:
         return self.position.seq >> 40
 
+    def is_expired(self, clock: int, horizon: int) -> bool:
+        """Of another epoch, or from before the horizon; or from a future that a restore took back."""
+        return self.epoch != clock >> 40 or not horizon <= self.position.base <= clock
+
 
 def seal(cursor: Cursor, *, secret: bytes, user_id: str, device_id: str) -> str:
     """The token of a cursor for this user and device."""
@@ -114,6 +118,11 @@ def open_body(token: str, *, secret: bytes, user_id: str, device_id: str) -> byt
     if canonical != token or not hmac.compare_digest(mac, _mac(secret, user_id, device_id, body)):
         raise _invalid()
     return body
+
+
+def expired(*path: str) -> Refused:
+    """The device starts again from nothing; what it has not sent yet it keeps, and sends first."""
+    return Refused(Problem(Code.CURSOR_EXPIRED, path or ("cursor",), (), {"keepLocal": True}))
 
 
 def _invalid() -> Refused:

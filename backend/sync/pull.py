@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backend.auth.principal import Principal
-from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection
 from backend.sync.buckets import BUCKET_ROWS, buckets_for, narrowing
 from backend.sync.collections import COLLECTIONS
-from backend.sync.cursor import Backfill, Cursor, Position, seal, unseal
+from backend.sync.cursor import Backfill, Cursor, Position, expired, seal, unseal
 from backend.sync.feed import digest_text, read_clock
 from backend.sync.places import Place, Row, documents_at, held_scopes, places_after, rows_of
 from backend.sync.versions import SCHEMA_VERSION, changed_between, check_served, is_known, shape_at
@@ -121,8 +120,8 @@ async def pull(
         cursor = unseal(request.cursor, secret=secret, user_id=user_id, device_id=device_id)
         base = cursor.position.base
         # what a newer client holds an older one would never be told to drop
-        if cursor.epoch != clock >> 40 or base < horizon or cursor.schema > version:
-            raise Refused(Problem(Code.CURSOR_EXPIRED, ("cursor",)))
+        if cursor.is_expired(clock, horizon) or cursor.schema > version:
+            raise expired()
     open_scopes, lost = await held_scopes(conn, user_id, cursor.scopes_at)
     backfill = _backfill_now(cursor, open_scopes, lost, request.refetch)
     if cursor.schema < version:

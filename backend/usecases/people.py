@@ -73,8 +73,13 @@ async def create_user(
 
 
 async def set_active(work: Work, user_id: str, *, active: bool) -> None:
-    """Let a colleague in or out; one who is out holds no scope at all. Raises NOT_PERMITTED, NOT_FOUND."""
+    """Let a colleague in or out; one who is out holds no scope at all.
+
+    Raises NOT_PERMITTED, NOT_FOUND, and LAST_ADMIN when nobody could let him in again.
+    """
     _admins_only(work)
+    if not active:
+        await _check_admins_left(work, user_id)
     found = (
         await work.conn.fetch("SELECT id FROM user_account WHERE id = ? FOR UPDATE", user_id) if is_id(user_id) else []
     )
@@ -83,7 +88,17 @@ async def set_active(work: Work, user_id: str, *, active: bool) -> None:
     await work.conn.execute("UPDATE user_account SET active = ? WHERE id = ?", active, user_id)
     work.touched("people", user_id, ("active",))
     work.audit("UPDATE", "people", user_id, ("active",))
+    work.standings.add(user_id)
     await _reseat_around(work, user_id)
+
+
+async def _check_admins_left(work: Work, leaving: str) -> None:
+    """Some active admin stays; their rows are locked, so that two cannot let each other out at once."""
+    rows = await work.conn.fetch(
+        "SELECT id FROM user_account WHERE role = ? AND active ORDER BY id FOR UPDATE", Role.ADMIN.value
+    )
+    if [row[0] for row in rows] == [leaving]:
+        raise Refused(Problem(Code.LAST_ADMIN, ("userId",)))
 
 
 async def _reseat_around(work: Work, user_id: str) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from backend.storage.engine import Connection, Engine, SqliteConnection, open_engine
-from backend.sync import feed, pull
+from backend.sync import collect, feed, pull
 from backend.sync.cursor import Backfill, Cursor, Position
 from tests.databases import fresh_sqlite
+from tests.sync import worlds
 from tests.sync.worlds import Mismatch, fast_engine, play
 
 ASKED_FOR = int(os.environ.get("SELVEDGE_TEST_HISTORIES", "0"))
@@ -200,6 +201,38 @@ def another_epoch_taken_for_this_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Cursor, "epoch", property(lambda _: _AnyEpoch()))
 
 
+def a_horizon_not_compared(patch: pytest.MonkeyPatch) -> None:
+    """A device that slept past what was collected is served on."""
+    true = Cursor.is_expired
+
+    def mutant(self: Cursor, clock: int, _horizon: int) -> bool:
+        return true(self, clock, 0)
+
+    patch.setattr(Cursor, "is_expired", mutant)
+
+
+def collecting_above_the_horizon(patch: pytest.MonkeyPatch) -> None:
+    """History goes that a device within the horizon has not seen."""
+    true = worlds.history_up_to
+    patch.setattr(worlds, "history_up_to", lambda seq: true(seq + 6))
+
+
+def tombstones_before_their_places(patch: pytest.MonkeyPatch) -> None:
+    """What is removed together is judged by the record alone: a place that ended later goes with an older one."""
+    true = collect.remove_some
+
+    async def mutant(conn: Connection, wanted: Any, rows_max: int) -> int:
+        if wanted.table == "feed_scope":
+            await conn.execute(
+                "DELETE FROM feed_scope WHERE left_seq IS NOT NULL AND record_id IN"
+                " (SELECT record_id FROM feed_scope WHERE left_seq <= ?)",
+                *wanted.args,
+            )
+        return await true(conn, wanted, rows_max)
+
+    patch.setattr(worlds, "remove_some", mutant)
+
+
 class _AnyEpoch:
     def __eq__(self, _: object) -> bool:
         return True
@@ -290,6 +323,9 @@ MUTANTS: tuple[Patch, ...] = (
     backfill_kept_over_a_re_grant,
     a_base_that_counts_a_row_not_sent,
     another_epoch_taken_for_this_one,
+    a_horizon_not_compared,
+    collecting_above_the_horizon,
+    tombstones_before_their_places,
     a_short_page,
     complete_while_a_backfill_is_open,
     closing_a_place_without_its_seq,

@@ -13,13 +13,15 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.errors import Refused
 from backend.storage.engine import BUSY_TIMEOUT_MS, Engine, SqliteEngine
+from backend.sync.buckets import check_bucket
+from backend.sync.collect import history_up_to, remove_some, set_horizon
 from backend.sync.collections import COLLECTIONS
 from backend.sync.documents import read_documents
 from backend.sync.pull import Page, PullRequest, Refetch, pull
@@ -29,6 +31,7 @@ from tests.factories import FIRST_SEQ, NOW_MS, customer, device, insert, member,
 
 SECRET = b"a secret for cursors"
 BYTES_MAX = 2_000_000
+COLLECTED_AT_ONCE = 3
 TABLES = (
     "customer", "contact", "customer_contact", "visit", "task", "sales_order", "order_line", "customer_score",
     "score_line", "user_account", "device", "territory", "territory_member", "territory_assignment", "feed",
@@ -173,7 +176,10 @@ def staff(user_id: str, device_id: str | None, role: Role) -> Principal:
 
 
 def pull_request(request: Document) -> PullRequest:
-    wishes = tuple(Refetch(wish["scope"], wish["collection"]) for wish in request["refetch"])
+    wishes = tuple(
+        Refetch(wish["scope"], wish["collection"], check_bucket(wish.get("bucket"), wish.get("buckets")))
+        for wish in request["refetch"]
+    )
     return PullRequest(request["cursor"], request["limit"], request["schemaVersion"], wishes)
 
 
@@ -453,10 +459,10 @@ class World:
         async with self.engine.write() as conn:
             ((clock, horizon),) = await conn.fetch("SELECT seq, horizon FROM sync_clock")
             horizon = max(horizon, clock - self.rng.randint(0, 6))
-            await conn.execute("UPDATE sync_clock SET horizon = ?", horizon)
-            await conn.execute("DELETE FROM feed_scope WHERE left_seq <= ?", horizon)
-            await conn.execute("DELETE FROM user_scope WHERE revoked_seq <= ?", horizon)
-            await conn.execute("DELETE FROM feed WHERE deleted AND seq <= ?", horizon)
+            await set_horizon(conn, horizon)
+            for wanted in history_up_to(horizon).values():
+                while await remove_some(conn, wanted, COLLECTED_AT_ONCE) == COLLECTED_AT_ONCE:
+                    pass
 
     async def back_up(self) -> None:
         async with self.engine.read() as conn:
@@ -631,10 +637,13 @@ def _without_references(value: Any) -> Any:
     return [_without_references(entry) for entry in value] if isinstance(value, list) else value
 
 
-async def play(engine: Engine, seed: int, *, steps: int = 40) -> World:
+W = TypeVar("W", bound=World)
+
+
+async def play(engine: Engine, seed: int, *, steps: int = 40, kind: type[W] = World) -> W:  # type: ignore[assignment]
     """One history. Raises `Mismatch`, with the seed and what was done, when a device goes wrong."""
     rng = random.Random(seed)
-    world = World(engine, rng)
+    world = kind(engine, rng)
     await world.begin()
     try:
         for _ in range(rng.randint(1, 4)):
