@@ -489,6 +489,8 @@ async def _outrun(work: Work, draft: Draft, collection: Collection, conflict: Co
         base=None,
         writer=work.writer,
         theirs_rev=None,
+        # the mutation at hand is the one that won, and another's
+        mutation_id=None,
         author_id=author.id if author.name else NOBODY,
         captured_at_ms=None,
     )
