@@ -25,7 +25,7 @@ Key = tuple[str, str]
 Place = tuple[str, str, str]
 """(collection, record id, scope): a record is held as long as it has one"""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KIND_OF = {
     "customers": "customer",
     "contacts": "contact",
@@ -33,6 +33,7 @@ KIND_OF = {
     "visits": "visit",
     "orders": "order",
     "tasks": "task",
+    "syncIssues": "syncIssue",
     "attachments": "attachment",
 }
 """collection → its name inside `change` of a mutation"""
@@ -61,11 +62,13 @@ class Refusal(Exception):
 
 
 class Transport(Protocol):
-    """Two requests, in the JSON of the GraphQL fields `syncPull` and `syncPush`; both may raise `Refusal`."""
+    """Requests in the JSON of the GraphQL fields `syncPull`, `syncPush` and `syncDigest`; each may raise `Refusal`."""
 
     def pull(self, request: Document) -> Document: ...
 
     def push(self, mutations: list[Document]) -> list[Document]: ...
+
+    def digest(self, scope: str, collection: str, buckets: int) -> list[Document]: ...
 
 
 @dataclass(slots=True)
@@ -81,7 +84,15 @@ class Replica:
     seqs: dict[Key, int] = field(default_factory=dict)
     places: set[Place] = field(default_factory=set)
     marks: set[Place] = field(default_factory=set)
+    loose: bool = False
+    """some place was dropped, so there may be documents without one"""
     refetch: list[Document] = field(default_factory=list)
+    wide: list[Document] = field(default_factory=list)
+    """differing checksums of so many rows that their parts are compared before anything is asked again"""
+    bulk_after: Place | None = None
+    """the last row a bulk stream brought since its last cursor line"""
+    ready: set[str] = field(default_factory=set)
+    """what a bulk stream said can be worked with already: TODAY, CATALOGUE"""
     queue: list[Document] = field(default_factory=list)
     client_seq: int = 0
     answered: dict[Key, tuple[int, Document]] = field(default_factory=dict)
@@ -103,27 +114,106 @@ class Replica:
         """Take one page together with its cursor; False when the page belongs to another position."""
         if request["cursor"] != self.cursor:
             return False  # a late or doubled answer: what it says is older than what is held
-        asked = {(wish["scope"], wish["collection"]) for wish in request["refetch"]}
-        self.marks |= {place for place in self.places if (place[2], place[0]) in asked}
+        self.marks |= {place for wish in request["refetch"] for place in self._concerned(wish)}
         self.refetch = [wish for wish in self.refetch if wish not in request["refetch"]]
-        lost = set(page["scopesRemoved"])
-        self._drop({place for place in self.places if place[2] in lost})
+        self._lose(page["scopesRemoved"])
         for block in page["blocks"]:
             scope, collection = block["scope"], block["collection"]
             self._drop({(collection, record_id, scope) for record_id in block["left"]})
             for row in block["rows"]:
                 self._put(scope, collection, row)
-        self.cursor, self.clock = page["cursor"], page["clock"]
+        self.cursor, self.clock, self.bulk_after = page["cursor"], page["clock"], None
         if page["complete"]:
-            self._drop(set(self.marks))
-            self.complete_at = self.clock
-            self.answered = {key: held for key, held in self.answered.items() if held[0] > self.clock}
+            self._complete(page["checksums"])
+        else:
+            self._sweep()
+        return True
+
+    def bulk_query(self) -> dict[str, str]:
+        """The parameters of `GET /sync/bulk`: from the beginning, or behind the last line that was applied."""
+        query = {"schemaVersion": str(SCHEMA_VERSION)}
+        if self.cursor is not None:
+            query["cursor"] = self.cursor
+            if self.bulk_after is not None:
+                collection, record_id, scope = self.bulk_after
+                query["after"] = f"{scope}/{collection}/{record_id}"
+        return query
+
+    def apply_bulk(self, lines: Iterable[str | bytes]) -> bool:
+        """Take lines as they come; True at the last. Where they are cut off, `bulk_query` says how to go on.
+
+        Each line is a transaction of its own, or as many as you like are one. Raises `Refusal` for a line of errors.
+        """
+        for line in lines:
+            told = json.loads(line)
+            if "errors" in told:
+                raise Refusal(told["errors"][0]["extensions"]["code"])
+            if "document" in told:
+                self._put(told["scope"], told["collection"], told)
+                self.bulk_after = (told["collection"], told["document"]["id"], told["scope"])
+            elif "page" in told:
+                self.apply({"cursor": self.cursor, "refetch": []}, told["page"])
+                if told["page"]["complete"]:
+                    return True
+            elif "ready" in told:
+                self.ready.add(told["ready"])
+            elif "cursor" in told:
+                self.cursor, self.bulk_after = told["cursor"], None
+        return False
+
+    def _complete(self, checksums: list[Document]) -> None:
+        self._drop(set(self.marks))
+        self.loose = True
+        self.complete_at = self.clock
+        self.answered = {key: held for key, held in self.answered.items() if held[0] > self.clock}
+        self._sweep()
+        wrong = self.mismatches(checksums)
+        parts = {(c["scope"], c["collection"]): c.get("buckets", 1) for c in checksums}
+        for wish in wrong:
+            wish["buckets"] = parts.get((wish["scope"], wish["collection"]), 1)
+        self.wide = [wish for wish in wrong if wish["buckets"] > 1]
+        self.refetch = [
+            {"scope": wish["scope"], "collection": wish["collection"]} for wish in wrong if wish["buckets"] == 1
+        ]
+
+    def narrow(self, wide: Document, theirs: Iterable[Document]) -> None:
+        """Ask again only the parts that differ, by the answer to `syncDigest`; the whole, when most of them do."""
+        scope, collection, buckets = wide["scope"], wide["collection"], wide["buckets"]
+        totals: dict[int, list[int]] = {}
+        for place in self._concerned({"scope": scope, "collection": collection}):
+            total = totals.setdefault(bucket_of(place[1], buckets), [0, 0])
+            total[0] += digest(self.documents[place[:2]])
+            total[1] += 1
+        mine = {bucket: (f"{total % 2**64:016x}", count) for bucket, (total, count) in totals.items()}
+        right = {one["bucket"]: (one["sum"], one["count"]) for one in theirs}
+        wrong = sorted(bucket for bucket in mine.keys() | right.keys() if mine.get(bucket) != right.get(bucket))
+        whole = {"scope": scope, "collection": collection}
+        parts = [{**whole, "bucket": bucket, "buckets": buckets} for bucket in wrong]
+        self.refetch += [whole] if 2 * len(wrong) > buckets else parts
+        self.wide = [wish for wish in self.wide if wish != wide]
+
+    def _concerned(self, wish: Document) -> set[Place]:
+        """The places held that a wish to refetch is about."""
+        bucket, buckets = wish.get("bucket"), wish.get("buckets")
+        return {
+            place
+            for place in self.places
+            if (place[2], place[0]) == (wish["scope"], wish["collection"])
+            and (bucket is None or bucket_of(place[1], buckets or 1) == bucket)
+        }
+
+    def _lose(self, scopes: Iterable[str]) -> None:
+        lost = set(scopes)
+        self._drop({place for place in self.places if place[2] in lost})
+
+    def _sweep(self) -> None:
+        """Drop documents without a place; only where some place was dropped may there be any."""
+        if not self.loose:
+            return
+        self.loose = False
         standing = {place[:2] for place in self.places}
         for key in [key for key in self.documents if key not in standing]:
             del self.documents[key], self.seqs[key]
-        if page["complete"]:
-            self.refetch = self.mismatches(page["checksums"])
-        return True
 
     def _put(self, scope: str, collection: str, row: Document) -> None:
         key = (collection, row["document"]["id"])
@@ -134,12 +224,13 @@ class Replica:
             del self.answered[key]
 
     def _drop(self, places: set[Place]) -> None:
+        self.loose |= bool(places)
         self.places -= places
         self.marks -= places
 
     def expire(self) -> None:
         """After CURSOR_EXPIRED, and after the queue was pushed: start again, sweeping what no longer comes."""
-        self.cursor, self.complete_at, self.refetch = None, -1, []
+        self.cursor, self.bulk_after, self.complete_at, self.refetch, self.wide = None, None, -1, [], []
         self.marks = set(self.places)
 
     def sums(self) -> dict[tuple[str, str], tuple[str, int]]:
@@ -166,12 +257,28 @@ class Replica:
 
         `more`: `group` ties mutations together, `capturedAt` is the moment of the work.
         """
-        base = self.seen_seq(collection, record_id)
-        return self._enqueue(collection, {"id": record_id, "baseRev": base, "set": dict(fields)}, more)
+        rev = self.seen_seq(collection, record_id)
+        wish = {"id": record_id, "baseRev": rev, "set": dict(fields)}
+        if held := self.view(collection, record_id):
+            wish["base"] = held_of(held, fields)  # shown beside a conflict, never relied upon
+        return self._enqueue(collection, wish, more)
 
     def delete(self, collection: str, record_id: str, **more: Any) -> str:
         base = self.seen_seq(collection, record_id)
         return self._enqueue(collection, {"id": record_id, "baseRev": base, "delete": True}, more)
+
+    def resolve(self, issue_id: str, choice: str, **decision: Any) -> str:
+        """Settle a sync issue, with or without signal; `choice` is one of its `waysOut`.
+
+        `decision`: `value` for CUSTOM; `fields` and `without` for CHANGE_AND_SEND_AGAIN. The revision of the record
+        that was looked at goes with it, so that what somebody wrote since is not overwritten.
+        """
+        issue = self.view("syncIssues", issue_id) or {}
+        key = (issue.get("collection", ""), issue.get("recordId", ""))
+        rev = self.seen_seq(*key) if key in self.documents or key in self.answered else None
+        fields = {"choice": choice, **({} if rev is None else {"recordRev": rev}), **decision}
+        wish = {"id": issue_id, "baseRev": self.seen_seq("syncIssues", issue_id), "set": fields}
+        return self._enqueue("syncIssues", wish, {})
 
     def _enqueue(self, collection: str, wish: Document, more: Mapping[str, Any]) -> str:
         self.client_seq += 1
@@ -203,7 +310,7 @@ class Replica:
             found = self.answered[key][1]
         for wished, wish in self._wishes():
             if wished == key:
-                found = None if wish.get("delete") else overlaid(found or {"id": record_id}, wish["set"])
+                found = None if wish.get("delete") else overlaid(found or {"id": record_id}, shown_wish(key, wish))
         return found
 
     def views(self, collection: str) -> dict[str, Document]:
@@ -250,6 +357,8 @@ class Replica:
                 self.expire()
                 continue
             self.apply(request, page)
+            for wide in list(self.wide):
+                self.narrow(wide, transport.digest(wide["scope"], wide["collection"], wide["buckets"]))
             if page["complete"] and not self.refetch:
                 return
         raise Refusal("NOT_SETTLING")
@@ -310,6 +419,11 @@ class Replica:
         return held and customer.get("kind") not in NEVER_VISITED
 
 
+def bucket_of(record_id: str, buckets: int) -> int:
+    """Which of so many parts a record is in: by the last byte of its id, which is random in every UUID."""
+    return int(record_id[-2:], 16) % buckets
+
+
 def grouped(records: Iterable[Document]) -> dict[str, list[Document]]:
     """Records by their customer."""
     found: dict[str, list[Document]] = {}
@@ -364,6 +478,22 @@ def canonical(document: Document) -> bytes:
 def digest(document: Document) -> int:
     """First 8 bytes of SHA-256."""
     return int.from_bytes(hashlib.sha256(canonical(document)).digest()[:8], "big")
+
+
+def held_of(held: Document, fields: Mapping[str, Any]) -> Document:
+    """What the fields about to change hold now; of order lines only those that change."""
+    base = {name: held.get(name) for name in fields if name in held}
+    if isinstance(fields.get("lines"), list):
+        named = {line.get("id") for line in fields["lines"]}
+        base["lines"] = [line for line in held.get("lines") or [] if line["id"] in named]
+    return base
+
+
+def shown_wish(key: Key, wish: Document) -> Document:
+    """What a wish changes on the screen: a decision about a sync issue settles it."""
+    if key[0] != "syncIssues":
+        return dict(wish["set"])
+    return {"state": "RESOLVED", "resolution": wish["set"]["choice"]}
 
 
 def overlaid(document: Document, fields: Document) -> Document:

@@ -21,13 +21,13 @@ from backend.storage.engine import Connection, Engine
 from backend.sync.buckets import BUCKET_ROWS, narrowing
 from backend.sync.collections import COLLECTIONS
 from backend.sync.cursor import END, Backfill, Cursor, Position, seal, unseal
+from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.feed import read_clock
 from backend.sync.places import held_scopes, rows_of
-from backend.sync.protocol import acked_of_active_device, check_syncing, note_acked
+from backend.sync.protocol import check_syncing
 from backend.sync.pull import Page, PullRequest, SumsKept, pull
 from backend.sync.today import RANK, PackLimits, today_records
 from backend.sync.versions import check_served, is_known, shape_at
-from backend.sync.work import in_work
 
 TODAY = "today"
 """In place of a scope: the pack that goes first. A pull drops the entry, since nobody holds such a scope."""
@@ -46,12 +46,10 @@ Still = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class BulkLimits:
-    """Bounds of a stream: rows and about so many bytes of documents in a chunk, rows and bytes of its last pages."""
+    """Bounds of a stream: rows and about so many bytes of documents in what is read in one snapshot."""
 
     chunk_rows_max: int
     chunk_bytes: int
-    pull_rows_max: int
-    pull_bytes_max: int
     pack: PackLimits
     schema_oldest: int = 1
     bucket_rows: int = BUCKET_ROWS
@@ -77,6 +75,7 @@ async def bulk_lines(
     retries_max: int,
     sums: SumsKept | None = None,
     still: Still | None = None,
+    note_seconds: int = NOTE_SECONDS,
 ) -> AsyncGenerator[bytes, None]:
     """Parts of whole lines, to the line that says `complete`. Between two parts nothing is held open.
 
@@ -87,17 +86,24 @@ async def bulk_lines(
     check_served(request.schema_version, oldest=limits.schema_oldest)
     stream = _Stream(principal, request.schema_version, secret, limits, clock, sums)
     async with engine.read() as conn:
-        acked = await acked_of_active_device(conn, principal)
+        device = await pulling_device(conn, principal, clock())
         first = await stream.begin(conn, request)
-    if request.cursor is not None and stream.cursor.position.base > acked:
-        base = stream.cursor.position.base
-        await in_work(engine, principal, lambda work: note_acked(work, base), clock=clock, retries_max=retries_max)
+    await note_pull(
+        engine,
+        principal,
+        device,
+        base=0 if request.cursor is None else stream.cursor.position.base,
+        schema_version=request.schema_version,
+        clock=clock,
+        retries_max=retries_max,
+        note_seconds=note_seconds,
+    )
     yield first
     while not stream.complete:
         if still is not None:
             await still()
         async with engine.read() as conn:
-            await acked_of_active_device(conn, principal)
+            await pulling_device(conn, principal, clock())
             part = await stream.next_part(conn)
         yield part
 
@@ -116,12 +122,13 @@ class _Stream:
     pack: list[SentPlace] | None = None
     sent: set[SentPlace] = field(default_factory=set)
     count: int = 0
-    rows_wanted: int = ROWS_AT_FIRST
+    rows_wanted: int = 0
     complete: bool = False
 
     async def begin(self, conn: Connection, request: BulkRequest) -> bytes:
         """Find the position; the first line names it and how many rows are to be expected in all."""
         clock, horizon = await read_clock(conn)
+        self.rows_wanted = min(ROWS_AT_FIRST, self.limits.chunk_rows_max)
         if request.cursor is None:
             if request.after is not None:
                 raise Refused(Problem(Code.REQUIRED, ("cursor",)))
@@ -263,7 +270,7 @@ class _Stream:
                 current = current_next
                 if current is None and scope == CATALOGUE:
                     lines.append(_line({"ready": "CATALOGUE"}))
-                if len(lines) >= ROWS_AT_FIRST:
+                if len(lines) >= min(ROWS_AT_FIRST, self.limits.chunk_rows_max):
                     return lines, entry
         return lines, None
 
@@ -318,13 +325,19 @@ class _Stream:
             self.rows_wanted = max(1, min(self.limits.chunk_rows_max, fitting))
 
     async def _delta(self, conn: Connection) -> bytes:
-        """A page of what changed since the position, as `syncPull` answers it."""
+        """A page of what changed since the position, as `syncPull` answers it: one line, to be taken as a whole.
+
+        Half of it would not do: rows of a scope that was granted after the cursor and lost before the next request
+        would stay for ever, since to the cursor that scope was never held.
+        """
+        # it may take a scope away and bring it back: what the pack brought of it is then sent again
+        self.sent.clear()
         page = await pull(
             conn,
             self.principal,
-            PullRequest(self._sealed(), self.limits.pull_rows_max, self.version),
+            PullRequest(self._sealed(), self.limits.chunk_rows_max, self.version),
             secret=self.secret,
-            bytes_max=self.limits.pull_bytes_max,
+            bytes_max=self.limits.chunk_bytes,
             schema_oldest=self.limits.schema_oldest,
             sums=self.sums,
             bucket_rows=self.limits.bucket_rows,
@@ -335,12 +348,9 @@ class _Stream:
             user_id=self.principal.holder,
             device_id=self.principal.device_id or "",
         )
-        lines = _page_lines(page)
         self.count += sum(len(block.rows) for block in page.blocks)
-        if not page.complete:
-            return b"".join([*lines, _line({"cursor": page.cursor})])
-        self.complete = True
-        return b"".join([*lines, _line(_last(page, self.count))])
+        self.complete = page.complete
+        return _line({"page": page_json(page), **({"count": self.count} if page.complete else {})})
 
 
 def _pack_key(record: Sequence[str]) -> tuple[int, str]:
@@ -348,20 +358,25 @@ def _pack_key(record: Sequence[str]) -> tuple[int, str]:
     return RANK.get(record[0], len(RANK)), record[1]
 
 
-def _page_lines(page: Page) -> list[bytes]:
-    lines = [_line({"scopesRemoved": page.scopes_removed})] if page.scopes_removed else []
-    for block in page.blocks:
-        if block.left:
-            lines.append(_line({"scope": block.scope, "collection": block.collection, "left": block.left}))
-        lines += [_row_line(block.scope, block.collection, row.seq, row.document) for row in block.rows]
-    return lines
-
-
-def _last(page: Page, count: int) -> Mapping[str, object]:
+def page_json(page: Page) -> Mapping[str, object]:
+    """A page in the JSON of `syncPull`."""
     return {
-        "complete": True,
         "clock": page.clock,
         "cursor": page.cursor,
+        "complete": page.complete,
+        "blocks": [
+            {
+                "scope": block.scope,
+                "collection": block.collection,
+                "rows": [
+                    {"seq": row.seq, "digest": row.digest, "document": orjson.Fragment(row.document)}
+                    for row in block.rows
+                ],
+                "left": block.left,
+            }
+            for block in page.blocks
+        ],
+        "scopesRemoved": page.scopes_removed,
         "ackedMutation": page.acked_mutation,
         "checksums": [
             {
@@ -373,7 +388,6 @@ def _last(page: Page, count: int) -> Mapping[str, object]:
             }
             for one in page.checksums
         ],
-        "count": count,
     }
 
 

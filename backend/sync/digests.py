@@ -13,9 +13,10 @@ from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection, Engine
 from backend.sync.buckets import LAST_BYTE, bucket_of, check_buckets
 from backend.sync.collections import COLLECTIONS
+from backend.sync.devices import pulling_device
 from backend.sync.feed import digest_text
 from backend.sync.places import held_scopes, rows_of
-from backend.sync.protocol import acked_of_active_device, check_syncing
+from backend.sync.protocol import check_syncing
 from backend.sync.pull import collections_behind
 from backend.sync.versions import check_served, is_known, shape_at
 
@@ -40,6 +41,7 @@ async def answer_digest(
     *,
     schema_version: int,
     schema_oldest: int,
+    now_ms: int,
 ) -> list[BucketSum]:
     """The buckets of a collection in a scope in which anything stands, as a client of a schema version is sent it.
 
@@ -53,7 +55,7 @@ async def answer_digest(
         known = tuple(sorted(name for name in COLLECTIONS if is_known(name, schema_version)))
         raise Refused(Problem(Code.NOT_ALLOWED_VALUE, ("collection",), known))
     async with engine.read() as conn:
-        await acked_of_active_device(conn, principal)
+        await pulling_device(conn, principal, now_ms)
         held, _ = await held_scopes(conn, principal.holder, 0)
         if scope not in held:
             raise Refused(Problem(Code.NOT_FOUND, ("scope",)))

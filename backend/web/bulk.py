@@ -60,6 +60,7 @@ class BulkDoor:
             retries_max=self._settings.write_retries_max,
             sums=self._sums,
             still=lambda: self._doors.look_again(visit),
+            note_seconds=self._settings.device_note_seconds,
         )
         told = self._told(visit, parts)
         first = await anext(told)
@@ -93,8 +94,6 @@ def bulk_limits(settings: Settings) -> BulkLimits:
     return BulkLimits(
         chunk_rows_max=settings.bulk_chunk_rows_max,
         chunk_bytes=settings.bulk_chunk_bytes,
-        pull_rows_max=settings.pull_rows_max,
-        pull_bytes_max=settings.pull_bytes_max,
         pack=PackLimits(settings.today_customers_max, settings.today_rows_max),
         schema_oldest=settings.schema_version_oldest,
         bucket_rows=settings.digest_bucket_rows,

@@ -16,6 +16,7 @@ from structlog.contextvars import bind_contextvars
 
 from backend.auth.principal import Principal
 from backend.config import Settings
+from backend.domain.devices import DeviceState, unread
 from backend.domain.messages import Catalogue, render_problem
 from backend.domain.wishes import accepted_locale
 from backend.errors import Code, Problem, Refused, refuse_if
@@ -31,6 +32,8 @@ STATUS_OF: Mapping[Code, int] = {
     Code.SIGN_IN_FAILED: 401,
     Code.NOT_PERMITTED: 403,
     Code.DEVICE_REVOKED: 403,
+    Code.DEVICE_WIPED: 403,
+    Code.DEVICE_DRAINING: 403,
     Code.NOT_FOUND: 404,
     Code.CONFLICT: 409,
     Code.ID_TAKEN: 409,
@@ -88,7 +91,8 @@ class Doors:
             return self.refusal(refused, locale)
 
     async def visit(self, request: Request, *, syncing: bool = True, draining: bool = False) -> Visit:
-        """Who asks. Raises `Refused`: UNAUTHENTICATED, TOKEN_EXPIRED, DEVICE_REVOKED, NOT_PERMITTED."""
+        """Who asks. Raises `Refused`: UNAUTHENTICATED, TOKEN_EXPIRED, DEVICE_REVOKED, DEVICE_WIPED,
+        DEVICE_DRAINING, NOT_PERMITTED."""
         standing = await self._standing(request.headers.get("authorization"))
         _check(standing, syncing=syncing, draining=draining)
         bind_contextvars(user_id=standing.principal.user_id, device_id=standing.principal.device_id)
@@ -161,8 +165,8 @@ class Doors:
 
 
 def _check(standing: Standing, *, syncing: bool, draining: bool) -> None:
-    if standing.device_state != ACTIVE and not draining:
-        raise Refused(Problem(Code.DEVICE_REVOKED))
+    if not draining and (problem := unread(DeviceState(standing.device_state))):
+        raise Refused(problem)
     if syncing:
         check_syncing(standing.principal)
 

@@ -12,11 +12,12 @@ from backend.errors import Refused
 from backend.storage.engine import Engine
 from backend.sync.changes import Change, Intent, Outcome
 from backend.sync.collections import COLLECTIONS
+from backend.sync.digests import answer_digest
 from backend.sync.protocol import answer_pull, answer_push
 from backend.sync.push import Answer, Mutation, UseCaseTable
 from backend.sync.work import Door, Work, open_work
 from backend.wiring import USE_CASES
-from mobile_contract.replica import KIND_OF, Document, Refusal, Replica
+from mobile_contract.replica import KIND_OF, SCHEMA_VERSION, Document, Refusal, Replica
 from tests.factories import NOW_MS, customer, device, insert, member, territory, user
 from tests.sync.worlds import SECRET, page_json, pull_request, staff
 
@@ -99,6 +100,15 @@ class Line:
     def push(self, mutations: list[Document]) -> list[Document]:
         answers: list[Document] = self._wait(self.hand_in(mutations))
         return answers
+
+    def digest(self, scope: str, collection: str, buckets: int) -> list[Document]:
+        found = self._wait(
+            answer_digest(
+                self.engine, self.principal, scope, collection, buckets,
+                schema_version=SCHEMA_VERSION, schema_oldest=1, now_ms=self.clock_ms,
+            )
+        )  # fmt: skip
+        return [{"bucket": one.bucket, "sum": one.total, "count": one.count} for one in found]
 
     def _wait(self, coroutine: Any) -> Any:
         try:

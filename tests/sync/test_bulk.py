@@ -1,0 +1,274 @@
+"""The stream of a first sync against the reference model: cut anywhere, with writes between its parts.
+
+`SELVEDGE_TEST_HISTORIES=20000` plays more on each database; `SELVEDGE_TEST_SEED` begins elsewhere.
+"""
+
+import os
+import random
+from collections.abc import AsyncGenerator, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from backend.auth.principal import Principal
+from backend.errors import Refused
+from backend.storage.engine import Connection, Engine
+from backend.sync import bulk
+from backend.sync.bulk import BulkLimits, BulkRequest, bulk_lines
+from backend.sync.today import PackLimits
+from mobile_contract.replica import Document, Replica
+from tests.databases import fresh_sqlite
+from tests.factories import NOW_MS
+from tests.sync.worlds import SECRET, UUID, WORD, Mismatch, Phone, World, _without_references, fast_engine, play
+
+ASKED_FOR = int(os.environ.get("SELVEDGE_TEST_HISTORIES", "0"))
+FIRST_SEED = int(os.environ.get("SELVEDGE_TEST_SEED", "0"))
+MUTANT_HISTORIES_MAX = 400
+
+
+def request_of(query: dict[str, str]) -> BulkRequest:
+    """The request a replica's query is."""
+    scope, collection, record_id = after.split("/") if (after := query.get("after")) else ("", "", "")
+    place = (scope, collection, record_id) if after else None
+    return BulkRequest(query.get("cursor"), place, int(query["schemaVersion"]))
+
+
+def open_stream(
+    engine: Engine,
+    principal: Principal,
+    query: dict[str, str],
+    *,
+    rows_max: int = 3,
+    pack_rows: int = 6,
+    now_ms: int = NOW_MS,
+) -> AsyncGenerator[bytes, None]:
+    return bulk_lines(
+        engine,
+        principal,
+        request_of(query),
+        secret=SECRET,
+        limits=BulkLimits(rows_max, 2_000, PackLimits(2, pack_rows)),
+        clock=lambda: now_ms,
+        retries_max=3,
+    )
+
+
+class BulkWorld(World):
+    """Phones that take streams as well as pages; one of them at a time, as a phone does."""
+
+    def __init__(self, engine: Engine, rng: random.Random) -> None:
+        super().__init__(engine, rng)
+        self.streams: dict[int, AsyncGenerator[bytes, None]] = {}
+        self.completed = 0
+        self.cuts = 0
+
+    async def step(self, phone: Phone) -> None:
+        if id(phone) not in self.streams and self.rng.random() < 0.3:
+            await super().step(phone)
+            return
+        if self.rng.random() < 0.3:
+            await self.write()
+        for _ in range(self.rng.randint(1, 6)):
+            if not await self.take(phone):
+                return
+
+    async def take(self, phone: Phone) -> bool:
+        """One part, or some of its lines; False when the stream has ended, one way or another."""
+        replica = phone.replica
+        if id(phone) not in self.streams:
+            phone.waiting.clear()
+            self.streams[id(phone)] = open_stream(
+                self.engine, phone.principal, replica.bulk_query(),
+                rows_max=self.rng.randint(1, 7), pack_rows=self.rng.randint(1, 12),
+            )  # fmt: skip
+        try:
+            part = await anext(self.streams[id(phone)])
+        except Refused as refused:
+            await self.hang_up(phone)
+            self._expire(phone, refused)
+            return False
+        owner = phone.principal.holder
+        expected = self.model.places(owner)
+        contents = {place[:2]: dict(self.model.records[place[:2]]) for place in expected}
+        self.check_lines(owner, part, expected, contents)
+        lines = part.splitlines()
+        cut = self.rng.random() < 0.25
+        taken = self.rng.randint(0, len(lines)) if cut else len(lines)
+        complete = replica.apply_bulk(lines[:taken])
+        if complete:
+            self.completed += 1
+            if replica.refetch and not phone.damaged:
+                raise Mismatch(f"checksums differ though nothing was damaged: {replica.refetch}")
+            if not replica.refetch:
+                self.check_held(phone, expected, contents)
+        if cut or complete:
+            self.cuts += cut
+            await self.hang_up(phone)
+            return False
+        return True
+
+    def check_held(self, phone: Phone, expected: set[Any], contents: dict[Any, Document]) -> None:
+        phone.damaged = False
+        replica = phone.replica
+        if replica.places != expected or replica.documents.keys() != contents.keys():
+            raise Mismatch(
+                f"too much {sorted(replica.places - expected)}, too little {sorted(expected - replica.places)}"
+            )
+        for key, fields in contents.items():
+            held = replica.documents[key]
+            if {name: held[name] for name in fields} != fields:
+                raise Mismatch(f"{key} is held as it was, not as it is")
+
+    def check_lines(self, owner: str, part: bytes, expected: set[Any], contents: dict[Any, Document]) -> None:
+        """Nothing is sent that its reader may not see at that moment, nor named that he never saw."""
+        for line in part.splitlines():
+            told = orjson.loads(line)
+            if "document" in told and (told["collection"], told["document"]["id"], told["scope"]) not in expected:
+                raise Mismatch(f"sent {told['collection']} of {told['scope']}, where it does not stand or is not seen")
+            page = told.get("page", {"blocks": [], "scopesRemoved": []})
+            for block in page["blocks"]:
+                rows = {(block["collection"], row["document"]["id"], block["scope"]) for row in block["rows"]}
+                if not rows <= expected:
+                    raise Mismatch("a page brings what is not to be seen")
+                if not {(block["collection"], gone) for gone in block["left"]} <= self.once_seen[owner]:
+                    raise Mismatch("named as left what this user never saw")
+            if not set(page["scopesRemoved"]) <= self.once_held[owner]:
+                raise Mismatch("a scope never held is said to be lost")
+            for word in WORD.findall(line.decode()):
+                key = self.word_of[word]
+                if key not in contents or word not in contents[key].values():
+                    raise Mismatch(f"{word} of {key} is not to be seen, or no longer")
+            if not set(UUID.findall(orjson.dumps(_without_references(told)).decode())) <= self._known_ids(owner):
+                raise Mismatch("an id that was never visible")
+
+    async def hang_up(self, phone: Phone) -> None:
+        if (stream := self.streams.pop(id(phone), None)) is not None:
+            await stream.aclose()
+
+    async def rest(self) -> None:
+        for phone in self.phones:
+            await self.hang_up(phone)
+        await super().rest()
+        for phone in self.phones:
+            fresh = Replica()
+            async for part in open_stream(self.engine, phone.principal, fresh.bulk_query()):
+                done = fresh.apply_bulk(part.splitlines())
+            if not done or fresh.refetch or fresh.sums() != phone.replica.sums():
+                raise Mismatch("a new phone that streams holds something else than one that paged")
+            if (fresh.documents, fresh.places) != (phone.replica.documents, phone.replica.places):
+                raise Mismatch("the same sums, and other documents")
+
+
+@pytest.mark.requirement("R4")
+async def test_streams_cut_anywhere_end_where_pages_end_on_sqlite(sqlite_template: Path, tmp_path: Path) -> None:
+    async with fast_engine(fresh_sqlite(sqlite_template, tmp_path)) as engine:
+        await play_many(engine, range(FIRST_SEED, FIRST_SEED + (ASKED_FOR or 120)))
+
+
+@pytest.mark.postgres
+@pytest.mark.requirement("R4")
+@pytest.mark.parametrize("database_source", ["postgres"], indirect=True)
+async def test_streams_cut_anywhere_end_where_pages_end_on_postgres(engine: Engine) -> None:
+    await play_many(engine, range(FIRST_SEED, FIRST_SEED + (ASKED_FOR or 25)))
+
+
+async def play_many(engine: Engine, seeds: Iterable[int]) -> None:
+    completed = cuts = 0
+    for seed in seeds:
+        world = await play(engine, seed, kind=BulkWorld)
+        completed += world.completed
+        cuts += world.cuts
+    assert completed, "no stream ever came to its end"
+    assert cuts, "no stream was ever cut"
+
+
+# -- mutants: each reading below is simpler, and wrong -----------------------------------------------------------
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def scopes_lost_on_the_way_still_sent(patch: pytest.MonkeyPatch) -> None:
+    true = bulk.held_scopes
+
+    async def mutant(conn: Connection, user_id: str, at: int) -> Any:
+        rows = await conn.fetch("SELECT scope FROM user_scope WHERE user_id = ? AND granted_seq <= ?", user_id, at)
+        return {scope: 0 for (scope,) in rows}, (await true(conn, user_id, at))[1]
+
+    patch.setattr(bulk, "held_scopes", mutant)
+
+
+def the_position_is_that_of_the_end(patch: pytest.MonkeyPatch) -> None:
+    """What was written while the stream ran is never brought."""
+    true = bulk._Stream._delta
+
+    async def mutant(self: Any, conn: Connection) -> bytes:
+        clock, _ = await bulk.read_clock(conn)
+        self.cursor = bulk.replace(self.cursor, position=bulk.Position(clock), scopes_at=clock)
+        return await true(self, conn)
+
+    patch.setattr(bulk._Stream, "_delta", mutant)
+
+
+def a_resumed_stream_skips_one(patch: pytest.MonkeyPatch) -> None:
+    true = bulk._Stream._skip_to
+
+    def mutant(self: Any, after: Any) -> None:
+        true(self, (after[0], after[1], after[2][:-1] + "~"))
+        entry, *others = self.cursor.backfill or (None,)
+        if entry is not None and entry.scope == after[0]:
+            entry = bulk.replace(entry, after=(after[1], "~"))
+            self.cursor = bulk.replace(self.cursor, backfill=(entry, *others))
+
+    patch.setattr(bulk._Stream, "_skip_to", mutant)
+
+
+def what_the_pack_brought_is_forgotten_by_place(patch: pytest.MonkeyPatch) -> None:
+    """A record sent in one scope is not sent in the other."""
+    true = bulk._Stream._lines
+
+    async def mutant(self: Any, conn: Connection, scope: str, rows: Any) -> Any:
+        keys = {place[1:] for place in self.sent}
+        kept = [row for row in rows if (row[0], row[1]) not in keys]
+        self.sent |= {(scope, row[0], row[1]) for row in rows}
+        lines, size = await true(self, conn, "-", kept)
+        return [line.replace(b'"scope":"-"', b'"scope":"%b"' % scope.encode()) for line in lines], size
+
+    patch.setattr(bulk._Stream, "_lines", mutant)
+
+
+def the_pack_is_remembered_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """A scope lost and granted again on the way comes without what the pack had brought of it."""
+
+    class Remembered(set[Any]):
+        def clear(self) -> None:
+            return None
+
+    true = bulk._Stream.begin
+
+    async def mutant(self: Any, conn: Connection, request: Any) -> bytes:
+        self.sent = Remembered()
+        return await true(self, conn, request)
+
+    patch.setattr(bulk._Stream, "begin", mutant)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        the_pack_is_remembered_for_ever,
+        scopes_lost_on_the_way_still_sent,
+        the_position_is_that_of_the_end,
+        a_resumed_stream_skips_one,
+        what_the_pack_brought_is_forgotten_by_place,
+    ],
+    ids=lambda mutant: mutant.__name__,
+)
+async def test_a_simpler_reading_is_caught(
+    mutant: Patch, sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutant(monkeypatch)
+    async with fast_engine(fresh_sqlite(sqlite_template, tmp_path)) as engine:
+        with pytest.raises(Mismatch):
+            await play_many(engine, range(MUTANT_HISTORIES_MAX))
