@@ -45,6 +45,7 @@ from backend.storage.migrate import migrate as migrate_database
 from backend.storage.migrate import pending as pending_migrations
 from backend.sync.doctor import Overview, Report, check_feed, look_over, repair_feed
 from backend.sync.rebuild import rebuild_feed
+from backend.sync.watermelon import app_schema
 from backend.sync.work import Door, Work, in_work
 from backend.telemetry import configure_logs
 from backend.usecases.demo import PASSWORD, sign_ins_of
@@ -666,10 +667,13 @@ def contract(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when a file is not up to date.")] = False,
     folder: Annotated[Path, typer.Option(help="Where the contract lies.")] = CONTRACT_DIR,
     rxdb: Annotated[bool, typer.Option("--rxdb", help="Only the schemas RxDB's collections are made with.")] = False,
+    watermelon: Annotated[
+        bool, typer.Option("--watermelon", help="Only the tables WatermelonDB's appSchema is made with.")
+    ] = False,
 ) -> None:
     """Write what clients build upon: the schemas, and the codes with their meaning; and the page of settings."""
     drifted = False
-    only = {name for name, asked in {RXDB_SCHEMAS: rxdb}.items() if asked}
+    only = {name for name, asked in {RXDB_SCHEMAS: rxdb, WATERMELON_SCHEMA: watermelon}.items() if asked}
     written = [(folder / name, write) for name, write in CONTRACT.items() if not only or name in only]
     written += [(folder.parent / "docs" / name, write) for name, write in DOCS.items() if not only]
     for path, write in written:
@@ -735,6 +739,11 @@ def settings_text() -> str:
     return "\n".join(lines) + "\n"
 
 
+def watermelon_schema_text() -> str:
+    """What WatermelonDB's `appSchema` and `tableSchema` take."""
+    return json.dumps(app_schema(), indent=2) + "\n"
+
+
 def _bounds(metadata: Sequence[object]) -> list[tuple[str, int]]:
     """Signs and limits of a number, such as `≥ 1`."""
     signs = {"ge": "≥", "le": "≤"}
@@ -742,11 +751,13 @@ def _bounds(metadata: Sequence[object]) -> list[tuple[str, int]]:
 
 
 RXDB_SCHEMAS = "rxdb-schemas.json"
+WATERMELON_SCHEMA = "watermelon-schema.json"
 CONTRACT: Mapping[str, Callable[[], str]] = {
     "schema.graphql": print_sdl,
     "errors.md": errors_text,
     "fields.json": fields_text,
     RXDB_SCHEMAS: rxdb_schemas_text,
+    WATERMELON_SCHEMA: watermelon_schema_text,
 }
 """File of the contract → what it must say."""
 DOCS: Mapping[str, Callable[[], str]] = {"SETTINGS.md": settings_text}
