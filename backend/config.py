@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     nested_page_rows_max: int = Field(
         default=50, ge=1, le=200, description="largest `first` of a connection inside a record"
     )
+    issue_escalation_days: int = Field(
+        default=3, ge=0, le=90, description="days a sync issue may stand open before it is on the manager's list"
+    )
+    rescue_bytes_max: int = Field(default=20_000_000, ge=10_000, description="largest rescue file")
+    rescue_mutations_max: int = Field(default=20_000, ge=1, description="mutations in a rescue file")
     push_mutations_max: int = Field(default=500, ge=1, le=5_000, description="mutations in one syncPush")
     pull_rows_max: int = Field(default=1_000, ge=1, le=10_000, description="rows in one page of syncPull")
     schema_version_oldest: int = Field(

@@ -19,7 +19,7 @@ from backend.auth.principal import Principal
 from backend.domain.customers import CustomerKind
 from backend.domain.permissions import Action, Collection, may
 from backend.reads.selection import SortKind
-from backend.storage.models import attachments, catalogue, customers, insight, people, territories, work
+from backend.storage.models import attachments, catalogue, customers, insight, people, sync, territories, work
 from backend.storage.visibility import HOLDERS, PLACES
 
 
@@ -648,6 +648,33 @@ SCORE_LINES = Entity(
     part_of=("scores", "customer_id", "customer_id"),
 )
 
+SYNC_ISSUES = Entity(
+    "syncIssues",
+    "SyncIssue",
+    sync.SyncIssue,
+    None,
+    (
+        _rev("syncIssues"),
+        *columns(_ID, "id", "recordId", "mutationId", authorId="user_id"),
+        *columns(Kind.TEXT, "collection", "code", "field", "intent", "authorName", "theirsBy", "theirsName"),
+        *columns(Kind.TEXT, "resolvedBy", "resolvedName"),
+        *columns(Kind.ENUM, "state", "resolution"),
+        *columns(Kind.JSON, "base", "mine", "theirs", "problems", "about", "names", "resolvedValue", "history"),
+        *columns(Kind.TEXTS, wayCodes="ways_out"),
+        *columns(Kind.BIGINT, "theirsRev", "baseRev"),
+        *columns(Kind.TIMESTAMP, "theirsAt", "capturedAt", "createdAt", "resolvedAt"),
+    ),
+    {"CREATED_AT": Order(_number_key("{a}.created_at"))},
+    {
+        **_BY_ID,
+        **_same("authorId", "user_id"),
+        **_same("recordId", "record_id"),
+        "authorIsNot": Filter("{a}.user_id <> ?::text"),
+        **_among("stateIn", "state"),
+        "createdUpTo": Filter("{a}.created_at <= ?::bigint"),
+    },
+)
+
 SCORE_RUNS = Entity(
     "scoreRuns",
     "ScoreRun",
@@ -786,6 +813,7 @@ ENTITIES: Mapping[str, Entity] = {
         SCORES,
         SCORE_LINES,
         SCORE_RUNS,
+        SYNC_ISSUES,
         SEASONS,
         STYLES,
         COLOURS,

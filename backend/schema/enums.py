@@ -10,6 +10,7 @@ from backend.domain.catalogue import ArticleState
 from backend.domain.consent import Channel, ConsentChange, ConsentChannel, ConsentPurpose, ConsentSource
 from backend.domain.contacts import ContactRole, Language
 from backend.domain.customers import CustomerKind, LifecycleStage
+from backend.domain.issues import IssueState, Resolution, WayOut
 from backend.domain.orders import OrderSource, OrderState
 from backend.domain.permissions import Role
 from backend.domain.tasks import TaskPriority, TaskSource, TaskState
@@ -30,11 +31,13 @@ ENUMS: Mapping[str, type[StrEnum]] = {
         ConsentSource,
         ContactRole,
         CustomerKind,
+        IssueState,
         Language,
         LifecycleStage,
         OrderSource,
         OrderState,
         PreviewState,
+        Resolution,
         Role,
         TaskPriority,
         TaskSource,
@@ -45,6 +48,7 @@ ENUMS: Mapping[str, type[StrEnum]] = {
         VisitReason,
         VisitState,
         VisitVerification,
+        WayOut,
     )
 }
 """Name, as the domain's fields give it → enum."""

@@ -11,6 +11,7 @@ from backend.schema.devices import DeviceMutations, DeviceQueries
 from backend.schema.execute import core_schema
 from backend.schema.executor import SelectionExecutor, read_attribute
 from backend.schema.imports import ImportMutations, ImportQueries
+from backend.schema.issues import IssueMutations, IssueQueries
 from backend.schema.merges import MergeMutations, MergeQueries
 from backend.schema.orders import OrderMutations
 from backend.schema.people import PeopleMutations
@@ -34,6 +35,7 @@ class Query(
     SyncQueries,
     DeviceQueries,
     ImportQueries,
+    IssueQueries,
     MergeQueries,
     WatermelonQueries,
     RxdbQueries,  # type: ignore[misc]
@@ -52,6 +54,7 @@ class Mutation(
     SyncMutations,
     DeviceMutations,
     ImportMutations,
+    IssueMutations,
     MergeMutations,
     WatermelonMutations,
     RxdbMutations,  # type: ignore[misc]

@@ -454,6 +454,7 @@ NODE_TYPES = (
 COMPUTED: dict[str, frozenset[str]] = {
     "Customer": frozenset({"distanceM"}),
     "Order": frozenset({"ageDays"}),
+    "SyncIssue": frozenset({"title", "text", "waysOut", "escalated"}),
 }
 """Type → fields that are no columns. Whatever is not named here has to be in the entity table."""
 
