@@ -19,6 +19,7 @@ from backend.domain.territories import AssignmentSource
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id, new_id
 from backend.storage.visibility import granted_keys_sql
+from backend.sync.attached import rehang
 from backend.sync.changes import Change, Draft, Intent, load_records, save_drafts
 from backend.sync.collections import COLLECTIONS
 from backend.sync.matching import drop_keys, save_keys
@@ -44,6 +45,7 @@ class _Undo:
     links_demoted: list[str]
     externals: list[str]
     aliases: list[str]
+    attachments: list[str]
 
 
 async def merge_records(
@@ -106,7 +108,7 @@ async def _merge(work: Work, collection: str, survivor_id: str, merged: Mapping[
     survivor = (await load_records(work, declared, [survivor_id]))[survivor_id]
     merged_id = str(merged["id"])
     changes = survivor_changes(MERGEABLE[collection], survivor, merged, take)
-    undo = _Undo(dict(merged), {}, {}, {}, [], [], [], [], [])
+    undo = _Undo(dict(merged), {}, {}, {}, [], [], [], [], [], [])
     if collection == CUSTOMERS:
         changes |= await _family(work, survivor, merged, undo)
     after = {**survivor, **changes}
@@ -134,6 +136,8 @@ async def _merge(work: Work, collection: str, survivor_id: str, merged: Mapping[
             merged_id,
         )
     ]
+    undo.attachments = await rehang(work.conn, collection, merged_id, survivor_id)
+    _rehung(work, undo.attachments)
     undo.aliases = [
         row[0]
         for row in await work.conn.fetch(
@@ -272,6 +276,11 @@ async def _move_links(
         work.touched(CONTACTS, contact_id, ())
 
 
+def _rehung(work: Work, attachment_ids: Sequence[str]) -> None:
+    for attachment_id in attachment_ids:
+        work.touched("attachments", attachment_id, ("recordId",))
+
+
 async def _settle_matches(work: Work, collection: str, survivor_id: str, merged_id: str) -> None:
     """The pair itself is merged; what else was compared with the one that is gone has nobody to look at any more."""
     await work.conn.execute(
@@ -322,6 +331,7 @@ async def undo_merge(work: Work, merge_id: str) -> tuple[str, str, str]:
     if collection == CUSTOMERS:
         await _return_children(work, merged_id, survivor_id, restored.get("territoryId"), undo)
     await _return_links(work, collection, merged_id, survivor_id, undo)
+    _rehung(work, await rehang(work.conn, collection, survivor_id, merged_id, only=undo.attachments))
     await work.conn.execute(
         "UPDATE external_id SET record_id = ? WHERE id = ANY(?) AND record_id = ?",
         merged_id,

@@ -21,7 +21,7 @@ from tests.usecases.asking import ask, data
 NEAR_BUND = {"latE7": 312_400_000, "lonE7": 1_214_900_000}
 
 
-async def make(house: House, who: str, collection: str, **fields: Any) -> str:
+async def make(house: House, who: str, collection: str, /, **fields: Any) -> str:
     record_id = new_id()
     [outcome] = await house.change(who, USE_CASES[collection, Intent.CREATE], create(record_id, fields))
     assert outcome.status is Status.APPLIED, outcome
@@ -374,3 +374,32 @@ async def test_a_rep_names_two_records_and_the_manager_is_asked(house: House) ->
     assert (pair["id"], [reason["code"] for reason in pair["reasons"]]) == (named["id"], ["NAMED"])
     refused = (await data(house, "wei", name, a=first, b=unseen))["nameMatch"]
     assert [(p["code"], p["path"]) for p in refused["problems"]] == [("NOT_FOUND", ["otherId"])]
+
+
+async def test_what_hangs_on_a_merged_customer_and_its_visits_goes_along_and_comes_back(house: House) -> None:
+    survivor, merged = await customer(house, "wei"), await customer(house, "na")
+    visit = await visit_at(house, merged, "na")
+    photo = {"kind": "PHOTO", "fileName": "front.jpg", "sha256": "ab" * 32, "sizeBytes": 9, "mime": "image/jpeg"}
+    ids = [
+        await make(house, "na", "attachments", collection=name, recordId=record_id, **photo)
+        for name, record_id in (("customers", merged), ("visits", visit))
+    ]
+    before = [await feed_of(house, "attachments", one) for one in ids]
+    [merge_id] = await merge(house, survivor, merged)
+    assert (await feed_of(house, "attachments", ids[0]))[1]["recordId"] == survivor
+    async with house.engine.read() as conn:
+        rows = await conn.fetch(
+            "SELECT DISTINCT scope FROM feed_scope WHERE collection = 'attachments' AND left_seq IS NULL"
+        )
+    assert [row[0] for row in rows] == [f"territory:{house.patches['north']}"]
+    await house.work("manager", lambda work: undo_merge(work, merge_id))
+    assert [await feed_of(house, "attachments", one) for one in ids] == before
+    await sound(house)
+
+
+async def test_a_photo_taken_offline_of_the_old_id_hangs_on_the_survivor(house: House) -> None:
+    survivor, merged = await customer(house), await customer(house)
+    await merge(house, survivor, merged)
+    photo = {"kind": "PHOTO", "fileName": "front.jpg", "sha256": "ab" * 32, "sizeBytes": 9, "mime": "image/jpeg"}
+    attachment = await make(house, "wei", "attachments", collection="customers", recordId=merged, **photo)
+    assert await house.row("attachment", attachment, "record_id") == (survivor,)
