@@ -37,6 +37,11 @@ KIND_OF = {
     "attachments": "attachment",
 }
 """collection → its name inside `change` of a mutation"""
+DAY_MS = 86_400_000
+CLOCK_SLACK_MS = 600_000
+"""By so much a device's clock may be set back without a word."""
+KEPT_MAX = 5_000
+"""Answered mutations kept at most."""
 ZONE_DEFAULT = "Asia/Shanghai"
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 AGREED = ("PLANNED", "CONFIRMED")
@@ -59,6 +64,10 @@ class Refusal(Exception):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+class Locked(Exception):
+    """The offline lease is over: nothing is shown until the next pull. Work is still captured, and pushed."""
 
 
 class Transport(Protocol):
@@ -96,9 +105,23 @@ class Replica:
     queue: list[Document] = field(default_factory=list)
     client_seq: int = 0
     answered: dict[Key, tuple[int, Document]] = field(default_factory=dict)
+    kept: list[Document] = field(default_factory=list)
+    """mutations with an answer, by `clientSeq`: sent again should the server lose them by a restore"""
+    kept_at: dict[str, int] = field(default_factory=dict)
+    """mutation id → when it was answered, by this device's clock in ms"""
+    keep_answered_days: int = 14
+    acked: int = 0
+    """the last `clientSeq` the server is known to have answered"""
+    lease_until: str | None = None
+    """when what is held may no longer be shown, by the server's clock"""
+    pulled_at_ms: int = 0
+    lease_ms: int | None = None
+    """how long it may be shown after `pulled_at_ms`, by this device's clock; None before the first pull"""
+    wiped: bool = False
     outcomes: dict[str, Document] = field(default_factory=dict)
     """mutation id → its last answer; what was refused or lost comes as a document of `syncIssues` as well"""
     new_id: Callable[[], str] = field(default=lambda: uuid7())
+    now_ms: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)
 
     # -- pulling -------------------------------------------------------------------------------------------
 
@@ -123,11 +146,26 @@ class Replica:
             for row in block["rows"]:
                 self._put(scope, collection, row)
         self.cursor, self.clock, self.bulk_after = page["cursor"], page["clock"], None
+        self._take_lease(page)
+        self.answered_up_to(page["ackedMutation"])
         if page["complete"]:
             self._complete(page["checksums"])
         else:
             self._sweep()
         return True
+
+    def _take_lease(self, page: Document) -> None:
+        """Each page renews the lease. It is counted from its arrival: the device's own clock may be wrong."""
+        self.pulled_at_ms = self.now_ms()
+        self.keep_answered_days = page.get("keepAnsweredDays") or self.keep_answered_days
+        if page.get("leaseSeconds") is not None:
+            self.lease_until, self.lease_ms = page.get("leaseUntil"), page["leaseSeconds"] * 1_000
+
+    @property
+    def locked(self) -> bool:
+        """True when nothing may be shown: no page came for as long as the lease, or the clock was set back."""
+        past_ms = self.now_ms() - self.pulled_at_ms
+        return self.lease_ms is not None and not -CLOCK_SLACK_MS <= past_ms < self.lease_ms
 
     def bulk_query(self) -> dict[str, str]:
         """The parameters of `GET /sync/bulk`: from the beginning, or behind the last line that was applied."""
@@ -259,7 +297,7 @@ class Replica:
         """
         rev = self.seen_seq(collection, record_id)
         wish = {"id": record_id, "baseRev": rev, "set": dict(fields)}
-        if held := self.view(collection, record_id):
+        if held := self._seen(collection, record_id):
             wish["base"] = held_of(held, fields)  # shown beside a conflict, never relied upon
         return self._enqueue(collection, wish, more)
 
@@ -273,7 +311,7 @@ class Replica:
         `decision`: `value` for CUSTOM; `fields` and `without` for CHANGE_AND_SEND_AGAIN. The revision of the record
         that was looked at goes with it, so that what somebody wrote since is not overwritten.
         """
-        issue = self.view("syncIssues", issue_id) or {}
+        issue = self._seen("syncIssues", issue_id) or {}
         key = (issue.get("collection", ""), issue.get("recordId", ""))
         rev = self.seen_seq(*key) if key in self.documents or key in self.answered else None
         fields = {"choice": choice, **({} if rev is None else {"recordRev": rev}), **decision}
@@ -303,7 +341,15 @@ class Replica:
         return 0 if any(k == key for k, _ in self._wishes()) else None
 
     def view(self, collection: str, record_id: str) -> Document | None:
-        """A record as its user sees it: what the server said last, and his own unsent work on top."""
+        """A record as its user sees it: what the server said last, and his own unsent work on top.
+
+        Raises `Locked` when the lease is over.
+        """
+        if self.locked:
+            raise Locked
+        return self._seen(collection, record_id)
+
+    def _seen(self, collection: str, record_id: str) -> Document | None:
         key = (collection, record_id)
         found = self.documents.get(key)
         if key in self.answered and self.answered[key][0] > self.seqs.get(key, -1):
@@ -327,11 +373,13 @@ class Replica:
     # -- pushing -------------------------------------------------------------------------------------------
 
     def take_answers(self, answers: Iterable[Document]) -> None:
-        """Keep what RETRY asks to keep; everything else is settled, once and for ever."""
-        settled = set()
+        """Keep what RETRY asks to keep; everything else is settled, and kept aside for some days."""
+        settled, expected = set(), None
         for answer in answers:
             self.outcomes[answer["id"]] = answer
             if answer["status"] == "RETRY":
+                gaps = [p["allowed"][0] for p in answer["problems"] if p["code"] == "CLIENT_SEQ_GAP" and p["allowed"]]
+                expected = int(gaps[0]) if gaps else expected
                 continue
             settled.add(answer["id"])
             for row in answer["records"]:
@@ -339,7 +387,53 @@ class Replica:
                 # never the cursor: it would skip what others committed in between
                 if row["seq"] > max(self.seqs.get(key, -1), self.complete_at):
                     self.answered[key] = (row["seq"], row["document"])
+        done = [mutation for mutation in self.queue if mutation["id"] in settled]
         self.queue = [mutation for mutation in self.queue if mutation["id"] not in settled]
+        self._keep(done)
+        if expected is not None:
+            self.answered_up_to(expected - 1, told=True)
+
+    def _keep(self, done: list[Document]) -> None:
+        """Put answered mutations aside, and forget those that any backup in use has seen."""
+        now = self.now_ms()
+        self.kept_at.update({mutation["id"]: now for mutation in done})
+        self.acked = max([self.acked, *(mutation["clientSeq"] for mutation in done)])
+        oldest = now - self.keep_answered_days * DAY_MS
+        held = {m["id"]: m for m in [*self.kept, *done] if self.kept_at[m["id"]] > oldest}
+        self.kept = sorted(held.values(), key=lambda m: m["clientSeq"])[-KEPT_MAX:]
+        self.kept_at = {m["id"]: self.kept_at[m["id"]] for m in self.kept}
+
+    def answered_up_to(self, acked: int, *, told: bool = False) -> None:
+        """The server says which number it answered last: on a page, or (`told`) by asking for the one after it.
+
+        Less than it had answered: it was restored from a backup, so what it lost is sent again, in order. More than
+        was ever given here: the device lost count. Then the queue counts on from there, because ids, not numbers,
+        say what is the same mutation.
+        """
+        if acked < self.acked:
+            waiting = {mutation["id"] for mutation in self.queue}
+            lost = [m for m in self.kept if m["clientSeq"] > acked and m["id"] not in waiting]
+            self.queue = lost + self.queue
+            self.kept = [m for m in self.kept if m["clientSeq"] <= acked]
+        self.acked = acked
+        first = self.queue[0]["clientSeq"] if self.queue else acked + 1
+        if not self.queue or first > acked + 1 or acked > self.client_seq or (told and first != acked + 1):
+            self.queue = [{**mutation, "clientSeq": number} for number, mutation in enumerate(self.queue, acked + 1)]
+            self.client_seq = acked + len(self.queue)
+
+    def wipe(self) -> int:
+        """After DEVICE_WIPED: destroy everything; returns how many mutations were lost, for `acknowledgeWipe`.
+
+        The device's id goes with it: an app set up anew makes another, and counts from 1.
+        """
+        unsent = len(self.queue)
+        for held in (self.documents, self.seqs, self.answered, self.outcomes, self.kept_at):
+            held.clear()
+        self.places, self.marks, self.ready = set(), set(), set()
+        self.queue, self.kept, self.refetch, self.wide = [], [], [], []
+        self.cursor, self.bulk_after, self.clock, self.complete_at = None, None, 0, -1
+        self.client_seq, self.acked, self.wiped = 0, 0, True
+        return unsent
 
     # -- both, over a transport ------------------------------------------------------------------------------
 
@@ -351,7 +445,7 @@ class Replica:
             try:
                 page = transport.pull(request)
             except Refusal as refusal:
-                if refusal.code != "CURSOR_EXPIRED" or self.cursor is None:
+                if refusal.code not in ("CURSOR_EXPIRED", "CURSOR_INVALID") or self.cursor is None:
                     raise
                 self.send(transport, push_mutations)
                 self.expire()
@@ -359,15 +453,17 @@ class Replica:
             self.apply(request, page)
             for wide in list(self.wide):
                 self.narrow(wide, transport.digest(wide["scope"], wide["collection"], wide["buckets"]))
+            if self.queue and page["complete"]:
+                self.send(transport, push_mutations)  # a restore took back what had been answered
             if page["complete"] and not self.refetch:
                 return
         raise Refusal("NOT_SETTLING")
 
     def send(self, transport: Transport, push_mutations: int = 100) -> None:
         while self.queue:
-            before = len(self.queue)
+            before = [(mutation["id"], mutation["clientSeq"]) for mutation in self.queue]
             self.take_answers(transport.push(self.next_push(push_mutations)))
-            if len(self.queue) == before:
+            if [(mutation["id"], mutation["clientSeq"]) for mutation in self.queue] == before:
                 return  # everything was answered RETRY: later
 
     def next_push(self, mutations_max: int) -> list[Document]:

@@ -6,7 +6,6 @@ import strawberry
 
 from backend.domain.devices import DeviceState
 from backend.domain.permissions import Role
-from backend.domain.times import DAY_MS
 from backend.errors import Refused
 from backend.schema.changes import tell
 from backend.schema.context import Info
@@ -222,11 +221,6 @@ async def _change(info: Info, device_id: str, state: DeviceState, reason: str | 
     except Refused as refused:
         return refuse(info, refused)
     return DeviceChanged(device=_shown(changed))
-
-
-def lease_until(info: Info) -> Instant:
-    """Until when a device that pulls now may show what it holds."""
-    return Instant(info.context.now_ms + info.context.settings.offline_lease_days * DAY_MS)
 
 
 def _shown(found: FoundStatus) -> DeviceStatus:

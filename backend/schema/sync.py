@@ -9,8 +9,9 @@ import orjson
 import strawberry
 from strawberry.scalars import JSON
 
+from backend.domain.times import DAY_MS, instant_text
 from backend.errors import Code, Problem, Refused
-from backend.schema.context import Info
+from backend.schema.context import Context, Info
 from backend.schema.finished import Finished
 from backend.schema.refusals import Problem as ShownProblem
 from backend.schema.refusals import Refusal, refuse, show_problems
@@ -75,7 +76,16 @@ class SyncPage:
     complete: bool = strawberry.field(description="True when nothing more was there at that clock.")
     blocks: list[SyncBlock] = strawberry.field(description="The records, by scope and collection.")
     scopes_removed: list[str] = strawberry.field(description="Scopes no longer yours: drop all their places.")
-    acked_mutation: BigInt = strawberry.field(description="The last `clientSeq` of this device with an answer.")
+    acked_mutation: BigInt = strawberry.field(
+        description="The last `clientSeq` of this device with an answer. Less than you had: a backup was restored."
+    )
+    lease_until: Instant = strawberry.field(
+        description="Without another page until then, show nothing more; go on capturing, and pushing."
+    )
+    lease_seconds: int = strawberry.field(description="The same, counted from this page's arrival.")
+    keep_answered_days: int = strawberry.field(
+        description="So long keep what was answered, to send it again should the server have lost it by a restore."
+    )
     checksums: list[SyncChecksum] = strawberry.field(description="On a complete page: what you must now hold.")
 
 
@@ -202,10 +212,11 @@ class SyncQueries:
             schema_oldest=context.settings.schema_version_oldest,
             sums=context.sums_kept,
             bucket_rows=context.settings.digest_bucket_rows,
+            note_seconds=context.settings.device_note_seconds,
             retries_max=context.settings.write_retries_max,
             clock=context.clock,
         )
-        return _page(page)
+        return _page(context, page)
 
     @strawberry.field(
         description="Checksums of the parts of a collection in a scope; parts without records are absent."
@@ -288,7 +299,7 @@ class SyncSubscriptions:
                 yield SyncPoke(clock=BigInt(clock))
 
 
-def _page(page: Page) -> SyncPage:
+def _page(context: Context, page: Page) -> SyncPage:
     finished: SyncPage = _finished(
         "SyncPage",
         {
@@ -306,6 +317,9 @@ def _page(page: Page) -> SyncPage:
             ],
             "scopesRemoved": page.scopes_removed,
             "ackedMutation": page.acked_mutation,
+            "leaseUntil": instant_text(context.now_ms + context.settings.offline_lease_days * DAY_MS),
+            "leaseSeconds": context.settings.offline_lease_days * (DAY_MS // 1_000),
+            "keepAnsweredDays": context.settings.keep_answered_days,
             "checksums": [
                 {
                     "scope": one.scope,

@@ -34,7 +34,7 @@ from backend.ids import is_id
 from backend.storage.visibility import visible_to
 from backend.sync.collections import COLLECTIONS, Child, Collection, column_of
 from backend.sync.documents import JSON_KINDS, canonical
-from backend.sync.feed import Stored, read_clock, read_stored
+from backend.sync.feed import EPOCH_STEP, Stored, read_clock, read_stored
 from backend.sync.issues import Kept, base_at, keep_issues, lost_value, people_of
 from backend.sync.work import Work
 
@@ -153,7 +153,8 @@ async def open_drafts(
     stored = await read_stored(work.conn, name, ids)
     clock, _ = await read_clock(work.conn)
     drafts = []
-    for change in changes:
+    for sent in changes:
+        change = _as_of_this_epoch(sent, stored.get(sent.id, NEVER_STORED))
         if not is_id(change.id):
             drafts.append(Draft(change, None, {}, problems=[Problem(Code.INVALID_VALUE, ("id",), ("UUID",))]))
             continue
@@ -172,6 +173,14 @@ async def open_drafts(
                 _patch(collection, shape, change, row, stored.get(change.id, NEVER_STORED), work.writer, clock)
             )
     return drafts
+
+
+def _as_of_this_epoch(change: Change, stored: Stored) -> Change:
+    """A restore takes records back that devices then make again: who saw one before saw it as it was made."""
+    base = change.base_rev or 0
+    if base >= EPOCH_STEP and base // EPOCH_STEP < stored.made_seq // EPOCH_STEP:
+        return replace(change, base_rev=stored.made_seq)
+    return change
 
 
 async def load_records(
