@@ -118,8 +118,11 @@ class RxCollection:
     def json_schema(self) -> dict[str, Any]:
         """The schema of the collection in RxDB, in which its query builders can select everything."""
         properties: dict[str, Any] = {"id": {"type": "string", "maxLength": ID_CHARACTERS}}
+        told = {RESERVED.get(found.name, found.name) for found in self.collection.own_fields if found.server_only}
         for name, kind in {**self.kinds, REV: Kind.INT}.items():
-            if name != "id":
+            if kind is Kind.MAP and name in told:
+                properties[name] = {}  # what the server tells there may be any value
+            elif name != "id":
                 properties[name] = {"type": [_JSON_TYPE.get(kind, "string"), "null"]}
         return {"version": 0, "primaryKey": "id", "type": "object", "properties": properties, "required": ["id"]}
 
