@@ -61,7 +61,7 @@ class _Sent:
         """The columns the client changed; of a new row those that hold something."""
         if self.verb == "created":
             return tuple(name for name, value in self.raw.items() if value is not None and name not in OWN_COLUMNS)
-        return tuple(name for name in str(self.raw["_changed"]).split(",") if name)
+        return tuple(name for name in str(self.raw.get("_changed", "")).split(",") if name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,7 @@ def _mutation_id(principal: Principal, row: _Sent) -> str:
         [principal.device_id, row.path, sorted((sendable(name), repr(value)) for name, value in said.items())],
         default=str,
     )
-    return str(uuid.UUID(bytes=hashlib.sha256(body).digest()[:16], version=8))
+    return str(uuid.UUID(bytes=hashlib.sha256(body).digest()[:16], version=5))
 
 
 class _Translation:
