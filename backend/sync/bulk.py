@@ -259,6 +259,7 @@ class _Stream:
     ) -> tuple[list[bytes], Backfill | None]:
         """From where the entry stands through the scopes after it, until a chunk is full."""
         lines: list[bytes] = []
+        size = 0
         for scope in open_scopes:
             if scope < entry.scope:
                 continue
@@ -266,11 +267,12 @@ class _Stream:
             while current is not None:
                 found, current_next = await self._scope(conn, current)
                 lines += found
+                size += sum(map(len, found))
                 entry = current_next or replace(current, after=LAST)
                 current = current_next
                 if current is None and scope == CATALOGUE:
                     lines.append(_line({"ready": "CATALOGUE"}))
-                if len(lines) >= min(ROWS_AT_FIRST, self.limits.chunk_rows_max):
+                if len(lines) >= min(ROWS_AT_FIRST, self.limits.chunk_rows_max) or size >= self.limits.chunk_bytes:
                     return lines, entry
         return lines, None
 

@@ -12,16 +12,18 @@ from typing import Any
 import orjson
 import pytest
 
-from backend.auth.principal import Principal
+from backend.auth.principal import Principal, Role
 from backend.errors import Refused
+from backend.ids import new_id
 from backend.storage.engine import Connection, Engine
 from backend.sync import bulk
 from backend.sync.bulk import BulkLimits, BulkRequest, bulk_lines
 from backend.sync.today import PackLimits
+from backend.sync.work import Door, open_work
 from mobile_contract.replica import Document, Replica
 from tests.databases import fresh_sqlite
-from tests.factories import NOW_MS
-from tests.sync.worlds import SECRET, UUID, WORD, Mismatch, Phone, World, _without_references, fast_engine, play
+from tests.factories import NOW_MS, customer, device, insert, member, territory, user
+from tests.sync.worlds import SECRET, UUID, WORD, Mismatch, Phone, World, _without_references, fast_engine, play, staff
 
 ASKED_FOR = int(os.environ.get("SELVEDGE_TEST_HISTORIES", "0"))
 FIRST_SEED = int(os.environ.get("SELVEDGE_TEST_SEED", "0"))
@@ -238,26 +240,9 @@ def what_the_pack_brought_is_forgotten_by_place(patch: pytest.MonkeyPatch) -> No
     patch.setattr(bulk._Stream, "_lines", mutant)
 
 
-def the_pack_is_remembered_for_ever(patch: pytest.MonkeyPatch) -> None:
-    """A scope lost and granted again on the way comes without what the pack had brought of it."""
-
-    class Remembered(set[Any]):
-        def clear(self) -> None:
-            return None
-
-    true = bulk._Stream.begin
-
-    async def mutant(self: Any, conn: Connection, request: Any) -> bytes:
-        self.sent = Remembered()
-        return await true(self, conn, request)
-
-    patch.setattr(bulk._Stream, "begin", mutant)
-
-
 @pytest.mark.parametrize(
     "mutant",
     [
-        the_pack_is_remembered_for_ever,
         scopes_lost_on_the_way_still_sent,
         the_position_is_that_of_the_end,
         a_resumed_stream_skips_one,
@@ -272,3 +257,176 @@ async def test_a_simpler_reading_is_caught(
     async with fast_engine(fresh_sqlite(sqlite_template, tmp_path)) as engine:
         with pytest.raises(Mismatch):
             await play_many(engine, range(MUTANT_HISTORIES_MAX))
+
+
+# -- what random histories rarely reach ----------------------------------------------------------------------------
+
+
+async def patch_with_shops(engine: Engine, shops: int) -> tuple[Principal, str]:
+    """A rep on a phone, and his patch with shops he visits today."""
+    async with open_work(engine, staff("", None, Role.ADMIN), now_ms=NOW_MS, door=Door.JOB) as work:
+        patch = await territory(work.conn, "/r", kind="PATCH")
+        rep = await user(work.conn)
+        phone = await device(work.conn, rep)
+        await member(work.conn, patch, rep)
+        for _ in range(shops):
+            shop = await customer(work.conn, territory_id=patch)
+            work.touched("customers", shop)
+            visit = await planned(work.conn, shop, rep, patch, NOW_MS)
+            work.touched("visits", visit)
+        work.reseat([rep])
+    return staff(rep, phone, Role.REP), patch
+
+
+async def planned(
+    conn: Connection, shop: str, rep: str, patch: str, happens_at: int, state: str = "PLANNED", **more: object
+) -> str:
+    visit = new_id()
+    await insert(
+        conn, "visit", id=visit, customer_id=shop, rep_id=rep, territory_id=patch, state=state, purpose="SELL",
+        verification="UNVERIFIED", happens_at=happens_at, planned_at=happens_at, created_at=NOW_MS, created_by=rep,
+    )  # fmt: skip
+    return visit
+
+
+async def reseat(engine: Engine, user_id: str, patch: str, *, held: bool) -> None:
+    async with open_work(engine, staff("", None, Role.ADMIN), now_ms=NOW_MS, door=Door.JOB) as work:
+        if held:
+            await member(work.conn, patch, user_id)
+        else:
+            await work.conn.execute("UPDATE territory_member SET valid_to = ? WHERE user_id = ?", NOW_MS, user_id)
+        work.reseat([user_id])
+
+
+async def test_a_patch_taken_and_given_back_on_the_way_comes_whole_again(engine: Engine) -> None:
+    """What the pack had brought of it was dropped with the patch, so it is sent again."""
+    rep, patch = await patch_with_shops(engine, shops=6)
+    phone = Replica()
+    stream = open_stream(engine, rep, phone.bulk_query(), rows_max=2, pack_rows=100)
+    complete = False
+    async for part in stream:
+        complete = phone.apply_bulk(part.splitlines())
+        if phone.ready and not complete and len(phone.places) == 12:
+            await reseat(engine, rep.holder, patch, held=False)
+            await reseat(engine, rep.holder, patch, held=True)
+            phone.ready.clear()
+    assert complete
+    assert len(phone.views("customers")) == len(phone.views("visits")) == 6
+    assert phone.refetch == []
+
+
+async def test_a_patch_taken_on_the_way_is_gone_at_the_end(engine: Engine) -> None:
+    rep, patch = await patch_with_shops(engine, shops=6)
+    phone = Replica()
+    stream = open_stream(engine, rep, phone.bulk_query(), rows_max=2, pack_rows=100)
+    sent_after = 0
+    taken = False
+    async for part in stream:
+        sent_after += part.count(b'"document"') if taken else 0
+        phone.apply_bulk(part.splitlines())
+        if not taken and len(phone.places) == 4:
+            await reseat(engine, rep.holder, patch, held=False)
+            taken = True
+    assert taken
+    assert sent_after == 0
+    assert phone.documents == {}
+    assert phone.refetch == []
+
+
+async def test_parts_are_bounded_however_much_there_is(engine: Engine) -> None:
+    """A part is read, sent and forgotten: memory is that of the largest part, not of the whole."""
+    rep, _ = await patch_with_shops(engine, shops=150)
+    sizes = {}
+    for rows_max in (5, 50):
+        stream = open_stream(engine, rep, Replica().bulk_query(), rows_max=rows_max, pack_rows=10)
+        sizes[rows_max] = [(part.count(b'"document"'), len(part)) async for part in stream]
+    assert max(count for count, _ in sizes[5]) <= 10  # a record may stand in two places
+    # about 2,000 bytes of documents are asked for, and the first part finds out how large they are
+    assert sum(size <= 8_000 for _, size in sizes[50]) >= len(sizes[50]) - 1
+
+
+# -- the pack of today ---------------------------------------------------------------------------------------------
+
+
+async def test_today_is_judged_in_the_zone_of_each_customer(engine: Engine) -> None:
+    rep, patch = await patch_with_shops(engine, shops=0)
+    now = 1_795_320_000_000  # 04:00 UTC on 22 November: noon in Shanghai, the evening before in Los Angeles
+    hour = 3_600_000
+    wanted, others = set(), set()
+    async with open_work(engine, staff("", None, Role.ADMIN), now_ms=NOW_MS, door=Door.JOB) as work:
+        for zone, hours, state, today in (
+            ("Asia/Shanghai", 11, "PLANNED", True),
+            ("Asia/Shanghai", 13, "PLANNED", False),
+            ("Asia/Shanghai", -11, "CONFIRMED", True),
+            ("Asia/Shanghai", -13, "CONFIRMED", False),
+            ("Asia/Shanghai", 1, "CHECKED_IN", True),
+            ("Asia/Shanghai", 1, "CANCELLED", False),
+            ("Asia/Shanghai", -1, "COMPLETED", False),
+            ("America/Los_Angeles", 3, "PLANNED", True),
+            ("America/Los_Angeles", 5, "PLANNED", False),
+            ("America/Los_Angeles", -19, "PLANNED", True),
+            ("America/Los_Angeles", -21, "PLANNED", False),
+        ):
+            shop = await customer(work.conn, territory_id=patch, timezone=zone)
+            visit = await planned(work.conn, shop, rep.holder, patch, now + hours * hour, state)
+            work.touched("customers", shop)
+            work.touched("visits", visit)
+            (wanted if today else others).update({("visits", visit), ("customers", shop)})
+        foreign = await planned(work.conn, shop, new_id(), patch, now)
+        work.touched("visits", foreign)
+        others.add(("visits", foreign))
+    sent = await before_ready(engine, rep, now_ms=now, pack_rows=100)
+    assert set(sent) == wanted
+    assert wanted & others == set()
+
+
+async def before_ready(engine: Engine, rep: Principal, **more: int) -> list[tuple[str, str]]:
+    found = []
+    async for part in open_stream(engine, rep, Replica().bulk_query(), **more):
+        for line in part.splitlines():
+            told = orjson.loads(line)
+            if told.get("ready") == "TODAY":
+                return found
+            if "document" in told:
+                found.append((told["collection"], told["document"]["id"]))
+    raise AssertionError("never ready")
+
+
+async def test_of_the_customers_on_the_list_everything_needed_comes_and_once(engine: Engine) -> None:
+    rep, patch = await patch_with_shops(engine, shops=0)
+    made: dict[str, str] = {}
+    async with open_work(engine, staff("", None, Role.ADMIN), now_ms=NOW_MS, door=Door.JOB) as work:
+        conn = work.conn
+        shop, other = [await customer(conn, territory_id=patch) for _ in range(2)]
+        await insert(
+            conn, "contact", id=(contact := new_id()), name_en="Kim", channels="{}", consent_events="[]",
+            search_keys="", sort_key="", created_at=NOW_MS, created_by=rep.holder,
+        )  # fmt: skip
+        await insert(
+            conn, "customer_contact", id=(link := new_id()), customer_id=shop, contact_id=contact, role="BUYER",
+            territory_id=patch, is_primary=True, created_at=NOW_MS,
+        )  # fmt: skip
+        task, done = new_id(), new_id()
+        for task_id, state in ((task, "OPEN"), (done, "DONE")):
+            await insert(
+                conn, "task", id=task_id, customer_id=shop, assignee_id=rep.holder, territory_id=patch, title="t",
+                state=state, priority="NORMAL", due_sort=NOW_MS, source="HUMAN", created_at=NOW_MS, created_by="x",
+            )  # fmt: skip
+        visit = await planned(conn, shop, rep.holder, patch, NOW_MS)
+        made = {visit: "visits", shop: "customers", link: "customerContacts", contact: "contacts", task: "tasks"}
+        for record_id, name in {**made, other: "customers", done: "tasks"}.items():
+            work.touched(name, record_id)
+    sent = await before_ready(engine, rep, pack_rows=100)
+    assert sent[:2] == [("visits", visit), ("customers", shop)], "what the list shows comes first"
+    assert sorted(set(sent)) == sorted((name, record_id) for record_id, name in made.items())
+    places = []
+    async for part in open_stream(engine, rep, Replica().bulk_query(), pack_rows=100):
+        told = [orjson.loads(line) for line in part.splitlines()]
+        places += [(row["scope"], row["document"]["id"]) for row in told if "document" in row]
+    assert len(places) == len(set(places)), "what the pack brought does not come again"
+    assert {record_id for _, record_id in places} >= {*made, other, done}
+
+
+async def test_the_pack_is_bounded(engine: Engine) -> None:
+    rep, _ = await patch_with_shops(engine, shops=30)
+    assert len(await before_ready(engine, rep, pack_rows=7)) == 7
