@@ -145,8 +145,16 @@ async function online(who, change) {
   await wei.edit('visits', visitId, { state: 'CANCELLED', outcomeReason: null, reason: 'CUSTOMER_CANCELLED' }).catch(() => wei.edit('visits', visitId, { state: 'CANCELLED' }));
   await wei.edit('tasks', taskId, { state: 'DONE' });
   check('a task is done', await until(async () => (await wei.one('tasks', taskId))?.doneAt), await wei.one('tasks', taskId));
+  const issues = (await wei.all('syncIssues')).length;
   await (await wei.collections.tasks.findOne(taskId).exec()).remove();
-  check('a task taken away here is away there', await until(async () => (await told('manager', 'query($id: ID!) { task(id: $id) { id } }', { id: taskId })).task === null));
+  check('what he may not take away comes back', await until(async () => (await wei.one('tasks', taskId))?.state === 'DONE'), await wei.one('tasks', taskId));
+  check('and he is told why', await until(async () => (await wei.all('syncIssues')).length === issues + 1), await wei.all('syncIssues'));
+  const admin = await new Phone('admin').open(['tasks']);
+  await admin.synced();
+  await (await admin.collections.tasks.findOne(taskId).exec()).remove();
+  check('a task taken away on one phone goes from the other', await until(async () => (await wei.one('tasks', taskId)) === null));
+  check('and from the server', (await told('manager', 'query($id: ID!) { task(id: $id) { id } }', { id: taskId })).task === null);
+  await admin.close();
 }
 
 // -- a new shop, its contact and its visit, all without signal ---------------------------------------------------
@@ -233,6 +241,7 @@ const MOVE = 'mutation($moves: [CustomerMove!]!) { moveCustomers(moves: $moves) 
   await wei.collections.tasks.insert({ id: bad, customerId: shopId, title: 'not his to give', assigneeId: na.session.userId });
   check('a refused record disappears', await until(async () => (await wei.one('tasks', bad)) === null));
   check('its reason is kept', await until(async () => (await wei.all('syncIssues')).some((issue) => issue.recordId === bad && JSON.stringify(issue.mine).includes('not his to give'))), await wei.all('syncIssues'));
+  await wei.synced();
   check('once, however often it came', (await wei.all('syncIssues')).length === issues + 1, (await wei.all('syncIssues')).length - issues);
   await wei.edit('customers', shopId, { geofenceM: -5 });
   check('a refused edit takes the master again', await until(async () => (await wei.one('customers', shopId)).geofenceM > 0), await wei.one('customers', shopId));
