@@ -19,6 +19,7 @@ from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.attachments import (
     HEAD_BYTES,
+    JPEG,
     PICTURES,
     PREVIEW_BYTES_MAX,
     UPLOADABLE,
@@ -26,6 +27,7 @@ from backend.domain.attachments import (
     AttachmentLimits,
     AttachmentState,
     PreviewState,
+    download_name,
     sniffed,
 )
 from backend.domain.permissions import Action, Collection, may
@@ -54,6 +56,7 @@ from backend.telemetry import logger
 T = TypeVar("T")
 DAY_MS = 86_400_000
 FILES_PER_COLLECTION = 500
+PREVIEW_NAME = "preview.jpg"
 PUTS_MAX = 3
 """How often a file is put again that was collected while it was being referred to."""
 KEEPER = Principal(PrincipalKind.SERVICE, service_id="files")
@@ -78,6 +81,7 @@ class Download:
     digest: str
     size_bytes: int
     mime: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,7 +418,9 @@ class Files:
             raise Refused(Problem(Code.NOT_UPLOADED, ("preview",) if preview else ("id",)))
         if row.kind == AttachmentKind.SIGNATURE and not look_only:
             await self._work(principal, lambda work: _note_download(work, row.id))
-        return Download(row, digest, size, "image/jpeg" if preview else row.mime)
+        if preview:
+            return Download(row, digest, size, JPEG, PREVIEW_NAME)
+        return Download(row, digest, size, row.mime, download_name(row.file_name, row.mime))
 
     # -- keeping house ---------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from backend.config import Settings
-from backend.domain.attachments import PREVIEW_BYTES_MAX, AttachmentState, download_name
+from backend.domain.attachments import PREVIEW_BYTES_MAX, AttachmentState
 from backend.errors import Code, Problem, Refused
 from backend.ids import is_id
 from backend.usecases.uploads import Download, Files, Progress
@@ -240,12 +240,11 @@ def _bare(headers: Mapping[str, str]) -> Response:
 
 def _headers_of(found: Download) -> dict[str, str]:
     """What a download says of itself. It is never shown inside a page: always saved, always of its own type."""
-    name = download_name(found.row.file_name, found.mime) if found.mime == found.row.mime else "preview.jpg"
-    plain = _NOT_IN_A_NAME.sub("_", name)
+    plain = _NOT_IN_A_NAME.sub("_", found.name)
     return {
         "content-type": found.mime,
         "content-length": str(found.size_bytes),
-        "content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
+        "content-disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(found.name, safe='')}",
         "content-security-policy": "default-src 'none'; sandbox",
         "cross-origin-resource-policy": "same-origin",
         "accept-ranges": "bytes",
