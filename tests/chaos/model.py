@@ -82,6 +82,7 @@ class Scope:
         self.authors: dict[Key, str] = {}
         self.issue_owner: dict[str, str] = {}
         """mutation → its author"""
+        self.writers: dict[Key, set[str]] = defaultdict(set)
         self.survivors: dict[str, str] = {}
         """customer merged away → the one it became"""
 
@@ -162,7 +163,7 @@ class Scope:
         if user.role == "ADMIN" or collection not in MERGED_FIELDS and collection != "syncIssues":
             return True
         if collection == "syncIssues":
-            return self._sees_work_of(user, self.author_of_issue(document), since, until)
+            return any(self._sees_work_of(user, one, since, until) for one in self.authors_of_issue(document))
         if collection == "contacts" and self._sees_work_of(user, self.authors.get((collection, record_id)), since, until):
             return True
         if collection == "tasks":
@@ -175,11 +176,18 @@ class Scope:
             for grant in self.held[user_id]
         )
 
-    def author_of_issue(self, document: Document | None) -> str | None:
-        if document is None:
-            return None
-        about = (document.get("collection") or "", document.get("recordId") or "")
-        return self.issue_owner.get(document.get("mutationId") or "") or self.authors.get(about)
+    def explained(self, user_id: str, collection: str, record_id: str, document: Document | None) -> str:
+        """What the model knows of a record it did not expect, for the trace."""
+        stands = list(self.stands(collection, record_id, document))
+        author = self.authors.get((collection, record_id))
+        return f"stands {stands}, author {author}, held {self.held[user_id]}, {document}"
+
+    def authors_of_issue(self, document: Document | None) -> set[str]:
+        """Whose it may be: of whoever sent the mutation it names, else of one who wrote to the record."""
+        document = document or {}
+        if owner := self.issue_owner.get(document.get("mutationId") or ""):
+            return {owner}
+        return self.writers[document.get("collection") or "", document.get("recordId") or ""]
 
     def _sees_work_of(self, user: User, rep: str | None, since: float, until: float) -> bool:
         """What a user makes is his, and his manager's: who holds a patch of his."""
@@ -433,6 +441,8 @@ class Ledger:
         if standing is ABSENT:
             return
         found = self.by_value.get((key, path, standing))
+        if found is None and not accepted and not any(m.creates for m in self.of_record[key]):
+            return  # a record the server made, as it made it
         if standing is None:
             if accepted and not wiped:
                 raise Violation(f"{key} {path} is empty though {accepted[-1]} was taken")
@@ -448,6 +458,10 @@ class Ledger:
 
     def _judge_conflict(self, key: Key, write: Write, writes: list[Write]) -> None:
         """A value gives way only to somebody's it had not seen."""
+        wish = self.mutations[write.mutation].wish
+        made_here = any(m.creates and m.device == write.device for m in self.of_record[key])
+        if wish.get("baseRev") == 0 and not made_here:
+            return  # it claims to have made a record that it never saw
         known = self.ancestry(write)
         for other in writes:
             if other.device != write.device and other.fate not in (Fate.REFUSED, Fate.KEPT) and other not in known:

@@ -35,7 +35,7 @@ from backend.sync.work import Work, in_work
 from backend.usecases.territories import grant_territory, move_customers, revoke_territory
 from backend.wiring import USE_CASES
 from mobile_contract.replica import KIND_OF, Document, Refusal
-from tests.chaos.faults import REPLAY_AFTER_REQUESTS, Fault, FaultPlan
+from tests.chaos.faults import ONLINE, REPLAY_AFTER_REQUESTS, Fault, FaultPlan
 from tests.chaos.model import User, Violation
 from tests.chaos.rest import judge_at_rest
 from tests.chaos.stage import build
@@ -139,14 +139,17 @@ class Network:
     trace: Any = field(default_factory=hashlib.sha256)
     late: list[tuple[int, _Request]] = field(default_factory=list)
     registered: set[str] = field(default_factory=set)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     # -- the line of a device
 
     async def sign_in(self, device: Device) -> None:
-        if device.id not in self.registered:
-            async with self.engine.write() as conn:
-                await insert_device(conn, device.user.id, id=device.id)
-            self.registered.add(device.id)
+        async with self.turn:
+            if device.id not in self.registered:
+                self.engine.life.left = None
+                async with self.engine.write() as conn:
+                    await insert_device(conn, device.user.id, id=device.id)
+                self.registered.add(device.id)
         device.token = device.id
 
     async def pull(self, device: Device, request: Document) -> Document:
@@ -169,7 +172,8 @@ class Network:
     async def _send(self, device: Device, kind: str, body: Any) -> Any:
         device.tried += 1
         request = _Request(kind, device.user, device.id, orjson.loads(orjson.dumps(body)))
-        fault, dice = self.plan.draw(f"{device.name}/{device.tried}")
+        online = "" if kind in ("pull", "push") else ONLINE
+        fault, dice = self.plan.draw(f"{device.name}/{device.tried}{online}")
         self.sent += 1
         self.fates[fault.value] += 1
         await self._replay_what_is_due()
@@ -209,7 +213,12 @@ class Network:
     # -- the server
 
     async def _serve(self, request: _Request) -> Any:
-        """The answer as the server gives it, a refusal too. Sometimes the server does not live to give it."""
+        """The answer as the server gives it, a refusal too. Requests take turns: their order is the seed's."""
+        async with self.turn:
+            return await self._serve_one(request)
+
+    async def _serve_one(self, request: _Request) -> Any:
+        """Sometimes the server does not live to answer."""
         assert self.world is not None
         began = self.world.now()
         self.passing()

@@ -192,6 +192,7 @@ class World:
         entered.at = self.now()
         self.ledger.enter(entered)
         self.scope.issue_owner[mutation_id] = device.user.id
+        self.scope.writers[key].add(device.user.id)
         self.counts["entered"] += 1
         self.note(f"{device.name} {'deletes' if fields is None else 'enters'} {collection} {record_id[:8]} "
                   f"base {wish.get('baseRev')} {fields or ''}")  # fmt: skip
@@ -298,7 +299,7 @@ class World:
                 scope.learned(block["collection"], document)
                 if not scope.visible(user.id, block["collection"], document["id"], since, until, document):
                     raise Violation(f"{user.name} was sent {block['collection']} {document['id']} of {block['scope']}"
-                                    " and may not see it")  # fmt: skip
+                                    f" and may not see it: {scope.explained(user.id, block['collection'], document['id'], document)}")
             for record_id in block["left"]:
                 known = (block["collection"], record_id) in scope.customer_of
                 if known and not scope.visible(user.id, block["collection"], record_id, -inf, until, None):

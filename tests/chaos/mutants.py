@@ -1,0 +1,306 @@
+"""The product, wrong in one way. Each mutant is a patch to a running process, so that nothing of it is in the product.
+
+A mutant that no run catches is a hole in the judge. `python -m tests.chaos.hunt` plays them all.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.storage import customers, engine
+from backend.sync import changes, feed, protocol, pull, push, work
+from backend.sync.work import Door
+
+
+class Patches:
+    """Attributes replaced, and put back."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Any, str, Any]] = []
+
+    def set(self, place: Any, name: str, value: Any) -> None:
+        self._kept.append((place, name, getattr(place, name)))
+        setattr(place, name, value)
+
+    def undo(self) -> None:
+        while self._kept:
+            place, name, value = self._kept.pop()
+            setattr(place, name, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`seen_on`: where it can be seen at all; `simulated`: whether the simulation can see it too."""
+
+    name: str
+    patch: Callable[[Patches], None]
+    seen_on: tuple[str, ...] = ("sqlite", "postgres")
+    simulated: bool = True
+
+    def apply(self) -> Patches:
+        patches = Patches()
+        self.patch(patches)
+        return patches
+
+
+def no_idempotency(patches: Patches) -> None:
+    """Whatever comes is done, as often as it comes."""
+    lock, save = push._lock_device, work.save_receipts
+
+    async def any_turn(taken: Any, mutations: Sequence[Any], *args: Any, **named: Any) -> Any:
+        first = mutations[0].client_seq - 1 if mutations else 0
+
+        async def pretended(inner: Any, *more: Any) -> Any:
+            found = await lock(inner, *more)
+            return first if isinstance(found, int) else (first, *found[1:])
+
+        push._lock_device = pretended
+        return await true(taken, mutations, *args, **named)
+
+    async def none_known(*_: Any) -> dict[str, Any]:
+        return {}
+
+    async def kept_anew(conn: Any, receipts: Sequence[Any], **named: Any) -> None:
+        await conn.execute("DELETE FROM receipt WHERE mutation_id = ANY(?)", [r.mutation_id for r in receipts])
+        await save(conn, receipts, **named)
+
+    true = protocol.push
+    patches.set(push, "_lock_device", lock)
+    patches.set(protocol, "push", any_turn)
+    patches.set(push, "receipts_of", none_known)
+    patches.set(work, "save_receipts", kept_anew)
+
+
+def receipt_in_a_second_transaction(patches: Patches) -> None:
+    """The work is committed first and what was answered to it a moment later."""
+    save, true = work.save_receipts, work.open_work
+
+    async def not_yet(*_: Any, **__: Any) -> None:
+        return None
+
+    def opened(where: Any, principal: Any, **named: Any) -> Any:
+        return _SecondTransaction(true(where, principal, **named), where, save)
+
+    patches.set(work, "save_receipts", not_yet)
+    patches.set(work, "open_work", opened)
+
+
+class _SecondTransaction:
+    def __init__(self, first: Any, where: Any, save: Any) -> None:
+        self._first, self._where, self._save = first, where, save
+
+    async def __aenter__(self) -> Any:
+        self._work = await self._first.__aenter__()
+        return self._work
+
+    async def __aexit__(self, *error: Any) -> Any:
+        done = await self._first.__aexit__(*error)
+        if error[0] is None and self._work.receipts:
+            await asyncio.sleep(0.02)
+            async with self._where.write() as conn:
+                await self._save(conn, self._work.receipts, seq=self._work.seq, now_ms=self._work.now_ms)
+        return done
+
+
+def answer_before_commit(patches: Patches) -> None:
+    """A push is answered as soon as it was told; the commit follows."""
+    true = protocol.in_work
+
+    async def early(where: Any, principal: Any, story: Any, *, door: Door = Door.ONLINE, **named: Any) -> Any:
+        if door is not Door.PUSH:
+            return await true(where, principal, story, door=door, **named)
+        told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        async def kept(inner: Any) -> Any:
+            found = await story(inner)
+            await inner.leave()
+            inner.touches, inner.receipts, inner.audits, inner.reseated = {}, [], [], set()
+            if not told.done():
+                told.set_result((found, inner))
+            await asyncio.sleep(0.05)
+            return found
+
+        running = asyncio.ensure_future(true(where, principal, kept, door=door, **named))
+        await asyncio.wait([running, told], return_when=asyncio.FIRST_COMPLETED)
+        _LATE.add(running)
+        running.add_done_callback(_LATE.discard)
+        return told.result() if told.done() else running.result()
+
+    patches.set(protocol, "in_work", early)
+
+
+_LATE: set[Any] = set()
+
+
+def scope_leak(patches: Patches) -> None:
+    """A rep is shown one patch too many."""
+    true = pull.held_scopes
+
+    async def wide(conn: Any, user_id: str, at: int) -> Any:
+        found = await true(conn, user_id, at)
+        rows = await conn.fetch("SELECT id FROM territory WHERE kind = 'PATCH' ORDER BY path")
+        extra = {f"territory:{row[0]}": 1 for row in rows[:1]}
+        return ({**extra, **found[0]}, *found[1:])
+
+    patches.set(pull, "held_scopes", wide)
+
+
+def write_to_another_territory(patches: Patches) -> None:
+    """Who writes is not asked whether he may see it."""
+
+    def anything(*_: Any, **__: Any) -> tuple[str, list[str]]:
+        return "(1 = 1)", []
+
+    patches.set(changes, "visible_to", anything)
+    patches.set(customers, "visible_to", anything)
+
+
+def no_tombstone(patches: Patches) -> None:
+    """What is deleted is deleted, and no device is told."""
+
+    def silent(_work: Any, _collection: str, _record_id: str) -> None:
+        return None
+
+    patches.set(work.Work, "deleted", silent)
+
+
+def no_removal_on_revoke(patches: Patches) -> None:
+    """Who loses a territory is not told so."""
+    true = pull.held_scopes
+
+    async def kept(conn: Any, user_id: str, at: int) -> Any:
+        found = await true(conn, user_id, at)
+        return (found[0], type(found[1])(), *found[2:])
+
+    patches.set(pull, "held_scopes", kept)
+
+
+def cursor_skips_at_page_end(patches: Patches) -> None:
+    """The row that no longer fits into a page counts as sent."""
+    true = pull._take
+
+    def skipping(*args: Any) -> bool:
+        true(*args)
+        return True
+
+    patches.set(pull, "_take", skipping)
+
+
+def whole_row_overwrite(patches: Patches) -> None:
+    """A change brings back the whole record as its author had it."""
+    true = changes._patch
+    versions: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+
+    def overwriting(collection: Any, shape: Any, change: Any, row: Any, stored: Any, *more: Any) -> Any:
+        kept = versions.setdefault(change.id, [])
+        if not kept or kept[-1][0] != stored.seq:
+            kept.append((stored.seq, dict(row)))
+        draft = true(collection, shape, change, row, stored, *more)
+        old = [past for seq, past in kept if seq <= (change.base_rev or 0)]
+        if old and not draft.problems:
+            names = [f.name for f in collection.own_fields if not f.server_only and not f.fixed]
+            back = {n: old[-1][n] for n in names if n not in change.fields and old[-1].get(n) != row.get(n)}
+            back = {n: v for n, v in back.items() if n not in ("state", "repId", "assigneeId")}
+            draft.after.update(back)
+            draft.accepted.update(back)
+        return draft
+
+    patches.set(changes, "_patch", overwriting)
+
+
+def sequence_from_nextval(patches: Patches) -> None:
+    """A seq is drawn from a sequence, which nobody waits for: who draws first may commit last."""
+    drawn = "chaos_seq"
+
+    async def draw(conn: Any) -> int:
+        await conn.execute(f"CREATE SEQUENCE IF NOT EXISTS {drawn}")
+        ((seq,),) = await conn.fetch(
+            f"SELECT setval('{drawn}', GREATEST(nextval('{drawn}'), (SELECT seq FROM sync_clock WHERE id = 1) + 1))"
+        )
+        await asyncio.sleep(0.01)
+        return int(seq)
+
+    async def last(conn: Any) -> tuple[int, int]:
+        ((seq, horizon),) = await conn.fetch("SELECT seq, horizon FROM sync_clock WHERE id = 1")
+        ((there,),) = await conn.fetch(f"SELECT to_regclass('{drawn}') IS NOT NULL")
+        if there:
+            ((value,),) = await conn.fetch(f"SELECT last_value FROM {drawn}")
+            seq = max(seq, int(value))
+        return seq, horizon
+
+    patches.set(work, "step_clock", draw)
+    for module in (work, changes, pull):
+        patches.set(module, "read_clock", last)
+
+
+def staging_before_the_clock(patches: Patches) -> None:
+    """Documents and places are computed before the clock's row is held."""
+    true = work.Work.leave
+
+    async def early(self: Any) -> None:
+        staged: dict[str, dict[str, Any]] = {"documents": {}, "places": {}}
+        for name in {collection for collection, _ in self.touches}:
+            ids = [record_id for collection, record_id in self.touches if collection == name]
+            staged["documents"][name] = await documents(self.conn, feed.COLLECTIONS[name], ids)
+            staged["places"][name] = await places(self.conn, name, ids)
+        _STAGED[asyncio.current_task()] = staged
+        await asyncio.sleep(0.01)
+        try:
+            await true(self)
+        finally:
+            del _STAGED[asyncio.current_task()]
+
+    documents, places = feed.read_documents, feed.places_of
+
+    async def staged_documents(conn: Any, collection: Any, ids: Sequence[str]) -> Any:
+        held = _STAGED.get(asyncio.current_task(), {}).get("documents", {}).get(collection.name)
+        if held is None:
+            return await documents(conn, collection, ids)
+        return {record_id: held[record_id] for record_id in ids if record_id in held}
+
+    async def staged_places(conn: Any, collection: str, ids: Sequence[str]) -> Any:
+        held = _STAGED.get(asyncio.current_task(), {}).get("places", {}).get(collection)
+        return await places(conn, collection, ids) if held is None else held
+
+    patches.set(work.Work, "leave", early)
+    patches.set(feed, "read_documents", staged_documents)
+    patches.set(feed, "places_of", staged_places)
+
+
+_STAGED: dict[Any, dict[str, dict[str, Any]]] = {}
+
+
+def no_row_lock(patches: Patches) -> None:
+    """Records are loaded without being held against other writers."""
+    true = engine.PostgresConnection.fetch
+
+    async def free(self: Any, sql: str, *args: object) -> Any:
+        if "sync_clock" not in sql and "FROM device" not in sql and "FOR " in sql:
+            found = await true(self, sql.partition(" FOR UPDATE")[0].partition(" FOR NO KEY")[0], *args)
+            await asyncio.sleep(0.01)
+            return found
+        return await true(self, sql, *args)
+
+    patches.set(engine.PostgresConnection, "fetch", free)
+
+
+POSTGRES_ONLY = ("postgres",)
+"""SQLite has one writer at a time: there these three cannot go wrong."""
+MUTANTS: Mapping[str, Mutant] = {
+    mutant.name: mutant
+    for mutant in (
+        Mutant("no_idempotency", no_idempotency),
+        Mutant("receipt_in_a_second_transaction", receipt_in_a_second_transaction),
+        Mutant("answer_before_commit", answer_before_commit),
+        Mutant("scope_leak", scope_leak),
+        Mutant("write_to_another_territory", write_to_another_territory),
+        Mutant("no_tombstone", no_tombstone),
+        Mutant("no_removal_on_revoke", no_removal_on_revoke),
+        Mutant("cursor_skips_at_page_end", cursor_skips_at_page_end),
+        Mutant("whole_row_overwrite", whole_row_overwrite),
+        Mutant("sequence_from_nextval", sequence_from_nextval, POSTGRES_ONLY, simulated=False),
+        Mutant("staging_before_the_clock", staging_before_the_clock, POSTGRES_ONLY, simulated=False),
+        Mutant("no_row_lock", no_row_lock, POSTGRES_ONLY, simulated=False),
+    )
+}
