@@ -45,6 +45,7 @@ from backend.storage.migrate import migrate as migrate_database
 from backend.storage.migrate import pending as pending_migrations
 from backend.sync.doctor import Overview, Report, check_feed, look_over, repair_feed
 from backend.sync.rebuild import rebuild_feed
+from backend.sync.versions import declared_versions
 from backend.sync.watermelon import app_schema
 from backend.sync.work import Door, Work, in_work
 from backend.telemetry import configure_logs
@@ -62,8 +63,9 @@ from backend.usecases.insights import (
 )
 from backend.usecases.matches import keep_match_keys, queue_matches
 from backend.usecases.people import create_user
+from backend.usecases.uploads import Findings
 from backend.web.pages import sign_in_example
-from backend.wiring import open_services
+from backend.wiring import open_file_service, open_services
 
 SETTING_WRONG = 2
 CONTRACT_DRIFTED = 1
@@ -529,24 +531,33 @@ def _show_ranking(found: Ranking, locale: str) -> None:
 
 @app.command(epilog="Example: selvedge doctor feed --repair; after an upgrade: selvedge doctor feed --rebuild")
 def doctor(
-    what: Annotated[str | None, typer.Argument(help="feed: compare what devices are told with the tables.")] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend the drift that is found.")] = False,
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            help="feed: compare what devices are told with the tables. files: compare the files kept with attachments."
+        ),
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is found.")] = False,
     rebuild: Annotated[
         bool,
         typer.Option("--rebuild", help="Print documents of an earlier shape anew, when no older server runs any more."),
     ] = False,
     database: Database = None,
 ) -> None:
-    """Show how the database stands; with `feed`, find drift (status 1 when there is) and mend it."""
+    """Show how the database stands; with `feed` or `files`, find drift (status 1 when there is) and mend it."""
     settings = _settings(database_url=database)
-    if what not in (None, "feed") or ((repair or rebuild) and what is None):
-        raise BadSetting("WHAT, --repair, --rebuild: wanted: feed, or nothing for the overview")
+    if what not in (None, "feed", "files") or (repair and what is None) or (rebuild and what != "feed"):
+        raise BadSetting(
+            "WHAT, --repair, --rebuild: wanted: feed, files (without --rebuild), or nothing for the overview"
+        )
     lacking = _pending(settings)
     if what is None:
         _show_overview(settings, lacking)
     if lacking:
         raise BadSetting(f"{PREFIX}DATABASE_URL: lacks {', '.join(lacking)}; wanted: a database after selvedge migrate")
     if what == "feed" and asyncio.run(_doctor_feed(settings, repair, rebuild)):
+        raise typer.Exit(DRIFT_FOUND)
+    if what == "files" and not asyncio.run(_doctor_files(settings, repair)):
         raise typer.Exit(DRIFT_FOUND)
 
 
@@ -630,6 +641,39 @@ async def _doctor_feed(settings: Settings, repair: bool, rebuild: bool) -> int:
             return report.drifted
     finally:
         await engine.close()
+
+
+async def _doctor_files(settings: Settings, repair: bool) -> bool:
+    """Whether every file is there and none too many, after mending if that was asked for."""
+    engine = open_engine(settings.database_url, pool_connections_max=2)
+    await engine.start()
+    files = open_file_service(settings, engine, wall_clock_ms)
+    try:
+        found = await files.survey()
+        _show_files(found)
+        if repair and not found.clean:
+            await files.repair(found)
+            await files.collect()
+            say.print("mended; looking again")
+            found = await files.survey()
+            _show_files(found)
+        return found.clean
+    finally:
+        await files.close()
+        await engine.close()
+
+
+def _show_files(found: Findings) -> None:
+    say.print(f"{found.kept:,} files, {found.kept_bytes:,} bytes")
+    for label_of, lines in (
+        ("nothing refers to", [(digest, "") for digest in found.orphans]),
+        ("missing", [(digest, " ".join(ids)) for digest, ids in found.missing.items()]),
+        ("damaged", [(digest, " ".join(ids)) for digest, ids in found.damaged.items()]),
+    ):
+        for digest, ids in lines[:FAILED_SHOWN]:
+            say.print(f"  {label_of} {digest} {ids}", soft_wrap=True)
+        if len(lines) > FAILED_SHOWN:
+            say.print(f"  {label_of}: {len(lines) - FAILED_SHOWN:,} more")
 
 
 async def _rebuild(settings: Settings, engine: Engine) -> None:
@@ -716,6 +760,11 @@ def fields_text() -> str:
     return json.dumps(field_kinds(), indent=1, sort_keys=True) + "\n"
 
 
+def versions_text() -> str:
+    """Which schema version of documents brought what, for clients that were written for one of them."""
+    return json.dumps(declared_versions(), indent=1, sort_keys=True) + "\n"
+
+
 def settings_text() -> str:
     """The table of settings, for people who run a server."""
     lines = [
@@ -756,6 +805,7 @@ CONTRACT: Mapping[str, Callable[[], str]] = {
     "schema.graphql": print_sdl,
     "errors.md": errors_text,
     "fields.json": fields_text,
+    "versions.json": versions_text,
     RXDB_SCHEMAS: rxdb_schemas_text,
     WATERMELON_SCHEMA: watermelon_schema_text,
 }

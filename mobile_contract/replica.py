@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -42,6 +43,8 @@ CLOCK_SLACK_MS = 600_000
 """By so much a device's clock may be set back without a word."""
 KEPT_MAX = 5_000
 """Answered mutations kept at most."""
+LATER: dict[str, Document] = json.loads(Path(__file__).with_name("versions.json").read_text("utf-8"))["collections"]
+"""collection → what came to it after the first schema version"""
 ZONE_DEFAULT = "Asia/Shanghai"
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 AGREED = ("PLANNED", "CONFIRMED")
@@ -85,6 +88,8 @@ class Replica:
     """One device. `documents` hold what was pulled, `answered` what a push wrote and no pull has brought yet."""
 
     limit: int = 500
+    schema_version: int = SCHEMA_VERSION
+    """the version of documents this client was written for; after an update it is raised, and the rest follows"""
     cursor: str | None = None
     clock: int = 0
     complete_at: int = -1
@@ -129,7 +134,7 @@ class Replica:
         return {
             "cursor": self.cursor,
             "limit": self.limit,
-            "schemaVersion": SCHEMA_VERSION,
+            "schemaVersion": self.schema_version,
             "refetch": list(self.refetch),
         }
 
@@ -169,7 +174,7 @@ class Replica:
 
     def bulk_query(self) -> dict[str, str]:
         """The parameters of `GET /sync/bulk`: from the beginning, or behind the last line that was applied."""
-        query = {"schemaVersion": str(SCHEMA_VERSION)}
+        query = {"schemaVersion": str(self.schema_version)}
         if self.cursor is not None:
             query["cursor"] = self.cursor
             if self.bulk_after is not None:
@@ -354,10 +359,17 @@ class Replica:
         found = self.documents.get(key)
         if key in self.answered and self.answered[key][0] > self.seqs.get(key, -1):
             found = self.answered[key][1]
+        if found is not None:
+            found = {**self._meant_by_absence(collection), **found}
         for wished, wish in self._wishes():
             if wished == key:
                 found = None if wish.get("delete") else overlaid(found or {"id": record_id}, shown_wish(key, wish))
         return found
+
+    def _meant_by_absence(self, collection: str) -> Document:
+        """What the fields this client knows mean in a document that was written before there were any."""
+        later = LATER.get(collection, {}).get("fields", {})
+        return {name: one["default"] for name, one in later.items() if one["since"] <= self.schema_version}
 
     def views(self, collection: str) -> dict[str, Document]:
         keys = {*self.documents, *self.answered, *(key for key, _ in self._wishes())}

@@ -111,10 +111,23 @@ def _since(fields: Iterable[Field], least: int) -> Iterator[int]:
             yield from _since(found.record.fields, max(found.since, least))
 
 
-def _read_only(name: str, kinds: Mapping[str, Kind], *, since: Mapping[str, int] | None = None) -> Shape:
-    """A shape only the server writes; `since` names the fields that came after the first schema version."""
-    later = since or {}
-    return Shape(name, tuple(server_field(found, kind, since=later.get(found, 1)) for found, kind in kinds.items()))
+def _read_only(
+    name: str,
+    kinds: Mapping[str, Kind],
+    *,
+    since: Mapping[str, int] | None = None,
+    defaults: Mapping[str, object] | None = None,
+) -> Shape:
+    """A shape only the server writes; `since` names the fields that came after the first schema version, `defaults`
+    what those mean where a document lacks them, when it is not null."""
+    later, meant = since or {}, defaults or {}
+    return Shape(
+        name,
+        tuple(
+            server_field(found, kind, since=later.get(found, 1), default=meant.get(found))
+            for found, kind in kinds.items()
+        ),
+    )
 
 
 PERSON = _read_only(
@@ -196,6 +209,7 @@ SYNC_ISSUE = _read_only(
         **ISSUE_SINCE,
     },
     since=dict.fromkeys(ISSUE_SINCE, 2),
+    defaults={"authorName": "", "problems": [], "about": {}, "names": {}, "history": []},
 )
 
 

@@ -92,6 +92,16 @@ def is_same(collection: Collection, stored: bytes, doc_version: int, document: b
     return stored == document
 
 
-def defaults_at(collection: Collection) -> dict[str, object]:
-    """What the fields that came after the first version mean where a document lacks them."""
-    return {found.name: found.default for found in collection.own_fields if found.since > collection.since}
+def declared_versions() -> dict[str, object]:
+    """What came after the first version, for clients: each collection's `since`, its later fields and what they mean
+    where a document lacks them."""
+    collections: dict[str, object] = {}
+    for name, collection in sorted(COLLECTIONS.items()):
+        later = {
+            found.name: {"since": found.since, "default": found.default}
+            for found in collection.own_fields
+            if found.since > collection.since
+        }
+        if collection.since > 1 or later:
+            collections[name] = {"since": collection.since, "fields": dict(sorted(later.items()))}
+    return {"version": SCHEMA_VERSION, "collections": collections}
