@@ -1,6 +1,6 @@
 """What a resolver is handed: who asks, when, and the doors to the floors below."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,8 @@ class Context:
     """Who asks by now, on a connection that stays open; raises what a new request would be refused with."""
     compiled: bool = True
     """False sends every selection down the ordinary path, which tests compare with."""
+    put_aside: Mapping[str, Any] = field(default_factory=dict)
+    """Pushed mutations that GraphQL could not read, by the token that stands in for each."""
     reads: ReadCounts = field(default_factory=ReadCounts)
     loader: "Loader | None" = None
     """Of the ordinary way, made when first needed; never kept across a write."""

@@ -31,6 +31,7 @@ from backend.errors import Refused
 from backend.schema.context import Context, ReadCounts
 from backend.schema.errors import errors_json
 from backend.schema.executor import SelectionExecutor
+from backend.schema.malformed import put_aside
 
 VALIDATION_ERRORS_MAX = 20
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
@@ -106,9 +107,27 @@ async def execute(
     if prepared.document is None:
         return {"errors": errors_json(prepared.errors)}
     context.document_key = prepared.key
+    found = await _run(schema, context, prepared.document, variables, operation_name)
+    if "data" in found or not variables:
+        return found
+    # nothing has run: what a device's queue holds and cannot be read is answered entry by entry
+    aside = put_aside(core_schema(schema), prepared.document, operation_name, variables)
+    if aside is None:
+        return found
+    context.put_aside = aside.entries
+    return await _run(schema, context, prepared.document, aside.variables, operation_name)
+
+
+async def _run(
+    schema: strawberry.Schema,
+    context: Context,
+    document: DocumentNode,
+    variables: Mapping[str, Any] | None,
+    operation_name: str | None,
+) -> dict[str, Any]:
     result = graphql_execute(
         core_schema(schema),
-        prepared.document,
+        document,
         context_value=context,
         variable_values=dict(variables) if variables else None,
         operation_name=operation_name,

@@ -18,6 +18,7 @@ from backend.schema.refusals import Refusal, refuse, show_problems
 from backend.schema.scalars import BigInt, Instant
 from backend.sync.buckets import check_bucket
 from backend.sync.digests import answer_digest
+from backend.sync.forms import read_mutation
 from backend.sync.places import Row
 from backend.sync.protocol import answer_pull, answer_push, check_syncing
 from backend.sync.pull import Page, PullRequest, Refetch
@@ -32,6 +33,7 @@ COLLECTION_OF_KEY: Mapping[str, str] = {
     "order": "orders",
     "task": "tasks",
     "attachment": "attachments",
+    "sync_issue": "syncIssues",
 }
 """Key of a change in `SyncChange` → collection."""
 
@@ -267,7 +269,7 @@ class SyncMutations:
             clock, answers = await answer_push(
                 context.engine,
                 context.caller,
-                [_mutation(index, mutation) for index, mutation in enumerate(mutations)],
+                [_mutation(context, index, mutation) for index, mutation in enumerate(mutations)],
                 context.use_cases,
                 mutations_max=context.settings.push_mutations_max,
                 device_now_ms=device_now,
@@ -349,7 +351,9 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def _mutation(index: int, given: SyncMutation) -> Mutation:
+def _mutation(context: Context, index: int, given: SyncMutation) -> Mutation:
+    if isinstance(given.change.task, SyncRecord) and given.change.task.id in context.put_aside:
+        return read_mutation(context.put_aside[given.change.task.id])
     for key, collection in COLLECTION_OF_KEY.items():
         record = getattr(given.change, key)
         if isinstance(record, SyncRecord):

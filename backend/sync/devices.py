@@ -96,8 +96,11 @@ class Pushing:
         return drain_problem(captured_at_ms, self.drained_since_ms) if self.draining else None
 
 
-async def lock_pushing_device(work: Work) -> Pushing:
-    """The caller's device, locked; it may push. Raises `Refused`: DEVICE_REVOKED, DEVICE_WIPED."""
+async def lock_pushing_device(work: Work, *, whatever_state: bool = False) -> Pushing:
+    """The caller's device, locked; it may push. Raises `Refused`: DEVICE_REVOKED, DEVICE_WIPED.
+
+    `whatever_state`: what it holds comes by an operator's hand, who has decided that it is taken.
+    """
     rows = await work.conn.fetch(
         "SELECT last_client_seq, state, drain_until, state_since, clock_offset_ms FROM device"
         " WHERE id = ? AND user_id = ? FOR UPDATE",
@@ -108,6 +111,6 @@ async def lock_pushing_device(work: Work) -> Pushing:
         raise Refused(Problem(Code.DEVICE_REVOKED))
     ((last_client_seq, written, drain_until, state_since, offset_ms),) = rows
     state = state_at(written, drain_until, work.now_ms)
-    if problem := unserved(state):
+    if not whatever_state and (problem := unserved(state)):
         raise Refused(problem)
     return Pushing(int(last_client_seq), unread(state) is not None, state_since, offset_ms)

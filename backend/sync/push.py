@@ -96,6 +96,10 @@ class Answer:
     late: bool = False
 
 
+UNNUMBERED = -1
+"""The `client_seq` of a mutation whose number cannot be read: it is taken for the next one."""
+
+
 class _GroupFailed(Exception):
     """Takes a group's savepoint back; carries what each of its mutations is answered."""
 
@@ -109,15 +113,19 @@ async def push(
     device_now_ms: int | None = None,
     grace_days: int = GRACE_DAYS,
     clock_offset_days_max: int = CLOCK_OFFSET_DAYS_MAX,
+    rescued: bool = False,
 ) -> list[Answer]:
     """Take a device's queue; one answer per mutation, in order. Raises `Refused` for the request as a whole.
 
+    `rescued`: it comes from a rescue file, by an operator's decision: whatever became of the device, and though what
+    was missing before will never come. Numbers are then counted on only where there is no gap, so that a device
+    that does send again finds everything answered or taken.
     `device_now_ms`: what the device's clock showed while sending, by which capture times are corrected; without
     it they are by what it last said.
     """
     if len(mutations) > mutations_max:
         raise Refused(Problem(Code.TOO_MANY, ("mutations",), (str(mutations_max),)))
-    device = await lock_pushing_device(work)
+    device = await lock_pushing_device(work, whatever_state=rescued)
     last_seq = device.last_client_seq
     offset_ms = device.clock_offset_ms if device_now_ms is None else clock_offset_ms(device_now_ms, work.now_ms)
     captured = capture_times(
@@ -133,6 +141,7 @@ async def push(
     first_at: dict[str, int] = {}
     repeats: list[tuple[int, int]] = []
     for index, mutation in enumerate(mutations):
+        mutation = _numbered(mutation, known, last_seq, mutations[index + 1 : index + 2])
         in_turn = mutation.client_seq == last_seq + 1
         first = first_at.get(mutation.id)
         if first is not None and mutations[first].body_hash == mutation.body_hash:
@@ -144,7 +153,7 @@ async def push(
                 else Problem(Code.INVALID_VALUE, ("id",), ("UUID",))
             )
             answers[index] = Answer(mutation.id, Status.REFUSED, (reason,))
-            if in_turn:  # kept the first time it comes, not at each replay
+            if in_turn or mutation.client_seq == UNNUMBERED:  # kept the first time it comes, not at each replay
                 await _keep_refused(work, mutation, answers[index])
         elif (receipt := known.get(mutation.id)) is not None:
             answers[index] = Answer(
@@ -154,9 +163,9 @@ async def push(
             work.conn, str(work.principal.device_id), mutation.client_seq
         ):
             answers[index] = Answer(mutation.id, Status.ALREADY_HANDLED)
-        elif in_turn:
+        elif in_turn or rescued:
             first_at[mutation.id] = index
-            late = device.problem_of(mutation.captured_at_ms)
+            late = None if rescued else device.problem_of(mutation.captured_at_ms)
             fresh.append((index, replace(mutation, problems=(*mutation.problems, late)) if late else mutation))
         else:  # before it something is missing, or its number is another's: a device counts on from here
             gap = Problem(Code.CLIENT_SEQ_GAP, ("clientSeq",), (str(last_seq + 1),))
@@ -220,6 +229,16 @@ async def _lock_customers(work: Work, mutations: Sequence[Mutation]) -> None:
         "SELECT id FROM customer WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE",
         sorted({customer_id for customer_id in [*named, *(row[0] for row in owners)] if is_id(customer_id)}),
     )
+
+
+def _numbered(
+    mutation: Mutation, known: Mapping[str, Receipt], last_seq: int, following: Sequence[Mutation]
+) -> Mutation:
+    """One whose number cannot be read is the next one: the first time it comes, as its id or its place tells."""
+    in_place = bool(following) and following[0].client_seq == last_seq + 2
+    if mutation.client_seq != UNNUMBERED or mutation.id in known or not (is_id(mutation.id) or in_place):
+        return mutation
+    return replace(mutation, client_seq=last_seq + 1)
 
 
 def _reused(mutation: Mutation, known: Mapping[str, Receipt]) -> bool:

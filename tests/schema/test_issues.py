@@ -62,7 +62,7 @@ async def test_each_reader_is_told_in_his_language(house: House) -> None:
         answer = await ask(house, "manager", LIST, locale, scope="TEAM")
         [theirs] = answer["data"]["syncIssues"]["nodes"]
         told.add(theirs["text"])
-        assert "wei" in theirs["text"]
+        assert "wei" in theirs["text"].lower()
     assert len(told) == len(LOCALES)
 
 
@@ -214,3 +214,11 @@ async def test_what_was_refused_is_sent_again_online(house: House) -> None:
     )
     assert answer["resolveSyncIssue"]["status"] == "APPLIED", answer
     assert await house.row("customer", shop, "name_ko", "terms_days") == ("온유", 3)
+
+
+async def test_a_device_settles_by_its_queue(house: House) -> None:
+    shop, issue = await clash(house)
+    decision = mutation(1, "syncIssue", issue, {"choice": "KEEP_MINE"}, baseRev=await house.rev("syncIssues", issue))
+    [answer] = await push(house, "wei", decision)
+    assert (answer["status"], answer["records"][0]["document"]["state"]) == ("APPLIED", "RESOLVED")
+    assert await house.row("customer", shop, "terms_days") == (30,)
