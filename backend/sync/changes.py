@@ -382,26 +382,41 @@ async def _insert(work: Work, collection: Collection, drafts: Sequence[Draft]) -
         [[_column_value(fields.get(name), draft.after.get(name)) for name in names] for draft in drafts],
     )
     for child in collection.children:
-        await _insert_children(work, child, drafts)
+        await _save_children(work, child, drafts)
     for draft in drafts:
         work.touched(collection.name, draft.id)
         work.audit("CREATE", collection.name, draft.id)
 
 
-async def _insert_children(work: Work, child: Child, drafts: Sequence[Draft]) -> None:
-    columns = [child.parent, "position", *child.columns.values()]
+async def _save_children(work: Work, child: Child, drafts: Sequence[Draft]) -> None:
+    """The rows of a list as they are to be; one that stays is changed where it lies, so that a column this process
+    does not know, because a later version added it, keeps its value."""
+    gone: list[str] = []
+    standing: list[list[object]] = []
+    new: list[list[object]] = []
+    for draft in drafts:
+        held = {str(record["id"]) for record in (draft.before or {}).get(child.name) or []}
+        for position, record in enumerate(draft.after.get(child.name) or []):
+            values = [_column_value(declared, record.get(declared.name)) for declared in child.fields]
+            if str(record["id"]) in held:
+                held.remove(str(record["id"]))
+                standing.append([position, *values, record["id"], draft.id])
+            else:
+                new.append([draft.id, position, *values])
+        gone += sorted(held)
+    if gone:
+        await work.conn.execute(
+            f"DELETE FROM {child.table} WHERE id = ANY(?) AND {child.parent} = ANY(?)",
+            gone,
+            [draft.id for draft in drafts],
+        )
+    columns = ["position", *child.columns.values()]
+    assignments = ", ".join(f'"{column}" = ?' for column in columns)
     await work.conn.execute_many(
-        f"INSERT INTO {child.table} ({_listed(columns)}) VALUES ({_marks(columns)})",
-        [
-            [
-                draft.id,
-                position,
-                *(_column_value(declared, record.get(declared.name)) for declared in child.fields),
-            ]
-            for draft in drafts
-            for position, record in enumerate(draft.after.get(child.name) or [])
-        ],
+        f"UPDATE {child.table} SET {assignments} WHERE id = ? AND {child.parent} = ?", standing
     )
+    columns = [child.parent, *columns]
+    await work.conn.execute_many(f"INSERT INTO {child.table} ({_listed(columns)}) VALUES ({_marks(columns)})", new)
 
 
 async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
@@ -426,11 +441,7 @@ async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -
             )
     for child in collection.children:
         changed = [d for d in drafts if d.before is not None and d.after[child.name] != d.before[child.name]]
-        if changed:
-            await work.conn.execute(
-                f"DELETE FROM {child.table} WHERE {child.parent} = ANY(?)", [draft.id for draft in changed]
-            )
-            await _insert_children(work, child, changed)
+        await _save_children(work, child, changed)
     for draft in drafts:
         work.touched(collection.name, draft.id, draft.accepted, _captures(work, collection, draft))
         if draft.accepted:
