@@ -148,7 +148,7 @@ class Proxy:
     async def _stream(self, raw: bytes, dice: random.Random, writer: asyncio.StreamWriter, *, cut: bool) -> None:
         """The answer piece by piece over the slow link; a cut one ends anywhere."""
         assert self.link is not None
-        reader, upstream = await asyncio.open_connection("127.0.0.1", dice.choice(self.targets))
+        reader, upstream = await self._open(dice.choice(self.targets))
         try:
             upstream.write(raw)
             left = dice.randrange(200, 40_000) if cut else None
@@ -174,13 +174,20 @@ class Proxy:
         self.link_seconds += seconds
         await asyncio.sleep(seconds / self.link.scale)
 
+    async def _open(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to this server; to another one where nobody listens at its port."""
+        for target in (port, *self.targets):
+            with suppress(ConnectionRefusedError):
+                return await asyncio.open_connection("127.0.0.1", target)
+        raise ConnectionRefusedError
+
     async def _ask(self, raw: bytes, port: int) -> bytes | None:
-        """The whole answer, or None when the server is not there or died over it."""
+        """The whole answer, or None when no server is there or the one asked died over it."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             async with asyncio.timeout(UPSTREAM_SECONDS_MAX):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await self._open(port)
                 try:
                     writer.write(raw)
                     answer = await reader.read(-1)
@@ -196,7 +203,7 @@ class Proxy:
 
     async def _cut_request(self, raw: bytes, dice: random.Random) -> None:
         with suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", dice.choice(self.targets))
+            _, writer = await self._open(dice.choice(self.targets))
             writer.write(raw[: dice.randrange(1, len(raw))])
             with suppress(OSError):
                 await writer.drain()

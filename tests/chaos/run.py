@@ -88,6 +88,7 @@ class Servers:
     ports: tuple[int, int] = (0, 0)
     killed: int = 0
     _processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _starting: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def __aenter__(self) -> "Servers":
         self.ports = free_port(), free_port()
@@ -98,6 +99,8 @@ class Servers:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for starting in self._starting:
+            starting.cancel()
         for process in self._processes.values():
             process.kill()
         for process in self._processes.values():
@@ -134,13 +137,19 @@ class Servers:
     def said(self, port: int) -> str:
         return (self.folder / f"server-{port}.log").read_text()[-3_000:]
 
-    def kill(self, port: int) -> None:
-        """kill −9, and another is started at once."""
+    def kill(self, port: int) -> bool:
+        """kill −9, and another is started at once; false while another one is still starting."""
+        if self._starting:
+            return False
         process = self._processes[port]
         process.kill()
         process.wait()
         self.killed += 1
         self._start(port)
+        starting = asyncio.ensure_future(self.wait(port))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        return True
 
     async def wait_for_all(self) -> None:
         for port in self.ports:
@@ -319,8 +328,8 @@ async def _play(
 
 
 def _kill(world: World, servers: Servers, port: int) -> None:
-    world.note(f"kill -9 of the server at {port}")
-    servers.kill(port)
+    if servers.kill(port):
+        world.note(f"kill -9 of server {servers.ports.index(port)}")
 
 
 async def _one(world: World, device: Device, step: Any) -> None:

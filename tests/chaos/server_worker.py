@@ -15,6 +15,7 @@ import uvicorn
 from backend.app import make_app
 from backend.config import Settings
 from backend.sync import work
+from backend.telemetry import configure_logs
 from tests.chaos.mutants import MUTANTS
 
 STALL_SECONDS_MAX = 0.03
@@ -45,6 +46,7 @@ def stall_around_the_clock(seed: str) -> None:
 
 
 def main(port: int) -> None:
+    configure_logs("ERROR")
     if seed := os.environ.get("CHAOS_STALLS"):
         stall_around_the_clock(f"{seed}/{port}")
     if mutant := os.environ.get("CHAOS_MUTANT"):

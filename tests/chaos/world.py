@@ -19,7 +19,7 @@ from mobile_contract.replica import KIND_OF, Document, Key, Refusal, Replica
 from tests.chaos.model import DELETION_WINS, MERGED_FIELDS, Entered, Ledger, Scope, Span, User, Violation
 
 SIGN_IN_AGAIN = frozenset({"UNAUTHENTICATED", "TOKEN_EXPIRED", "DEVICE_REVOKED"})
-TRIES_MAX = 60
+TRIES_MAX = 400
 TRACE_MAX = 60
 QUEUE_MAX = 60
 DAY_MS = 86_400_000
