@@ -94,7 +94,7 @@ class Settings(BaseSettings):
         default=1_000, ge=1, le=10_000, description="rows of /sync/bulk read in one snapshot"
     )
     bulk_chunk_bytes: int = Field(
-        default=256_000, ge=1_000, description="about so many bytes of documents go between two cursors of /sync/bulk"
+        default=512_000, ge=1_000, description="about so many bytes of documents go between two cursors of /sync/bulk"
     )
     bulk_streams_max: int = Field(default=20, ge=1, description="open /sync/bulk answers of one process")
     today_customers_max: int = Field(

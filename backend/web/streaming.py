@@ -1,6 +1,6 @@
 """Long answers, sent as they are made: packed for whoever can unpack, and ended when nobody takes them.
 
-Memory is that of one part and of the packer's window, however long the answer.
+Memory is that of two parts and of the packer's window, however long the answer.
 """
 
 import asyncio
@@ -24,6 +24,9 @@ ZSTD_LEVEL = 3
 GZIP_LEVEL = 1
 GZIP_WINDOW_BITS = 31
 """15 bits of window, in a gzip frame"""
+
+
+THREAD_BYTES = 32_000
 
 
 class Packer(Protocol):
@@ -132,10 +135,23 @@ class StreamedAnswer(Response):
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await self._send(send, self._packer.pack(self._first), more=True)
-        async for part in self._parts:
-            await self._send(send, self._packer.pack(part), more=True)
+        part: bytes | None = self._first
+        while part is not None:
+            # the next part is read while this one is packed and sent, and never more than that one
+            coming = asyncio.ensure_future(anext(self._parts, None))
+            try:
+                await self._send(send, await self._packed(part), more=True)
+                part = await coming
+            finally:
+                coming.cancel()
+                await asyncio.wait({coming})
         await self._send(send, self._packer.finish(), more=False)
+
+    async def _packed(self, part: bytes) -> bytes:
+        """Packed in a thread when it is large, so that others are served meanwhile."""
+        if len(part) < THREAD_BYTES or self._packer.encoding == "identity":
+            return self._packer.pack(part)
+        return await asyncio.to_thread(self._packer.pack, part)
 
     async def _send(self, send: Send, packed: bytes, *, more: bool) -> None:
         async with asyncio.timeout(self._send_seconds_max):

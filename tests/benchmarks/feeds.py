@@ -33,9 +33,11 @@ def shop_document(record_id: str, rng: random.Random) -> bytes:
             "timezone": "Asia/Shanghai", "currency": "CNY", "latE7": 310_000_000 + number % 10**6,
             "lonE7": 1_210_000_000 + number % 10**7, "tier": "B", "state": "ACTIVE", "tags": [],
             "openHours": {"MON": "10:00-21:00", "TUE": "10:00-21:00", "SAT": "10:00-22:00"},
-            "notes": None, "phone": f"+8613{number % 10**9:09d}", "priceListId": str(uuid.UUID(int=rng.getrandbits(128))),
+            "notes": None, "phone": f"+8613{number % 10**9:09d}",
+            "priceListId": str(uuid.UUID(int=rng.getrandbits(128))),
             "parentId": None, "territoryId": str(uuid.UUID(int=rng.getrandbits(128))), "cadenceDays": 28,
-            "searchKeys": f"海之{number}服装店 haizhi {number} clothes 13{number % 10**9:09d}", "sortKey": f"haizhi{number}",
+            "searchKeys": f"海之{number}服装店 haizhi {number} clothes 13{number % 10**9:09d}",
+            "sortKey": f"haizhi{number}",
         },
         option=orjson.OPT_SORT_KEYS,
     )  # fmt: skip
