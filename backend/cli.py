@@ -7,10 +7,10 @@ import io
 import json
 import socket
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, get_args
+from typing import Annotated, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -29,12 +29,13 @@ from backend.clock import wall_clock_ms
 from backend.config import PREFIX, Settings, load_messages, read_settings
 from backend.domain.demo.frame import PROFILES
 from backend.domain.demo.world import SEED, SignIn, World
+from backend.domain.devices import DeviceState
 from backend.domain.imports import ORDER_ID_COLUMN, TARGETS, ImportState, KeptReason
 from backend.domain.issues import field_kinds
 from backend.domain.line_texts import line_text
 from backend.domain.messages import LOCALE_DEFAULT, LOCALES, label, render_problem
 from backend.domain.names import display_name
-from backend.domain.times import local_day, parse_day
+from backend.domain.times import instant_text, local_day, parse_day
 from backend.errors import OPERATOR, RETRY, BadSetting, Code, Refused, Retry
 from backend.integrations.tables import Table as TableOfRows
 from backend.integrations.tables import failed_rows_csv, read_table
@@ -43,6 +44,8 @@ from backend.schema.rxdb import rxdb_schemas_text
 from backend.storage.engine import Engine, open_engine
 from backend.storage.migrate import migrate as migrate_database
 from backend.storage.migrate import pending as pending_migrations
+from backend.sync.collect import Collected, next_epoch
+from backend.sync.collect import collect as collect_history
 from backend.sync.doctor import Overview, Report, check_feed, look_over, repair_feed
 from backend.sync.rebuild import rebuild_feed
 from backend.sync.versions import declared_versions
@@ -51,6 +54,7 @@ from backend.sync.work import Door, Work, in_work
 from backend.telemetry import configure_logs
 from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.usecases.demo import ensure_demo as build_demo
+from backend.usecases.devices import DEVICES_RIGHT, DeviceStatus, StatusPage, Wanted, change_device, sync_status
 from backend.usecases.import_undo import UndoReport, undo_import
 from backend.usecases.imports import ImportReport, ImportWish, derived_ids, import_orders, importer
 from backend.usecases.insights import (
@@ -67,6 +71,7 @@ from backend.usecases.uploads import Findings
 from backend.web.pages import sign_in_example
 from backend.wiring import open_file_service, open_services
 
+T = TypeVar("T")
 SETTING_WRONG = 2
 CONTRACT_DRIFTED = 1
 DATABASE_NOT_EMPTY = 1
@@ -74,13 +79,16 @@ IMPORT_REFUSED = 1
 SCORE_REFUSED = 1
 USER_REFUSED = 1
 DRIFT_FOUND = 1
+EPOCH_REFUSED = 1
+DEVICE_REFUSED = 1
+DEVICES_SHOWN = 50
 GRACEFUL_SECONDS = 20
 FAILED_SHOWN = 10
 TOP_SHOWN = 5
 EPOCH_BITS = 40
 SCORE_PHASES = {"READ": "reading", "COMPUTE": "computing", "WRITE": "writing"}
 OPERATOR_PRINCIPAL = Principal(
-    PrincipalKind.SERVICE, service_id="operator", rights=frozenset({SCORE_RIGHT}), locale=LOCALE_DEFAULT
+    PrincipalKind.SERVICE, service_id="operator", rights=frozenset({SCORE_RIGHT, DEVICES_RIGHT}), locale=LOCALE_DEFAULT
 )
 """Whoever may run this program on the server."""
 FAILED_COLUMNS = ("selvedge_row", "selvedge_codes", "selvedge_reasons")
@@ -97,6 +105,8 @@ app = typer.Typer(
 )
 importing = typer.Typer(help="Take over data from other systems.", no_args_is_help=True)
 app.add_typer(importing, name="import")
+devices = typer.Typer(help="See how devices stand, and give them up.", no_args_is_help=True)
+app.add_typer(devices, name="devices")
 say = Console(highlight=False)
 complain = Console(stderr=True, highlight=False)
 
@@ -704,6 +714,229 @@ def _show_drift(report: Report) -> None:
         say.print(f"  {collection:18}{drift.value:10}{count:,}")
     for finding in report.findings[:FAILED_SHOWN]:
         say.print(f"  {finding.drift.value} {finding.collection} {finding.record_id} {finding.scope}", soft_wrap=True)
+
+
+@app.command(epilog="Example: selvedge collect   (every night, from cron or a timer)")
+def collect(database: Database = None) -> None:
+    """Let go of history that every device has seen and that is old enough; settle devices whose time is over."""
+    settings = _settings(database_url=database)
+    _check_present(settings)
+    done = asyncio.run(_collect(settings))
+    say.print(f"clock       {done.clock}")
+    say.print(f"horizon     {done.horizon}")
+    _show_counts(
+        {
+            "drained devices revoked": done.devices_revoked,
+            "silent devices dropped": done.devices_dropped,
+            **{f"{kind.value} removed": count for kind, count in done.removed.items()},
+        }
+    )
+
+
+async def _collect(settings: Settings) -> Collected:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    engine = open_engine(settings.database_url, pool_connections_max=2)
+    await engine.start()
+    try:
+        with Progress(*columns, console=say, transient=True) as bar:
+            shown = bar.add_task("collecting", total=None)
+            return await collect_history(
+                engine,
+                OPERATOR_PRINCIPAL,
+                settings=settings,
+                clock=wall_clock_ms,
+                progress=lambda kind, done, total: bar.update(
+                    shown, description=kind.value, completed=done, total=total
+                ),
+            )
+    finally:
+        await engine.close()
+
+
+def _check_present(settings: Settings) -> None:
+    """Raise `BadSetting` for a database that is not of the present shape: this verb changes no shapes."""
+    if lacking := _pending(settings):
+        raise BadSetting(f"{PREFIX}DATABASE_URL: lacks {', '.join(lacking)}; wanted: a database after selvedge migrate")
+
+
+@app.command(epilog="Example: selvedge epoch --next --yes   (after a restore, before the server starts)")
+def epoch(
+    next_: Annotated[bool, typer.Option("--next", help="Begin the next epoch.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    database: Database = None,
+) -> None:
+    """Show the epoch; after a backup was restored begin the next one, so that devices start over and send again."""
+    settings = _settings(database_url=database)
+    _check_present(settings)
+    kept = _kept_epoch(settings)
+    if not next_:
+        seen = asyncio.run(_look_over(settings))
+        say.print(f"epoch       {seen.clock >> EPOCH_BITS}")
+        say.print(f"highest     {max(kept, seen.clock >> EPOCH_BITS)}, as {escape(str(_epoch_file(settings)))} knows")
+        return
+    if not yes:
+        say.print("Every device will start over: it sends what it has, then loads everything anew.")
+        typer.confirm("Begin the next epoch?", abort=True)
+    try:
+        before, now = asyncio.run(_next_epoch(settings, kept))
+    except Refused as refused:
+        _complain(refused)
+        raise typer.Exit(EPOCH_REFUSED) from None
+    file = _epoch_file(settings)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{now}\n", "utf-8")
+    say.print(f"epoch {before} has ended, epoch {now} has begun", soft_wrap=True)
+
+
+def _epoch_file(settings: Settings) -> Path:
+    """Remembers the highest epoch ever begun: a backup may be restored twice, and does not know of the first time."""
+    return settings.data_dir / "epoch"
+
+
+def _kept_epoch(settings: Settings) -> int:
+    file = _epoch_file(settings)
+    try:
+        return int(file.read_text("utf-8")) if file.exists() else 0
+    except (OSError, ValueError) as error:
+        raise BadSetting(f"{file}: {error}; wanted: a whole number, the highest epoch ever begun") from None
+
+
+async def _next_epoch(settings: Settings, above: int) -> tuple[int, int]:
+    return await _by_operator(settings, lambda work: next_epoch(work, above=above))
+
+
+async def _by_operator(settings: Settings, story: Callable[[Work], Awaitable[T]]) -> T:
+    engine = open_engine(settings.database_url, pool_connections_max=1)
+    await engine.start()
+    try:
+        told, _ = await in_work(
+            engine,
+            OPERATOR_PRINCIPAL,
+            story,
+            clock=wall_clock_ms,
+            retries_max=settings.write_retries_max,
+            door=Door.JOB,
+        )
+        return told
+    finally:
+        await engine.close()
+
+
+def _complain(refused: Refused) -> None:
+    for problem in refused.problems:
+        told = render_problem(load_messages(), problem, LOCALE_DEFAULT)
+        complain.print(f"[red]{problem.code.value}[/red] {escape(told)}", soft_wrap=True)
+
+
+@devices.command("list", epilog="Example: selvedge devices list --silent-days 14")
+def devices_list(
+    user_id: Annotated[str | None, typer.Option("--user", help="Id of a colleague.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help=f"Any of {', '.join(DeviceState)}; repeated.")] = None,
+    silent_days: Annotated[int | None, typer.Option(help="Not heard of for so many days.")] = None,
+    unsent: Annotated[bool, typer.Option("--unsent", help="With work that was not sent, as they reported.")] = False,
+    issues: Annotated[bool, typer.Option("--issues", help="With open sync issues.")] = False,
+    first: Annotated[int, typer.Option(min=1, help="How many.")] = DEVICES_SHOWN,
+    database: Database = None,
+) -> None:
+    """Show how devices stand, the longest silent first."""
+    settings = _settings(database_url=database)
+    _check_present(settings)
+    wrong = set(state or ()) - set(DeviceState)
+    if wrong:
+        raise BadSetting(f"--state: {', '.join(sorted(wrong))}; wanted: {', '.join(DeviceState)}")
+    wanted = Wanted(
+        user_id=user_id,
+        states=tuple(DeviceState(one) for one in state or ()),
+        silent_days=silent_days,
+        unsent=unsent,
+        issues=issues,
+    )
+    try:
+        page = asyncio.run(_devices(settings, wanted, first))
+    except Refused as refused:
+        _complain(refused)
+        raise typer.Exit(DEVICE_REFUSED) from None
+    _show_devices(page)
+
+
+async def _devices(settings: Settings, wanted: Wanted, first: int) -> StatusPage:
+    engine = open_engine(settings.database_url, pool_connections_max=1)
+    await engine.start()
+    try:
+        async with engine.read() as conn:
+            return await sync_status(
+                conn,
+                OPERATOR_PRINCIPAL,
+                wanted,
+                first=first,
+                after=None,
+                now_ms=wall_clock_ms(),
+                rows_max=max(first, settings.page_rows_max),
+            )
+    finally:
+        await engine.close()
+
+
+def _show_devices(page: StatusPage) -> None:
+    for one in page.devices:
+        behind = "starts over" if one.behind is None else f"{one.behind:,} steps behind"
+        waiting = "" if one.unsent is None else f", {one.unsent:,} unsent"
+        since = "" if one.unsent_oldest_at_ms is None else f" since {instant_text(one.unsent_oldest_at_ms)}"
+        refused = f", {one.open_issues:,} open issues" if one.open_issues else ""
+        wiped = ", wipe acknowledged" if one.wipe_acked_at_ms else ""
+        say.print(
+            f"{one.id}  {one.state.value:9}{escape(one.user_name)}, {escape(one.name)} ({escape(one.platform)}"
+            f"{' ' + escape(one.app_version) if one.app_version else ''}): seen {instant_text(one.last_seen_at_ms)},"
+            f" {behind}{waiting}{since}{refused}{wiped}",
+            soft_wrap=True,
+        )
+    say.print(f"{len(page.devices):,} of {page.total:,}")
+
+
+DeviceId = Annotated[str, typer.Argument(help="The device's id, as `selvedge devices list` shows it.")]
+Reason = Annotated[str | None, typer.Option(help="Why; kept with the state.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@devices.command("drain", epilog="Example: selvedge devices drain 01890a5d-ac96-774b-bcce-b302099a8057")
+def devices_drain(device_id: DeviceId, reason: Reason = None, database: Database = None) -> None:
+    """Let a device hand in work captured until now, for some days, and read nothing more."""
+    _change_device(database, device_id, DeviceState.DRAINING, reason)
+
+
+@devices.command("revoke", epilog="Example: selvedge devices revoke 01890a5d-ac96-774b-bcce-b302099a8057 --reason lost")
+def devices_revoke(device_id: DeviceId, reason: Reason = None, database: Database = None) -> None:
+    """Give a device up at once."""
+    _change_device(database, device_id, DeviceState.REVOKED, reason)
+
+
+@devices.command("wipe", epilog="Example: selvedge devices wipe 01890a5d-ac96-774b-bcce-b302099a8057 --reason stolen")
+def devices_wipe(device_id: DeviceId, reason: Reason = None, yes: Yes = False, database: Database = None) -> None:
+    """Have a device destroy what it holds the next time it is heard of; this cannot be taken back."""
+    if not yes:
+        typer.confirm("What the device has not sent is lost. Wipe it?", abort=True)
+    _change_device(database, device_id, DeviceState.WIPED, reason)
+
+
+@devices.command("reactivate", epilog="Example: selvedge devices reactivate 01890a5d-ac96-774b-bcce-b302099a8057")
+def devices_reactivate(device_id: DeviceId, reason: Reason = None, database: Database = None) -> None:
+    """Let a draining or revoked device sync again."""
+    _change_device(database, device_id, DeviceState.ACTIVE, reason)
+
+
+def _change_device(database: str | None, device_id: str, state: DeviceState, reason: str | None) -> None:
+    settings = _settings(database_url=database)
+    _check_present(settings)
+
+    async def story(work: Work) -> DeviceStatus:
+        return await change_device(work, device_id, state, reason=reason, drain_days=settings.device_drain_days)
+
+    try:
+        changed = asyncio.run(_by_operator(settings, story))
+    except Refused as refused:
+        _complain(refused)
+        raise typer.Exit(DEVICE_REFUSED) from None
+    say.print(f"{changed.id} of {escape(changed.user_name)} is {changed.state.value}", soft_wrap=True)
 
 
 @app.command(epilog="Example: selvedge contract --check")

@@ -129,8 +129,8 @@ async def _revoke(work: Work, device_ids: list[str], owners: set[str], reason: s
     if not device_ids:
         return
     await work.conn.execute(
-        "UPDATE device SET state = 'REVOKED', state_since = ?, state_reason = ?, state_by = NULL, drain_until = NULL"
-        " WHERE id = ANY(?)",
+        # who had it drained still is who gave it up
+        "UPDATE device SET state = 'REVOKED', state_since = ?, state_reason = ?, drain_until = NULL WHERE id = ANY(?)",
         work.now_ms,
         reason,
         device_ids,

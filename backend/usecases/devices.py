@@ -21,6 +21,8 @@ REASON_CHARACTERS_MAX = 200
 COUNT_MAX = 1_000_000
 SILENT_DAYS_MAX = 3_650
 EPOCH_BITS = 40
+DEVICES_RIGHT = "devices"
+"""Of a service that sees how every device stands."""
 SEES_ALL = frozenset({Role.SERVICE_AGENT, Role.ADMIN})
 """Roles that see how every device stands."""
 ACTION_OF: Mapping[DeviceState, str] = {
@@ -241,7 +243,7 @@ async def sync_status(
 
 def _seen_by(principal: Principal) -> tuple[str, list[object]]:
     """The predicate "this principal may see how the device `d` stands", and its arguments."""
-    if principal.kind is PrincipalKind.SERVICE and "devices" in principal.rights:
+    if principal.kind is PrincipalKind.SERVICE and DEVICES_RIGHT in principal.rights:
         return "(1 = 1)", []
     if principal.kind is not PrincipalKind.STAFF:
         raise Refused(Problem(Code.NOT_PERMITTED))
@@ -316,7 +318,7 @@ async def change_device(
     if problem := state_problem(before, state):
         raise Refused(problem)
     if before is not state:
-        await write_state(work, device_id, state, reason=reason, by=work.principal.user_id, drain_days=drain_days)
+        await write_state(work, device_id, state, reason=reason, by=work.principal.holder, drain_days=drain_days)
         work.standings.add(owner)
     return (await _statuses(work.conn, [device_id], work.now_ms))[0]
 
