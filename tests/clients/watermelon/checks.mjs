@@ -298,7 +298,7 @@ const migrations = schemaMigrations({
 const old = phone('wei', { name: 'migrating', schema: without, migrations: schemaMigrations({ migrations: [] }) })
 await old.sync()
 check('an app of before has no such column', !('city' in (await old.row('customers', x.customer))))
-const from = kind === 'loki' ? await memoryOf(old.adapter) : undefined
+const from = kind === 'loki' ? await saved(old) : undefined
 const now = phone('wei', { name: 'migrating', schema: { ...schema, version: 2 }, migrations, from })
 check('the new column is empty before the sync', (await now.row('customers', x.customer))?.city === null, await now.row('customers', x.customer))
 await now.sync()
@@ -307,11 +307,11 @@ check('a migration brings the new column', (await now.row('customers', x.custome
 check('a migration does not bring rows that say nothing new', now.pulls.at(-1).changes.visits.updated.length === 0)
 await same('after a migration', now)
 
-/** Loki keeps what is closed in its memory adapter: the way WatermelonDB's own tests open a database again. */
-async function memoryOf(adapter) {
+/** What is in memory is written to what stays, as a phone does by itself now and then. */
+async function saved({ adapter, memory }) {
   const { loki } = adapter._driver
-  await new Promise((resolve, reject) => loki.close((error) => (error ? reject(error) : resolve())))
-  return loki.persistenceAdapter
+  await new Promise((resolve, reject) => loki.saveDatabase((error) => (error ? reject(error) : resolve())))
+  return memory
 }
 
 // -- turbo --

@@ -8,6 +8,7 @@ const ts = require('typescript')
 const { default: SQLiteAdapter } = require('@nozbe/watermelondb/adapters/sqlite')
 const { default: LokiJSAdapter } = require('@nozbe/watermelondb/adapters/lokijs')
 const { default: logger } = require('@nozbe/watermelondb/utils/common/logger')
+const { LokiMemoryAdapter } = createRequire(require.resolve('@nozbe/watermelondb'))('lokijs')
 logger.silence()
 
 /** The JavaScript of the page, in order, as one module. */
@@ -35,7 +36,8 @@ export class Phone {
       : new LokiJSAdapter({
         ...common, dbName: name, useWebWorker: false, useIncrementalIndexedDB: false,
         extraLokiOptions: { autosave: false },
-        ...(from ? { _testLokiAdapter: from } : {}),
+        // in memory, without IndexedDB; handed on, a database is opened again
+        _testLokiAdapter: (this.memory = from ?? new LokiMemoryAdapter()),
       })
     const models = schema.tables.map((table) => page.modelOf(table.name))
     this.database = page.open(this.adapter, models)
