@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import strawberry
 
-from backend.auth.keys import Keys, load_keys
+from backend.auth.keys import Keys, RescueKeys, load_keys, load_rescue_keys
 from backend.auth.passwords import Passwords
 from backend.auth.tokens import Tokens
 from backend.clock import Clock, wall_clock_ms
@@ -72,6 +72,7 @@ class Services:
     engine: Engine
     pokes: Pokes
     keys: Keys
+    rescue_keys: RescueKeys
     tokens: Tokens
     passwords: Passwords
     sessions: Sessions
@@ -99,6 +100,7 @@ class Services:
             use_cases=self.use_cases,
             cursor_secret=self.cursor_secret,
             sums_kept=self.sums_kept,
+            rescue_door=self.rescue_keys,
             session_door=self.sessions,
             poke_hub=self.pokes,
         )
@@ -175,6 +177,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             engine=engine,
             pokes=pokes,
             keys=keys,
+            rescue_keys=load_rescue_keys(settings.data_dir),
             tokens=tokens,
             passwords=passwords,
             sessions=sessions,

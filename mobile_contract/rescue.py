@@ -39,7 +39,7 @@ def write_rescue(content: Document, kid: str, public_key: str, *, iv: bytes) -> 
     point = own.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     agreed = own.exchange(ec.ECDH(), theirs)
     secret = HKDF(hashes.SHA256(), KEY_BYTES, salt=point, info=f"{FORMAT}.{kid}".encode()).derive(agreed)
-    plain = json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    plain = json.dumps(content).encode()
     sealed = AESGCM(secret).encrypt(iv, plain, f"{FORMAT}.{kid}.{base64url(point)}".encode())
     file = {
         "format": FORMAT,

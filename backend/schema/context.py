@@ -15,6 +15,7 @@ from backend.sync.pull import SumsKept
 from backend.sync.push import UseCaseTable
 
 if TYPE_CHECKING:
+    from backend.auth.keys import RescueKeys
     from backend.reads.compiler import Plans
     from backend.reads.ordinary import Loader
     from backend.storage.engine import Engine
@@ -55,6 +56,7 @@ class Context:
     cursor_secret: bytes = b""
     sums_kept: SumsKept | None = None
     """Checksums computed for clients of older schema versions, shared by all requests of a process."""
+    rescue_door: "RescueKeys | None" = None
     session_door: "Sessions | None" = None
     poke_hub: "Pokes | None" = None
     connected_clock: int | None = None
@@ -90,6 +92,12 @@ class Context:
         """Where the clock is followed, which every served request has."""
         assert self.poke_hub is not None, "no clock to follow was handed in"
         return self.poke_hub
+
+    @property
+    def rescue_keys(self) -> "RescueKeys":
+        """What rescue files are encrypted for, which every served request has."""
+        assert self.rescue_door is not None, "no rescue keys were handed in"
+        return self.rescue_door
 
     @property
     def sessions(self) -> "Sessions":

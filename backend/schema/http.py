@@ -42,7 +42,9 @@ from backend.usecases.sessions import Sessions, Standing
 
 GRAPHQL_TYPE = "application/graphql-response+json"
 JSON_TYPE = "application/json"
-OPEN_FIELDS = frozenset({"signIn", "refresh", "signOut", "acknowledgeWipe", "__schema", "__type", "__typename"})
+OPEN_FIELDS = frozenset(
+    {"signIn", "refresh", "signOut", "acknowledgeWipe", "rescueKey", "__schema", "__type", "__typename"}
+)
 """Root fields for which nobody needs to have signed in."""
 DRAINING_FIELDS = OPEN_FIELDS | {"me", "serverTime", "syncPush", "syncReport"} | PUSH_FIELDS
 """Root fields for a device that may hand in what it holds and nothing else."""

@@ -1,5 +1,6 @@
 """Signing in and staying signed in."""
 
+from base64 import urlsafe_b64encode
 from typing import Annotated
 
 import strawberry
@@ -39,6 +40,12 @@ class SignedOut:
     ok: bool = strawberry.field(description="Always true.")
 
 
+@strawberry.type(description="For whom rescue files are encrypted: see `rescue.py` of the contract.")
+class RescueKey:
+    kid: str = strawberry.field(description="The key's name, to be written into the file.")
+    public_key: str = strawberry.field(description="ECDH P-256: the uncompressed point, 65 bytes, in base64url.")
+
+
 @strawberry.type(description="The device that asks.")
 class MyDevice:
     id: strawberry.ID = strawberry.field(description="Its id.")
@@ -76,6 +83,11 @@ class SessionQueries:
     async def me(self, info: Info) -> Me:
         return _me(await info.context.sessions.me(info.context.caller))
 
+    @strawberry.field(description="The key a device encrypts a rescue file for. Keep it from every sign-in.")
+    def rescue_key(self, info: Info) -> RescueKey:
+        keys = info.context.rescue_keys
+        return RescueKey(kid=keys.kid, public_key=urlsafe_b64encode(keys.public).rstrip(b"=").decode())
+
 
 @strawberry.type
 class SessionMutations:
@@ -102,10 +114,24 @@ class SessionMutations:
         except Refused as refused:
             return refuse(info, refused)
 
-    @strawberry.mutation(description="End a session: both its tokens are refused from now on.")
-    async def sign_out(self, info: Info, refresh_token: RefreshToken) -> SignOutResult:
+    @strawberry.mutation(
+        description="End a session: both its tokens are refused from now on. Refused with UNSENT_WORK while the device"
+        " holds work that nobody has: sync first, or write a rescue file."
+    )
+    async def sign_out(
+        self,
+        info: Info,
+        refresh_token: RefreshToken,
+        unsent: Annotated[
+            int | None,
+            strawberry.argument(description="Mutations not answered yet; without it the device's last report counts."),
+        ] = None,
+        rescued: Annotated[
+            bool, strawberry.argument(description="They were written into a rescue file that is kept.")
+        ] = False,
+    ) -> SignOutResult:
         try:
-            await info.context.sessions.sign_out(refresh_token)
+            await info.context.sessions.sign_out(refresh_token, unsent=unsent, rescued=rescued)
         except Refused as refused:
             return refuse(info, refused)
         return SignedOut(ok=True)

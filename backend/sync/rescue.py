@@ -7,11 +7,11 @@ whose work it is; it does not prove it: an operator who plays a file decides tha
 
 import base64
 import binascii
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -104,8 +104,9 @@ def open_rescue(data: bytes, keys: RescueKeys, *, bytes_max: int, mutations_max:
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        found = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        # the standard library reads halves of surrogate pairs, which a device may have escaped
+        found = json.loads(data)
+    except (ValueError, RecursionError):
         raise _damaged("format") from None
     if not isinstance(found, dict):
         raise _damaged("format")

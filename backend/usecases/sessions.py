@@ -188,13 +188,26 @@ async def rotate_session(work: Work, tokens: Tokens, settings: Settings, refresh
     return _session(tokens, family, role, locale, state)
 
 
-async def end_session(work: Work, family_id: str) -> None:
-    """End the family: its refresh tokens are refused at once, its access tokens within a second."""
+async def end_session(work: Work, family_id: str, *, unsent: int | None = None, rescued: bool = False) -> None:
+    """End the family: its refresh tokens are refused at once, its access tokens within a second.
+
+    `unsent`: how much work the device says it holds; where it says nothing its last report counts, unless it has
+    pushed since. Raises `Refused(UNSENT_WORK)` when it would be lost, which a rescue file (`rescued`) prevents.
+    """
     family = await _locked_family(work.conn, family_id)
     if family is not None and not family.revoked:
+        if not rescued and await _holds_unsent(work.conn, family.device_id, unsent):
+            raise Refused(Problem(Code.UNSENT_WORK, ("unsent",)))
         work.principal = Principal(PrincipalKind.STAFF, user_id=family.user_id, device_id=family.device_id)
         await _end_family(work, family)
         work.audit("SIGN_OUT", "users", family.user_id)
+
+
+async def _holds_unsent(conn: Connection, device_id: str, said: int | None) -> bool:
+    if said is not None:
+        return said > 0
+    rows = await conn.fetch("SELECT unsent_count, reported_at, pushed_at FROM device WHERE id = ?", device_id)
+    return any(count and (pushed_at or 0) <= (reported_at or 0) for count, reported_at, pushed_at in rows)
 
 
 async def acknowledge_wipe(work: Work, family_id: str, unsent: int) -> None:
@@ -309,12 +322,17 @@ class Sessions:
             raise told
         return told
 
-    async def sign_out(self, refresh_token: str) -> None:
-        """End the family of a refresh token; a family that has ended already stays so, without complaint."""
+    async def sign_out(self, refresh_token: str, *, unsent: int | None = None, rescued: bool = False) -> None:
+        """End the family of a refresh token; a family that has ended already stays so, without complaint.
+
+        Raises `Refused`: UNAUTHENTICATED, OUT_OF_RANGE, UNSENT_WORK while the device holds work nobody has.
+        """
         family_id, _ = self._tokens.read_refresh(refresh_token)
+        if unsent is not None and not 0 <= unsent <= UNSENT_MAX:
+            raise Refused(Problem(Code.OUT_OF_RANGE, ("unsent",), ("0", str(UNSENT_MAX))))
 
         async def story(work: Work) -> None:
-            await end_session(work, family_id)
+            await end_session(work, family_id, unsent=unsent, rescued=rescued)
 
         await self._told(Principal(PrincipalKind.STAFF), story)
         self._standings.pop(family_id, None)
