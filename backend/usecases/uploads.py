@@ -96,17 +96,18 @@ class Prepared:
 
 @dataclass(slots=True)
 class Findings:
-    """What `survey` saw. `missing` names files and the attachments that refer to them."""
+    """What `survey` saw. `missing` and `damaged` (of another length) name files and the attachments that refer to
+    them; `orphans` are files nothing refers to."""
 
     kept: int = 0
     kept_bytes: int = 0
     orphans: list[str] = field(default_factory=list)
     missing: dict[str, list[str]] = field(default_factory=dict)
-    wrong_size: list[str] = field(default_factory=list)
+    damaged: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
-        return not (self.orphans or self.missing or self.wrong_size)
+        return not (self.orphans or self.missing or self.damaged)
 
 
 def limits_of(settings: Settings) -> AttachmentLimits:
@@ -472,7 +473,7 @@ class Files:
         async with self._engine.read() as conn:
             named = await files_named(conn)
             rows = await conn.fetch("SELECT sha256, size_bytes FROM stored_file")
-        sizes: dict[str, int] = {digest: size for digest, size in rows}
+        sizes: dict[str, int] = dict(rows)
         found = Findings()
         missing = set(named)
         async for kept in self.store.kept():
@@ -480,17 +481,19 @@ class Files:
             found.kept_bytes += kept.size_bytes
             missing.discard(kept.digest)
             if kept.digest in named and sizes.get(kept.digest, kept.size_bytes) != kept.size_bytes:
-                found.wrong_size.append(kept.digest)
+                found.damaged[kept.digest] = sorted(named[kept.digest])
             elif kept.digest not in named and kept.written_at_ms < self._clock() - DAY_MS:
                 found.orphans.append(kept.digest)
         found.missing = {digest: sorted(named[digest]) for digest in sorted(missing)}
         return found
 
     async def repair(self, found: Findings) -> None:
-        """Remove the orphans found, and say of attachments without their bytes that these are lost."""
+        """Remove the orphans and what is damaged, and say of attachments without their bytes that these are lost."""
         for digest in found.orphans:
             await self._work(KEEPER, lambda work, digest=digest: self._remove_orphan(work, digest))  # type: ignore[misc]
-        for digest, ids in found.missing.items():
+        for digest in found.damaged:
+            await self.store.delete(digest)
+        for digest, ids in (*found.missing.items(), *found.damaged.items()):
             await self._work(KEEPER, lambda work, digest=digest, ids=ids: self._note_lost(work, digest, ids))  # type: ignore[misc]
 
     async def _remove_orphan(self, work: Work, digest: str) -> int:

@@ -71,7 +71,8 @@ def test_an_analyst_reaches_the_data_without_names_and_single_orders() -> None:
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.ADMIN])
 def test_what_only_an_admin_may(role: Role) -> None:
     for collection in Collection:
-        assert not may(role, Action.DELETE, collection)
+        own_files = (role, collection) == (Role.REP, Collection.ATTACHMENTS)
+        assert own_files == may(role, Action.DELETE, collection)
         assert not may(role, Action.ERASE, collection)
         assert not may(role, Action.PUBLISH, collection)
     for action in Action:

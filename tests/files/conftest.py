@@ -26,6 +26,10 @@ from tests.servers import Served, serve
 CHANGE = USE_CASES["attachments", Intent.CREATE]
 
 
+on_sqlite = pytest.mark.parametrize("database_source", ["sqlite"], indirect=True)
+"""For what no database has a say in."""
+
+
 async def shop_of(house: House, who: str = "wei") -> str:
     """A customer in the patch of a rep."""
     shop = new_id()

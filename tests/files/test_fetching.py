@@ -7,7 +7,7 @@ import pytest
 from backend.sync.changes import Change, Intent
 from backend.usecases.tasks import change_tasks
 from mobile_contract.files import download, send_preview
-from tests.files.conftest import CHANGE, Desk, code_of, declare, in_thread, record_of, shop_of
+from tests.files.conftest import CHANGE, Desk, code_of, declare, in_thread, on_sqlite, record_of, shop_of
 from tests.files.pictures import SERIAL, orientation_in, picture, pixels, position_in
 from tests.files.test_sending import move
 from tests.house import House
@@ -16,6 +16,7 @@ PHOTO = {"kind": "PHOTO", "mime": "image/jpeg", "file_name": "店面.jpg"}
 SIGNATURE = {"kind": "SIGNATURE", "mime": "image/png", "file_name": "sign.png"}
 
 
+@on_sqlite
 async def test_ranges(desk: Desk, visit: str, paper: bytes) -> None:
     attachment_id = await desk.stored("wei", visit, paper)
     whole = await desk.get("wei", attachment_id)
@@ -51,6 +52,7 @@ async def test_ranges(desk: Desk, visit: str, paper: bytes) -> None:
     assert await in_thread(download, await desk.http("wei"), attachment_id, part_bytes=40_000) == paper
 
 
+@on_sqlite
 async def test_nothing_is_shown_inside_a_page(desk: Desk, visit: str) -> None:
     attachment_id = await desk.stored("wei", visit, picture(), **{**PHOTO, "file_name": '../x"; y\\店面.html'})
     answer = await desk.get("wei", attachment_id)
@@ -88,6 +90,7 @@ async def test_a_row_is_seen_before_its_bytes_and_its_preview_before_the_whole(d
     assert len(desk.files_kept()) == 2, "the photo and its preview; the one sent ahead went"
 
 
+@on_sqlite
 async def test_previews_have_their_bounds(desk: Desk, visit: str, paper: bytes) -> None:
     photo, _ = await declare(desk.house, "wei", visit, picture(), **PHOTO)
     for body, status, code in [

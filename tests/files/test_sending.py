@@ -12,7 +12,7 @@ from backend.errors import Code
 from backend.ids import new_id
 from backend.usecases.territories import Move, move_customers
 from mobile_contract.files import FileRefused, Headers, Http, upload
-from tests.files.conftest import Desk, code_of, declare, in_thread, record_of, shop_of
+from tests.files.conftest import Desk, code_of, declare, in_thread, on_sqlite, record_of, shop_of
 from tests.files.pictures import document, picture
 from tests.house import House
 from tests.servers import serve
@@ -36,12 +36,14 @@ async def test_a_file_arrives_in_chunks_and_every_answer_says_how_far(desk: Desk
     assert await desk.row(attachment_id, "state", "stored_bytes") == ("STORED", len(paper))
 
 
+@on_sqlite
 async def test_without_a_range_it_is_the_whole(desk: Desk, visit: str, paper: bytes) -> None:
     attachment_id, _ = await declare(desk.house, "wei", visit, paper)
     answer = await desk.ask("wei", "PUT", f"/files/{attachment_id}", paper)
     assert answer.json()["state"] == "STORED"
 
 
+@on_sqlite
 async def test_a_chunk_from_elsewhere_is_told_where_to_begin(desk: Desk, visit: str, paper: bytes) -> None:
     attachment_id, _ = await declare(desk.house, "wei", visit, paper)
     await desk.put("wei", attachment_id, paper, 0, 1_000)
@@ -79,6 +81,7 @@ WRONG_RANGES: list[tuple[dict[str, str], Code]] = [
 ]
 
 
+@on_sqlite
 async def test_wrong_ranges_are_said_to_be_wrong(desk: Desk, visit: str, paper: bytes) -> None:
     attachment_id, _ = await declare(desk.house, "wei", visit, paper)
     for headers, code in WRONG_RANGES:
@@ -87,6 +90,7 @@ async def test_wrong_ranges_are_said_to_be_wrong(desk: Desk, visit: str, paper: 
         assert await desk.offset("wei", attachment_id) == 0
 
 
+@on_sqlite
 async def test_a_file_longer_than_declared_is_cut_off_where_it_says(desk: Desk, visit: str, paper: bytes) -> None:
     """The length is a lie: the body goes on, without saying how long it is."""
     attachment_id, _ = await declare(desk.house, "wei", visit, paper)
@@ -116,6 +120,7 @@ async def test_chunks_and_files_have_their_bounds(desk: Desk, visit: str) -> Non
     assert code_of(answer) == "TOO_LARGE", "the setting of this server is lower than the table's"
 
 
+@on_sqlite
 async def test_an_empty_file_is_none(desk: Desk, visit: str, paper: bytes) -> None:
     attachment_id, _ = await declare(desk.house, "wei", visit, paper)
     assert code_of(await desk.ask("wei", "PUT", f"/files/{attachment_id}", b"")) == "OUT_OF_RANGE"
@@ -126,6 +131,7 @@ async def test_an_empty_file_is_none(desk: Desk, visit: str, paper: bytes) -> No
 # -- what is inside ---------------------------------------------------------------------------------------------
 
 
+@on_sqlite
 async def test_what_is_not_of_its_type_is_refused_for_good(desk: Desk, visit: str) -> None:
     for data, mime in [
         (b"<html><script>alert(1)</script>", "image/jpeg"),
@@ -142,6 +148,7 @@ async def test_what_is_not_of_its_type_is_refused_for_good(desk: Desk, visit: st
     assert desk.files_kept() == []
 
 
+@on_sqlite
 async def test_a_picture_of_too_many_pixels_is_refused(desk: Desk, visit: str) -> None:
     huge = b"\x89PNG\r\n\x1a\n" + bytes.fromhex("0000000d49484452") + (50_000).to_bytes(4, "big") * 2
     huge += bytes([8, 2, 0, 0, 0]) + b"\0\0\0\0" + bytes.fromhex("0000000049454e44") + b"\0\0\0\0"
@@ -165,6 +172,7 @@ def cut_put(port: int, token: str, attachment_id: str, chunk: bytes, start: int,
         raw.sendall(head.encode() + chunk[:sent])
 
 
+@on_sqlite
 async def test_a_connection_cut_in_mid_chunk_loses_nothing_that_arrived(desk: Desk, visit: str, paper: bytes) -> None:
     attachment_id, _ = await declare(desk.house, "wei", visit, paper)
     token = await desk.token("wei")
@@ -187,6 +195,7 @@ async def test_an_upload_goes_on_after_a_restart(desk: Desk, visit: str, paper: 
     assert (await desk.get("wei", attachment_id)).content == paper
 
 
+@on_sqlite
 async def test_a_server_that_died_before_it_finished_finishes_when_asked(desk: Desk, visit: str, paper: bytes) -> None:
     """All bytes are here, and nobody looked at them."""
     attachment_id, _ = await declare(desk.house, "wei", visit, paper)
@@ -326,6 +335,7 @@ async def test_one_user_has_a_day_and_so_many_at_once(house: House, file_setting
         assert (await desk.put("wei", ids[3], papers[3])).json()["state"] == "STORED"
 
 
+@on_sqlite
 async def test_a_disk_without_room_is_said_before_anything_is_written(
     house: House, file_settings: Settings, visit: str, paper: bytes
 ) -> None:
@@ -338,6 +348,7 @@ async def test_a_disk_without_room_is_said_before_anything_is_written(
         assert await desk.offset("wei", attachment_id) == 0
 
 
+@on_sqlite
 async def test_a_chunk_that_takes_too_long_is_ended_and_what_came_is_kept(
     house: House, file_settings: Settings, visit: str, paper: bytes
 ) -> None:
@@ -361,6 +372,7 @@ async def test_a_chunk_that_takes_too_long_is_ended_and_what_came_is_kept(
         assert (await desk.put("wei", attachment_id, paper, 500)).json()["state"] == "STORED"
 
 
+@on_sqlite
 async def test_no_more_files_move_at_once_than_are_allowed(
     house: House, file_settings: Settings, visit: str, paper: bytes
 ) -> None:
