@@ -1,7 +1,8 @@
 """Finding and mending drift between the tables and what devices are told: documents, places, checksums, grants.
 
-Everything is recomputed in chunks from the tables by the very functions that write the feed, and compared in one
-snapshot. What drifted is touched again through a work, so it gets a new seq and every device learns the truth.
+Everything is recomputed in chunks from the tables by the very functions that write the feed, and compared in a
+snapshot per chunk. What drifted is touched again through a work, so it gets a new seq and every device learns the
+truth.
 """
 
 from collections import Counter, defaultdict
@@ -81,21 +82,43 @@ Progress = Callable[[str, int], None]
 
 
 async def check_feed(engine: Engine, *, chunk_rows: int = CHUNK_ROWS, progress: Progress | None = None) -> Report:
-    """Compare everything devices are told with the tables, in one snapshot."""
+    """Compare everything devices are told with the tables.
+
+    A snapshot per chunk: whatever commits between two of them was right in each, so this may run beside a live
+    server, and nothing is held open for long.
+    """
     report = Report()
-    async with engine.read() as conn:
-        for collection in COLLECTIONS.values():
-            after = ""
-            while ids := await _next_ids(conn, collection, after, chunk_rows):
+    for collection in COLLECTIONS.values():
+        after = ""
+        while True:
+            async with engine.read() as conn:
+                ids = await _next_ids(conn, collection, after, chunk_rows)
+                if not ids:
+                    break
                 await _check_records(conn, collection, ids, report)
-                after = ids[-1]
-                if progress is not None:
-                    progress(collection.name, report.checked)
-        for finding in await _wrong_sums(conn):
-            report.add(finding)
+            after = ids[-1]
+            if progress is not None:
+                progress(collection.name, report.checked)
+    async with engine.read() as conn:
+        scopes = await _scopes(conn)
+    for scope in scopes:
+        async with engine.read() as conn:
+            for finding in await _wrong_sums(conn, scope):
+                report.add(finding)
+        if progress is not None:
+            progress(scope, report.checked)
+    async with engine.read() as conn:
         for finding in await _wrong_grants(conn):
             report.add(finding)
     return report
+
+
+async def _scopes(conn: Connection) -> list[str]:
+    """Every scope in which something stands, or has a checksum."""
+    rows = await conn.fetch(
+        "SELECT scope FROM scope_sum UNION SELECT scope FROM feed_scope WHERE left_seq IS NULL ORDER BY scope"
+    )
+    return [row[0] for row in rows]
 
 
 async def _next_ids(conn: Connection, collection: Collection, after: str, most: int) -> list[str]:
@@ -165,30 +188,31 @@ def _drift_of(
     return Drift.SHAPE if is_same(collection, bytes(kept), doc_version, document) else Drift.DOCUMENT
 
 
-async def _sums(conn: Connection) -> dict[tuple[str, str], tuple[str, int]]:
-    """(scope, collection) → (sum, count) of what stands there by the feed's own digests.
+async def _sums(conn: Connection, scope: str) -> dict[str, tuple[str, int]]:
+    """Collection → (sum, count) of what stands in a scope by the feed's own digests.
 
     Digests are added in halves, because neither database adds 64-bit numbers without an end.
     """
     rows = await conn.fetch(
-        "SELECT p.scope, p.collection, SUM(f.digest >> 32), SUM(f.digest & 4294967295), COUNT(*)"
+        "SELECT p.collection, SUM(f.digest >> 32), SUM(f.digest & 4294967295), COUNT(*)"
         " FROM feed_scope p JOIN feed f ON f.key = p.collection || ':' || p.record_id"
-        " WHERE p.left_seq IS NULL AND NOT f.deleted GROUP BY p.scope, p.collection"
+        " WHERE p.scope = ? AND p.left_seq IS NULL AND NOT f.deleted GROUP BY p.collection",
+        scope,
     )
-    return {(row[0], row[1]): (digest_text((int(row[2]) << 32) + int(row[3])), row[4]) for row in rows}
+    return {row[0]: (digest_text((int(row[1]) << 32) + int(row[2])), row[3]) for row in rows}
 
 
-async def _wrong_sums(conn: Connection) -> list[Finding]:
-    right = await _sums(conn)
+async def _wrong_sums(conn: Connection, scope: str) -> list[Finding]:
+    right = await _sums(conn, scope)
     kept = {
-        (row[0], row[1]): (row[2], row[3])
-        for row in await conn.fetch("SELECT scope, collection, total, live FROM scope_sum")
+        row[0]: (row[1], row[2])
+        for row in await conn.fetch("SELECT collection, total, live FROM scope_sum WHERE scope = ?", scope)
     }
     nothing = (digest_text(0), 0)
     return [
         Finding(Drift.CHECKSUM, collection, "", scope)
-        for scope, collection in sorted(right.keys() | kept.keys())
-        if right.get((scope, collection), nothing) != kept.get((scope, collection), nothing)
+        for collection in sorted(right.keys() | kept.keys())
+        if right.get(collection, nothing) != kept.get(collection, nothing)
     ]
 
 
@@ -235,7 +259,14 @@ async def repair_feed(
                 progress(name, min(start + CHUNK_ROWS, len(ids)))
     if users:
         mended += await tell(lambda work: _reseat(work, users))
-    return mended + await tell(_mend_sums)
+    async with engine.read() as conn:
+        scopes = await _scopes(conn)
+    for scope in scopes:
+        async with engine.read() as conn:
+            wrong = await _wrong_sums(conn, scope)
+        if wrong:
+            mended += await tell(lambda work, scope=scope: _mend_sums(work, scope))  # type: ignore[misc]
+    return mended
 
 
 async def _touch_again(work: Work, name: str, drifts: Mapping[str, set[Drift]]) -> int:
@@ -252,15 +283,14 @@ async def _reseat(work: Work, users: Sequence[str]) -> int:
     return len(users)
 
 
-async def _mend_sums(work: Work) -> int:
-    """Sums anew, with the clock's row held: nobody else writes sums meanwhile."""
+async def _mend_sums(work: Work, scope: str) -> int:
+    """A scope's sums anew, with the clock's row held: nobody else writes sums meanwhile."""
     await work.conn.fetch("SELECT seq FROM sync_clock WHERE id = 1 FOR UPDATE")
-    wrong = await _wrong_sums(work.conn)
-    right = await _sums(work.conn)
+    right = await _sums(work.conn, scope)
     rows = []
-    for finding in wrong:
-        total, live = right.get((finding.scope, finding.collection), (digest_text(0), 0))
-        rows.append((f"{finding.scope}/{finding.collection}", finding.scope, finding.collection, total, live))
+    for finding in await _wrong_sums(work.conn, scope):
+        total, live = right.get(finding.collection, (digest_text(0), 0))
+        rows.append((f"{scope}/{finding.collection}", scope, finding.collection, total, live))
     await work.conn.execute_many(
         "INSERT INTO scope_sum (key, scope, collection, total, live) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (key) DO UPDATE SET total = excluded.total, live = excluded.live",

@@ -1,5 +1,6 @@
 """Drift of every kind is found, mended, and devices learn the truth."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -202,3 +203,29 @@ async def test_nothing_is_skipped_where_the_tables_and_the_feed_know_different_r
     assert (wanted["customers", Drift.MISSING], wanted["tasks", Drift.GHOST]) == (2, 1)
     for chunk_rows in (1, 2, 3):
         assert await found_by(house, chunk_rows=chunk_rows) == wanted, chunk_rows
+
+
+async def test_beside_a_live_server_nothing_is_taken_for_drift(house: House, shops: list[str]) -> None:
+    """What commits between two chunks was right before and after."""
+    looking = asyncio.ensure_future(check_feed(house.engine, chunk_rows=1))
+    written = 0
+    while not looking.done():
+        shop = new_id()
+        fields = {"nameEn": f"Shop {written}", "kind": "RETAILER"}
+        [outcome] = await house.change("wei", change_customers, create(shop, fields))
+        assert outcome.problems == ()
+        written += 1
+    report = await looking
+    assert report.counts == {}
+    assert written, "nothing was written meanwhile"
+
+
+async def test_a_wrong_sum_is_mended_without_a_look_at_other_scopes(house: House, shops: list[str]) -> None:
+    async with house.engine.write() as conn:
+        await conn.execute("UPDATE scope_sum SET live = live + 1 WHERE collection = 'customers'")
+        await conn.execute("INSERT INTO scope_sum (key, scope, collection, total, live) VALUES"
+                           " ('territory:x/visits', 'territory:x', 'visits', '00000000000000aa', 3)")  # fmt: skip
+    found = await found_by(house)
+    assert found == {("customers", Drift.CHECKSUM): 1, ("visits", Drift.CHECKSUM): 1}
+    assert await mend(house) == 2
+    assert await found_by(house) == {}

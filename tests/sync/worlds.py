@@ -180,7 +180,7 @@ def pull_request(request: Document) -> PullRequest:
         Refetch(wish["scope"], wish["collection"], check_bucket(wish.get("bucket"), wish.get("buckets")))
         for wish in request["refetch"]
     )
-    return PullRequest(request["cursor"], request["limit"], request["schemaVersion"], wishes)
+    return PullRequest(request["cursor"], request["limit"], request["schemaVersion"], wishes, request.get("bytesMax"))
 
 
 def page_json(page: Page) -> Document:
