@@ -19,7 +19,7 @@ from tests.chaos.model import Violation
 from tests.chaos.mutants import MUTANTS, Mutant
 from tests.chaos.run import database, run
 from tests.chaos.simulation import simulate
-from tests.databases import RunFolder
+from tests.databases import RunFolder, fresh_sqlite
 
 SIMULATED_SEEDS = 8
 SIMULATED_STEPS = 1_500
@@ -49,11 +49,10 @@ def caught(mutant: Mutant, where: str, error: BaseException, seed: int, began: f
 async def hunt_simulated(mutant: Mutant, template: Path, folder: Path) -> Caught | None:
     began = monotonic()
     for seed in range(1, SIMULATED_SEEDS + 1):
-        file = folder / f"{mutant.name}-{seed}.sqlite3"
-        file.write_bytes(template.read_bytes())
+        url = fresh_sqlite(template, folder)
         patches = mutant.apply()
         try:
-            await simulate(f"sqlite://{file}", seed, SIMULATED_STEPS)
+            await simulate(url, seed, SIMULATED_STEPS)
         except Violation as violation:
             return caught(mutant, "simulation", violation, seed, began)
         finally:

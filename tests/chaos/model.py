@@ -125,10 +125,12 @@ class Scope:
     def learned(self, collection: str, document: Document) -> None:
         """A record nobody entered: the server made it. What it hangs on never changes."""
         key = (collection, document["id"])
-        if collection in MERGED_FIELDS and key not in self.customer_of:
-            self.customer_of[key] = document.get("customerId")
-            if document.get("assigneeId"):
-                self.assignees[document["id"]].append(Span(document["assigneeId"], -inf))
+        if collection not in MERGED_FIELDS or key in self.authors:
+            return
+        self.customer_of.setdefault(key, document.get("customerId"))
+        assignee = document.get("assigneeId")
+        if assignee and all(span.value != assignee for span in self.assignees[document["id"]]):
+            self.assignees[document["id"]].append(Span(assignee, -inf))
 
     def assigned(self, task_id: str, assignee: str, at: float) -> None:
         self.assignees[task_id].append(Span(assignee, at))
@@ -160,11 +162,13 @@ class Scope:
     ) -> bool:
         """Whether the user may have seen the record at some moment between `since` and `until`."""
         user = self.users[user_id]
-        if user.role == "ADMIN" or collection not in MERGED_FIELDS and collection != "syncIssues":
+        if user.role == "ADMIN" or (collection not in MERGED_FIELDS and collection != "syncIssues"):
             return True
         if collection == "syncIssues":
             return any(self._sees_work_of(user, one, since, until) for one in self.authors_of_issue(document))
-        if collection == "contacts" and self._sees_work_of(user, self.authors.get((collection, record_id)), since, until):
+        if collection == "contacts" and self._sees_work_of(
+            user, self.authors.get((collection, record_id)), since, until
+        ):
             return True
         if collection == "tasks":
             held = [*self.assignees[record_id], Span((document or {}).get("assigneeId") or "", -inf)]
@@ -431,10 +435,11 @@ class Ledger:
         lineage = {write: self.ancestry(write) for write in [*accepted, *maybe]}
         for index, first in enumerate(accepted):
             for second in accepted[:index]:
-                if first.device != second.device and first not in lineage[second] and second not in lineage[first]:
-                    if not wiped:
-                        raise Violation(f"{key}: of two writes that knew nothing of each other both stand: "
-                                        f"{first} and {second}")  # fmt: skip
+                strangers = first not in lineage[second] and second not in lineage[first]
+                if strangers and first.device != second.device and not wiped:
+                    raise Violation(
+                        f"{key}: of two writes that knew nothing of each other both stand: {first} and {second}"
+                    )
         for write in writes:
             if write.fate is Fate.KEPT and not wiped:
                 self._judge_conflict(key, write, writes)

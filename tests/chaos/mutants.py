@@ -5,7 +5,7 @@ A mutant that no run catches is a hole in the judge. `python -m tests.chaos.hunt
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.storage import customers, engine
@@ -46,17 +46,16 @@ class Mutant:
 
 def no_idempotency(patches: Patches) -> None:
     """Whatever comes is done, as often as it comes."""
-    lock, save = push._lock_device, work.save_receipts
+    lock, save, true = push.lock_pushing_device, work.save_receipts, protocol.push
+    turn = [0]
 
     async def any_turn(taken: Any, mutations: Sequence[Any], *args: Any, **named: Any) -> Any:
-        first = mutations[0].client_seq - 1 if mutations else 0
-
-        async def pretended(inner: Any, *more: Any) -> Any:
-            found = await lock(inner, *more)
-            return first if isinstance(found, int) else (first, *found[1:])
-
-        push._lock_device = pretended
+        turn[0] = mutations[0].client_seq - 1 if mutations else 0
         return await true(taken, mutations, *args, **named)
+
+    async def pretended(*args: Any, **named: Any) -> Any:
+        before = turn[0]
+        return replace(await lock(*args, **named), last_client_seq=before)
 
     async def none_known(*_: Any) -> dict[str, Any]:
         return {}
@@ -65,8 +64,7 @@ def no_idempotency(patches: Patches) -> None:
         await conn.execute("DELETE FROM receipt WHERE mutation_id = ANY(?)", [r.mutation_id for r in receipts])
         await save(conn, receipts, **named)
 
-    true = protocol.push
-    patches.set(push, "_lock_device", lock)
+    patches.set(push, "lock_pushing_device", pretended)
     patches.set(protocol, "push", any_turn)
     patches.set(push, "receipts_of", none_known)
     patches.set(work, "save_receipts", kept_anew)

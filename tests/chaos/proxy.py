@@ -71,7 +71,6 @@ class Proxy:
     _server: asyncio.Server | None = None
     _late: list[tuple[int, bytes]] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _busy: int = 0
 
     async def __aenter__(self) -> "Proxy":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=HEAD_BYTES_MAX)
@@ -90,8 +89,8 @@ class Proxy:
         late, self._late = self._late, []
         for _, raw in late:
             self._in_background(self._replay(raw))
-        while self._busy or self._tasks:
-            await asyncio.sleep(0.01)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _in_background(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -99,12 +98,14 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._busy += 1
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._tasks.add(serving)
         try:
             with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
                 await self._handle(reader, writer)
         finally:
-            self._busy -= 1
+            self._tasks.discard(serving)
             writer.close()
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -136,8 +136,10 @@ class Office:
                 return any(self.patch(c) in seats for c in [record_id, *self.doors[record_id]])
             case "contacts":
                 links = self.links[record_id]
-                return any(self.patch(c) in seats for c in links) if links else self.sees_work_of(
-                    user, placed["created_by"]
+                return (
+                    any(self.patch(c) in seats for c in links)
+                    if links
+                    else self.sees_work_of(user, placed["created_by"])
                 )
             case "tasks":
                 return self.patch(placed["customer_id"]) in seats or self.sees_work_of(user, placed["assignee_id"])
@@ -166,9 +168,7 @@ async def judge_at_rest(world: World, engine: Engine) -> dict[str, int]:
     paths = {row[0]: row[1] for row in nodes}
     seats: dict[str, set[str]] = defaultdict(set)
     for user_id, node in members:
-        seats[user_id] |= {
-            n for n, path, kind in nodes if kind == "PATCH" and f"{path}/".startswith(f"{paths[node]}/")
-        }
+        seats[user_id] |= {n for n, path, kind in nodes if kind == "PATCH" and f"{path}/".startswith(f"{paths[node]}/")}
     office = Office(truth, seats, {user.id: user.role for user in world.scope.users.values()})
     compared = _judge_devices(world, office, truth)
     kept: dict[tuple[str, str | None], list[Document]] = defaultdict(list)

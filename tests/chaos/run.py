@@ -280,7 +280,7 @@ async def episode(
 ) -> None:
     """One organisation, `steps` steps, healing, and the judgement. Raises `Violation` with seed, step and trace."""
     await empty(engine)
-    scope, devices, shelf = await build(engine, seed, wall_ms(), PASSWORD_HASH)
+    scope, devices, shelf = await build(engine, seed, wall_ms, PASSWORD_HASH)
     loop = asyncio.get_running_loop()
     line = HttpLine()
     world = World(seed, line, scope, devices, shelf, loop.time, wall_ms)

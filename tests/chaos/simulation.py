@@ -25,7 +25,7 @@ import orjson
 from backend import ids
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.domain.territories import Move
-from backend.domain.times import corrected_ms, parse_instant
+from backend.domain.times import parse_instant
 from backend.errors import Refused
 from backend.storage.migrate import migrate
 from backend.sync import work as work_module
@@ -266,15 +266,15 @@ class Network:
                 return page_json(page)
             case "push":
                 mutations, device_now = request.body
-                skew = parse_instant(device_now)
                 _, answers = await answer_push(
                     self.engine,
                     principal,
-                    [mutation_of(sent, skew, self.wall_ms()) for sent in mutations],
+                    [mutation_of(sent) for sent in mutations],
                     USE_CASES,
                     mutations_max=500,
                     retries_max=3,
                     clock=self.wall_ms,
+                    device_now_ms=parse_instant(device_now),
                 )
                 return [answer_json(answer) for answer in answers]
             case verb:
@@ -297,10 +297,9 @@ class Network:
         return {"done": done}
 
 
-def mutation_of(sent: Document, device_now_ms: int, now_ms: int) -> Mutation:
+def mutation_of(sent: Document) -> Mutation:
     """A mutation as GraphQL hands it on."""
     ((kind, wish),) = sent["change"].items()
-    captured = parse_instant(sent["capturedAt"]) if sent.get("capturedAt") else None
     return Mutation(
         id=sent["id"],
         client_seq=sent["clientSeq"],
@@ -310,7 +309,7 @@ def mutation_of(sent: Document, device_now_ms: int, now_ms: int) -> Mutation:
         fields=wish.get("set") or {},
         delete=bool(wish.get("delete")),
         group=sent.get("group"),
-        captured_at_ms=None if captured is None else corrected_ms(captured, device_now_ms, now_ms),
+        captured_at_ms=parse_instant(sent["capturedAt"]) if sent.get("capturedAt") else None,
         base=wish.get("base"),
     )
 
@@ -389,7 +388,7 @@ async def simulate(url: str, seed: int, steps: int, *, on_step: Callable[[int], 
     with nothing_left_to_chance(seed, lambda: wall[0]):
         engine = MortalEngine(url)
         await engine.start()
-        scope, devices, shelf = await build(engine, seed, wall[0], "none")
+        scope, devices, shelf = await build(engine, seed, lambda: wall[0], "none")
         network = Network(engine, FaultPlan(seed), random.Random(f"{seed}/crashes"), lambda: wall[0], passing)
         world = network.world = World(seed, network, scope, devices, shelf, now, lambda: wall[0])
         try:

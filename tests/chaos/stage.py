@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from collections.abc import Callable
 
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.storage.engine import Engine
@@ -31,7 +32,9 @@ async def empty(engine: Engine) -> None:
         await conn.execute("UPDATE sync_clock SET seq = ?, horizon = 0", (clock // FIRST_SEQ + 1) * FIRST_SEQ)
 
 
-async def build(engine: Engine, seed: int, now_ms: int, password_hash: str) -> tuple[Scope, list[Device], Shelf]:
+async def build(
+    engine: Engine, seed: int, wall_ms: Callable[[], int], password_hash: str
+) -> tuple[Scope, list[Device], Shelf]:
     """The organisation in the database, and what the model must know of it."""
     dice = random.Random(f"{seed}/stage")
     made: list[tuple[User, list[str]]] = []
@@ -61,14 +64,14 @@ async def build(engine: Engine, seed: int, now_ms: int, password_hash: str) -> t
         return Shelf(shelf.style, shelf.colour, (shelf.small, shelf.medium))
 
     system = Principal(PrincipalKind.STAFF, user_id="system", device_id=None, role=Role.ADMIN)
-    shelf, _ = await in_work(engine, system, story, clock=lambda: now_ms, retries_max=5, door=Door.JOB)
+    shelf, _ = await in_work(engine, system, story, clock=wall_ms, retries_max=5, door=Door.JOB)
     scope = Scope([user for user, _ in made], below)
     devices = []
     for user, seats in made:
         for seat in seats:
             scope.seat(user.id, seat, 0.0)
         for letter in "ab" if user.name == "rep1" else "a":
-            device = Device(f"{user.name}.{letter}", user, random.Random(f"{seed}/{user.name}/{letter}"))
+            device = Device(f"{user.name}.{letter}", user, random.Random(f"{seed}/{user.name}/{letter}"), wall_ms)
             device.fresh()
             devices.append(device)
     return scope, devices, shelf

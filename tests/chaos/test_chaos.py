@@ -3,13 +3,13 @@
 `make chaos` plays twenty thousand; `CHAOS_SEED` begins elsewhere. A violation names its seed.
 """
 
-import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.run import run
+from tests.databases import fresh_sqlite
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 STEPS = 1_000
@@ -27,12 +27,9 @@ async def test_nothing_entered_is_lost_nothing_is_there_twice_and_nobody_sees_wh
     assert min(outcome.judged[what] for what in ("documents", "values", "records", "fields", "refusals kept")) > 50
 
 
-async def test_a_violation_names_its_seed_its_step_and_what_was_done(
-    sqlite_template: Path, tmp_path: Path
-) -> None:
+async def test_a_violation_names_its_seed_its_step_and_what_was_done(sqlite_template: Path, tmp_path: Path) -> None:
     """The whole path of a failure, with a server that leaks."""
-    url = f"sqlite://{tmp_path / 'leaking.sqlite3'}"
-    await asyncio.to_thread((tmp_path / "leaking.sqlite3").write_bytes, sqlite_template.read_bytes())
+    url = fresh_sqlite(sqlite_template, tmp_path)
     with pytest.raises(AssertionError, match=r"seed 5, step \d+: rep\d was sent .* and may not see it") as caught:
         await run(url, 5, 300, tmp_path / "var", mutant="scope_leak")
     assert "enters customers" in str(caught.value)

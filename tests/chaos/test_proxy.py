@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from tests.chaos.faults import ONLINE, Fault, FaultPlan
-from tests.chaos.proxy import LinkProfile, Proxy, TWO_G, body_of, read_request, request_bytes, send
+from tests.chaos.proxy import TWO_G, LinkProfile, Proxy, body_of, read_request, request_bytes, send
 
 BODY = b'{"said": "something"}'
 ANSWER = b"x" * 3_000

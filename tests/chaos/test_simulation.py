@@ -64,5 +64,9 @@ def mutated(name: str) -> Iterator[None]:
 @pytest.mark.parametrize("name", [name for name, mutant in MUTANTS.items() if mutant.simulated])
 async def test_the_simulation_catches(name: str, sqlite_template: Path, tmp_path: Path) -> None:
     with mutated(name), pytest.raises(Violation):
-        for seed in range(1, MUTANT_SEEDS + 1):
-            await simulate(fresh_sqlite(sqlite_template, tmp_path), seed, MUTANT_STEPS)
+        await play(sqlite_template, tmp_path)
+
+
+async def play(template: Path, folder: Path) -> None:
+    for seed in range(1, MUTANT_SEEDS + 1):
+        await simulate(fresh_sqlite(template, folder), seed, MUTANT_STEPS)

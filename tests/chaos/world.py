@@ -10,12 +10,12 @@ import random
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import inf
 from typing import Any, Protocol
 
 from backend.domain.times import instant_text
-from mobile_contract.replica import KIND_OF, Document, Key, Refusal, Replica
+from mobile_contract.replica import KIND_OF, Document, Key, Locked, Refusal, Replica
 from tests.chaos.model import DELETION_WINS, MERGED_FIELDS, Entered, Ledger, Scope, Span, User, Violation
 
 SIGN_IN_AGAIN = frozenset({"UNAUTHENTICATED", "TOKEN_EXPIRED", "DEVICE_REVOKED"})
@@ -54,6 +54,7 @@ class Device:
     name: str
     user: User
     dice: random.Random
+    now_ms: Callable[[], int]
     id: str = ""
     replica: Replica = field(default_factory=Replica)
     skew_ms: int = 0
@@ -69,11 +70,14 @@ class Device:
         """Installed anew: nothing of before is left, and it is another device."""
         self.id = self.new_id()
         self.token = ""
-        self.replica = Replica(new_id=self.new_id)
+        self.replica = self.empty()
+
+    def empty(self) -> Replica:
+        return Replica(new_id=self.new_id, now_ms=self.now_ms)
 
     def restart(self) -> None:
         """The process was killed: what its last local transaction left on the disk comes back."""
-        self.replica = loaded(saved(self.replica), self.new_id)
+        self.replica = loaded(saved(self.replica), self.empty())
 
     def base(self, key: Key) -> Document | None:
         """What the server said last of a record, whether by a pull or by an answer."""
@@ -81,6 +85,13 @@ class Device:
         if key in replica.answered and replica.answered[key][0] > replica.seqs.get(key, -1):
             return replica.answered[key][1]
         return replica.documents.get(key)
+
+    def seen(self, collection: str, record_id: str) -> Document | None:
+        """A record as the user sees it; nothing while the lease is over."""
+        try:
+            return self.replica.view(collection, record_id)
+        except Locked:
+            return None
 
     def known(self, collection: str) -> list[str]:
         """Ids the user has on his screen, his own unsent ones too."""
@@ -93,30 +104,33 @@ class Device:
 
 
 def saved(replica: Replica) -> bytes:
-    """A replica as a device writes it down."""
-    kept = {
-        name: getattr(replica, name)
-        for name in ("limit", "cursor", "clock", "complete_at", "refetch", "queue", "client_seq", "outcomes")
-    }
-    for name in ("documents", "seqs", "answered"):
-        kept[name] = [[*key, value] for key, value in getattr(replica, name).items()]
-    for name in ("places", "marks"):
-        kept[name] = sorted(getattr(replica, name))
+    """A replica as a device writes it down, field by field."""
+    kept = {}
+    for one in fields(replica):
+        value = getattr(replica, one.name)
+        if isinstance(value, dict):
+            value = [[key, entry] for key, entry in value.items()]
+        elif isinstance(value, set):
+            value = sorted(value)
+        if not callable(value):
+            kept[one.name] = value
     return json.dumps(kept).encode()
 
 
-def loaded(written: bytes, new_id: Callable[[], str]) -> Replica:
-    kept = json.loads(written)
-    replica = Replica(new_id=new_id)
-    for name, value in kept.items():
-        if name in ("documents", "seqs"):
-            value = {(row[0], row[1]): row[2] for row in value}
-        elif name == "answered":
-            value = {(row[0], row[1]): (row[2][0], row[2][1]) for row in value}
-        elif name in ("places", "marks"):
-            value = {tuple(row) for row in value}
-        setattr(replica, name, value)
-    return replica
+def loaded(written: bytes, fresh: Replica) -> Replica:
+    """What `saved` wrote, in a replica just made."""
+    for name, value in json.loads(written).items():
+        empty = getattr(fresh, name)
+        if isinstance(empty, dict):
+            value = {_key(key): tuple(entry) if name == "answered" else entry for key, entry in value}
+        elif isinstance(empty, set):
+            value = {_key(key) for key in value}
+        setattr(fresh, name, value)
+    return fresh
+
+
+def _key(written: Any) -> Any:
+    return tuple(written) if isinstance(written, list) else written
 
 
 @dataclass
@@ -186,9 +200,7 @@ class World:
         else:
             mutation_id = replica.edit(collection, record_id, fields, **more)
         ((_, wish),) = replica.queue[-1]["change"].items()
-        entered = Entered(
-            mutation_id, device.id, device.user.id, collection, record_id, wish, base, wall, group
-        )
+        entered = Entered(mutation_id, device.id, device.user.id, collection, record_id, wish, base, wall, group)
         entered.at = self.now()
         self.ledger.enter(entered)
         self.scope.issue_owner[mutation_id] = device.user.id
@@ -262,7 +274,7 @@ class World:
         try:
             page = await self.call(device, lambda: self.line.pull(device, request))
         except Refusal as refusal:
-            if refusal.code != "CURSOR_EXPIRED" or request["cursor"] is None:
+            if refusal.code not in ("CURSOR_EXPIRED", "CURSOR_INVALID") or request["cursor"] is None:
                 raise
             self.note(f"{device.name} expired")
             self.counts["expired"] += 1
@@ -298,17 +310,22 @@ class World:
                 document = row["document"]
                 scope.learned(block["collection"], document)
                 if not scope.visible(user.id, block["collection"], document["id"], since, until, document):
-                    raise Violation(f"{user.name} was sent {block['collection']} {document['id']} of {block['scope']}"
-                                    f" and may not see it: {scope.explained(user.id, block['collection'], document['id'], document)}")
+                    known = scope.explained(user.id, block["collection"], document["id"], document)
+                    raise Violation(
+                        f"{user.name} was sent {block['collection']} {document['id']} of {block['scope']}"
+                        f" and may not see it: {known}"
+                    )
             for record_id in block["left"]:
-                known = (block["collection"], record_id) in scope.customer_of
-                if known and not scope.visible(user.id, block["collection"], record_id, -inf, until, None):
+                entered = (block["collection"], record_id) in scope.authors
+                if entered and not scope.visible(user.id, block["collection"], record_id, -inf, until, None):
                     raise Violation(f"{user.name} was told that {block['collection']} {record_id} left,"
                                     " and never could see it")  # fmt: skip
         for name in page["scopesRemoved"]:
             kind, _, node = name.partition(":")
-            if kind == "territory" and user.role != "ADMIN" and not any(
-                span.value == node for span in scope.held[user.id]
+            if (
+                kind == "territory"
+                and user.role != "ADMIN"
+                and not any(span.value == node for span in scope.held[user.id])
             ):
                 raise Violation(f"{user.name} was told of the loss of {name}, which he never held")
 
@@ -338,7 +355,11 @@ class World:
                     raise Violation(f"{user.name} made a customer where he held nothing: {entered.wish}")
         for collection, record_id in named:
             if not self.scope.visible(user.id, collection, record_id, entered.at, until, None):
-                raise Violation(f"{user.name} wrote to {collection} {record_id} and could not see it: {entered.wish}")
+                known = self.scope.explained(user.id, collection, record_id, None)
+                raise Violation(
+                    f"{user.name} wrote to {collection} {record_id} and could not see it: {entered.wish}"
+                    f" entered at {entered.at}, {known}, given to {self.scope.assignees[record_id]}"
+                )
 
     # -- playing --------------------------------------------------------------------------------------------
 
@@ -527,7 +548,7 @@ def edit_something(world: World, device: Device) -> None:
         collection = "customers"
     if known := device.known(collection):
         chosen = device.dice.choice(known)
-        seen = device.replica.view(collection, chosen)
+        seen = device.seen(collection, chosen)
         if seen is not None and (fields := some_fields(world, device, collection, seen)):
             world.enter(device, collection, chosen, fields)
 
@@ -539,7 +560,7 @@ def edit_cells(world: World, device: Device) -> None:
     drafts = [
         (order, seen)
         for order in device.known("orders")
-        if (seen := device.replica.view("orders", order)) and seen.get("state", "DRAFT") == "DRAFT" and seen.get("lines")
+        if (seen := device.seen("orders", order)) and seen.get("state", "DRAFT") == "DRAFT" and seen.get("lines")
     ]
     if not drafts:
         return
@@ -558,7 +579,7 @@ def go_on_with_a_visit(world: World, device: Device) -> None:
     found = [
         (visit, seen["state"] if "state" in seen else "CHECKED_IN" if seen.get("checkInAt") else "PLANNED")
         for visit in device.known("visits")
-        if (seen := device.replica.view("visits", visit))
+        if (seen := device.seen("visits", visit))
     ]
     at = instant_text(world.wall_ms())
     done = {"state": "COMPLETED", "checkOutAt": at, "outcome": "NO_ORDER"}
@@ -580,7 +601,7 @@ def submit_an_order(world: World, device: Device) -> None:
     drafts = [
         order
         for order in device.known("orders")
-        if (seen := device.replica.view("orders", order)) and seen.get("state", "DRAFT") == "DRAFT"
+        if (seen := device.seen("orders", order)) and seen.get("state", "DRAFT") == "DRAFT"
     ]
     if drafts:
         world.enter(device, "orders", device.dice.choice(drafts), {"state": "SUBMITTED"})
@@ -618,7 +639,9 @@ def delete_something(world: World, device: Device) -> None:
 def trespass(world: World, device: Device) -> None:
     """An app gone wrong, or a bad one: it writes to a record it was never shown."""
     known = {*device.replica.documents, *device.replica.answered}
-    foreign = [key for key in world.scope.customer_of if key not in known and key[0] in ("customers", "visits", "orders")]
+    foreign = [
+        key for key in world.scope.customer_of if key not in known and key[0] in ("customers", "visits", "orders")
+    ]
     if not foreign:
         return
     collection, record_id = device.dice.choice(foreign)
@@ -790,4 +813,3 @@ async def collide(world: World, device: Device) -> None:
     for outcome in done:
         if isinstance(outcome, BaseException) and not isinstance(outcome, Lost):
             raise outcome
-
