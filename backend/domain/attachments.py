@@ -62,7 +62,7 @@ MIMES: Mapping[AttachmentKind, tuple[str, ...]] = {
     AttachmentKind.SIGNATURE: (PNG, JPEG, WEBP),
     AttachmentKind.DOCUMENT: (PDF, JPEG, PNG, WEBP),
 }
-"""Kind → types taken. HEIC is none of them: no part of this server can take its position out (ADR 0011)."""
+"""Kind → types taken. HEIC is none of them: no part of this server can take its position out (ADR 0012)."""
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
     JPEG: (".jpg", ".jpeg"),
     PNG: (".png",),
