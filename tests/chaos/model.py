@@ -254,6 +254,9 @@ class Entered:
     writes: list[Write] = field(default_factory=list)
     at: float = 0.0
     """when, by the judge's watch"""
+    skew_ms: int = 0
+    clock_set: bool = False
+    """its device's clock was set between entering and sending: nobody can know when it was captured"""
     sent: bool = False
     status: str | None = None
     answers: int = 0
@@ -508,6 +511,8 @@ class Ledger:
             for other in placed:
                 before = (
                     other.captured_ms <= current.captured_ms + CLOCK_MARGIN_MS
+                    or other.clock_set
+                    or current.clock_set
                     or other.device == current.device
                     or other.wish["set"][LATEST] == seen
                 )

@@ -48,6 +48,8 @@ SECRET = b"the simulation's"
 STEP_MS_MAX = 400_000
 CRASHES = 0.02
 """Of the requests that reach the server, how many it does not survive."""
+CRASHES_AT_COMMIT = 0.4
+"""How many of these come right after a commit; the others at any statement."""
 STATEMENTS_MAX = 60
 COLLECTION_OF = {kind: collection for collection, kind in KIND_OF.items()}
 
@@ -78,6 +80,7 @@ class _MortalConnection:
     async def commit(self) -> None:
         self._life.spend()
         await self._raw.commit()
+        self._life.spend_commit()
 
     async def rollback(self) -> None:
         if not self._life.over:
@@ -92,7 +95,16 @@ class _Life:
     """How many statements a server has left; None is for ever."""
 
     left: int | None = None
+    commits: int | None = None
+    """how many commits it has left; it dies right after the last"""
     over: bool = False
+
+    def spend_commit(self) -> None:
+        if self.commits is not None:
+            self.commits -= 1
+            if self.commits <= 0:
+                self.over = True
+                raise Crashed
 
     def spend(self) -> None:
         if self.left is not None:
@@ -146,7 +158,7 @@ class Network:
     async def sign_in(self, device: Device) -> None:
         async with self.turn:
             if device.id not in self.registered:
-                self.engine.life.left = None
+                self.engine.life.left = self.engine.life.commits = None
                 async with self.engine.write() as conn:
                     await insert_device(conn, device.user.id, id=device.id)
                 self.registered.add(device.id)
@@ -223,7 +235,9 @@ class Network:
         began = self.world.now()
         self.passing()
         dying = not self.plan.healthy and self.dice.random() < CRASHES
-        self.engine.life.left = self.dice.randrange(STATEMENTS_MAX) if dying else None
+        at_commit = dying and self.dice.random() < CRASHES_AT_COMMIT
+        self.engine.life.left = self.dice.randrange(STATEMENTS_MAX) if dying and not at_commit else None
+        self.engine.life.commits = 1 if at_commit else None
         try:
             answer = await self._answer(request)
             if dying:

@@ -201,7 +201,7 @@ class World:
             mutation_id = replica.edit(collection, record_id, fields, **more)
         ((_, wish),) = replica.queue[-1]["change"].items()
         entered = Entered(mutation_id, device.id, device.user.id, collection, record_id, wish, base, wall, group)
-        entered.at = self.now()
+        entered.at, entered.skew_ms = self.now(), device.skew_ms
         self.ledger.enter(entered)
         self.scope.issue_owner[mutation_id] = device.user.id
         self.scope.writers[key].add(device.user.id)
@@ -244,6 +244,7 @@ class World:
         """From now on these may have taken effect."""
         for mutation in batch:
             entered = self.ledger.mutations[mutation["id"]]
+            entered.clock_set |= entered.skew_ms != device.skew_ms
             if entered.sent:
                 continue
             entered.sent = True
@@ -346,15 +347,16 @@ class World:
     def _check_author(self, user: User, entered: Entered, until: float) -> None:
         """What was taken was about a record its author could see since he entered it."""
         named = [(entered.collection, entered.record_id)]
+        since = -inf if entered.clock_set else entered.at
         fields = entered.wish.get("set") or {}
         if entered.creates:
             named = [("customers", fields["customerId"])] if fields.get("customerId") else []
             if entered.collection == "customers" and user.role == "REP":
                 spans = [s for s in self.scope.held[user.id] if s.value == fields.get("territoryId")]
-                if not any(span.since <= until and span.until >= entered.at for span in spans):
+                if not any(span.since <= until and span.until >= since for span in spans):
                     raise Violation(f"{user.name} made a customer where he held nothing: {entered.wish}")
         for collection, record_id in named:
-            if not self.scope.visible(user.id, collection, record_id, entered.at, until, None):
+            if not self.scope.visible(user.id, collection, record_id, since, until, None):
                 known = self.scope.explained(user.id, collection, record_id, None)
                 raise Violation(
                     f"{user.name} wrote to {collection} {record_id} and could not see it: {entered.wish}"
