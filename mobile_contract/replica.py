@@ -74,13 +74,16 @@ class Locked(Exception):
 
 
 class Transport(Protocol):
-    """Requests in the JSON of the GraphQL fields `syncPull`, `syncPush` and `syncDigest`; each may raise `Refusal`."""
+    """Requests in the JSON of the GraphQL fields `syncPull`, `syncPush`, `syncDigest` and `signOut`; each may raise
+    `Refusal`."""
 
     def pull(self, request: Document) -> Document: ...
 
     def push(self, mutations: list[Document]) -> list[Document]: ...
 
     def digest(self, scope: str, collection: str, buckets: int) -> list[Document]: ...
+
+    def sign_out(self, unsent: int, rescued: bool) -> None: ...
 
 
 @dataclass(slots=True)
@@ -123,6 +126,8 @@ class Replica:
     lease_ms: int | None = None
     """how long it may be shown after `pulled_at_ms`, by this device's clock; None before the first pull"""
     wiped: bool = False
+    rescued: frozenset[str] = frozenset()
+    """ids of unsent mutations that a rescue file holds"""
     outcomes: dict[str, Document] = field(default_factory=dict)
     """mutation id → its last answer; what was refused or lost comes as a document of `syncIssues` as well"""
     new_id: Callable[[], str] = field(default=lambda: uuid7())
@@ -436,9 +441,10 @@ class Replica:
     def wipe(self) -> int:
         """After DEVICE_WIPED: destroy everything; returns how many mutations were lost, for `acknowledgeWipe`.
 
+        Those in a rescue file (`rescue`, to be called before) are not lost.
         The device's id goes with it: an app set up anew makes another, and counts from 1.
         """
-        unsent = len(self.queue)
+        unsent = self.unsafe
         for held in (self.documents, self.seqs, self.answered, self.outcomes, self.kept_at):
             held.clear()
         self.places, self.marks, self.ready = set(), set(), set()
@@ -446,6 +452,31 @@ class Replica:
         self.cursor, self.bulk_after, self.clock, self.complete_at = None, None, 0, -1
         self.client_seq, self.acked, self.wiped = 0, 0, True
         return unsent
+
+    @property
+    def unsafe(self) -> int:
+        """How many unsent mutations would be lost with this device."""
+        return sum(mutation["id"] not in self.rescued for mutation in self.queue)
+
+    def rescue(self, user_id: str, device_id: str, made_at: str, write: Callable[[Document], None]) -> None:
+        """Hand the unsent work to `write`, which encrypts it and keeps it elsewhere (`rescue.py`)."""
+        write(
+            {
+                "format": "selvedge-rescue-1",
+                "user": user_id,
+                "device": device_id,
+                "madeAt": made_at,
+                "queue": list(self.queue),
+            }
+        )
+        self.rescued = frozenset(mutation["id"] for mutation in self.queue)
+
+    def sign_out(self, transport: Transport) -> None:
+        """Send what is left, then end the session. Raises `Refusal(UNSENT_WORK)` while work would be lost."""
+        self.send(transport)
+        if self.unsafe:
+            raise Refusal("UNSENT_WORK")
+        transport.sign_out(len(self.queue), bool(self.queue))
 
     # -- both, over a transport ------------------------------------------------------------------------------
 

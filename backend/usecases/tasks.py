@@ -50,6 +50,9 @@ def _decide(work: Work, draft: Draft, heads: dict[str, CustomerHead], assignees:
     if task["state"] == TaskState.DONE and task.get("doneAt") is None:
         task["doneAt"] = draft.change.captured_at_ms or work.now_ms
     elif task["state"] != TaskState.DONE and before == TaskState.DONE:
+        if draft.accepted.get("doneAt") is not None:
+            # reopened and done at once: which of the two is meant, its author has to say
+            draft.refuse(Code.INVALID_VALUE, "doneAt")
         task["doneAt"] = None
     record = {**task, "doneAt": (draft.before or task).get("doneAt")}
     _, problems = check_task_steps(before, str(task["state"]), stepper(work), record, work.now_ms)
