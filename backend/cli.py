@@ -44,6 +44,7 @@ from backend.schema.rxdb import rxdb_schemas_text
 from backend.storage.engine import Engine, open_engine
 from backend.storage.migrate import migrate as migrate_database
 from backend.storage.migrate import pending as pending_migrations
+from backend.sync.changes import Intent
 from backend.sync.collect import Collected, next_epoch
 from backend.sync.collect import collect as collect_history
 from backend.sync.doctor import Overview, Report, check_feed, look_over, repair_feed
@@ -54,6 +55,7 @@ from backend.sync.work import Door, Work, in_work
 from backend.telemetry import configure_logs
 from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.usecases.demo import ensure_demo as build_demo
+from backend.usecases.demo_files import hang_demo_files
 from backend.usecases.devices import DEVICES_RIGHT, DeviceStatus, StatusPage, Wanted, change_device, sync_status
 from backend.usecases.import_undo import UndoReport, undo_import
 from backend.usecases.imports import ImportReport, ImportWish, derived_ids, import_orders, importer
@@ -69,7 +71,7 @@ from backend.usecases.matches import keep_match_keys, queue_matches
 from backend.usecases.people import create_user
 from backend.usecases.uploads import Findings
 from backend.web.pages import sign_in_example
-from backend.wiring import open_file_service, open_services
+from backend.wiring import USE_CASES, open_file_service, open_services
 
 T = TypeVar("T")
 SETTING_WRONG = 2
@@ -218,6 +220,12 @@ def ensure_demo(settings: Settings, *, profile: str = "demo", seed: int = SEED, 
                     retries_max = settings.write_retries_max
                     for look in (keep_match_keys, queue_matches):
                         await look(engine, OPERATOR_PRINCIPAL, clock=wall_clock_ms, retries_max=retries_max)
+                    files = open_file_service(settings, engine, wall_clock_ms)
+                    try:
+                        change = USE_CASES["attachments", Intent.CREATE]
+                        await hang_demo_files(engine, change, files.send, clock=wall_clock_ms)
+                    finally:
+                        await files.close()
                 return world, await sign_ins_of(engine)
             finally:
                 passwords.close()
