@@ -12,16 +12,16 @@ export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test lint types contract bench check clean
+.PHONY: help run quick test lint types contract bench chaos chaos-mutants check clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## serve on 127.0.0.1:$PORT (8000) with the demo company, built on the first start
 	SELVEDGE_DEMO=$${SELVEDGE_DEMO:-true} $(BIN)/selvedge serve --port $(PORT)
 
 # what plays long histories or starts whole processes
-LONG := tests/test_journey.py tests/sync/test_pull_oracle.py tests/sync/test_crash.py \
+LONG := tests/chaos/test_chaos.py tests/chaos/test_simulation.py tests/test_journey.py tests/sync/test_pull_oracle.py tests/sync/test_crash.py \
 	tests/schema/test_differential.py tests/schema/test_subscriptions.py tests/test_cli_insight.py
 
 quick: $(VENV)/.dev ## the inner loop: lint, and the tests that need no PostgreSQL, without the long histories
@@ -46,6 +46,12 @@ bench: $(VENV)/.dev ## measure; prints figures, judges nothing
 	@for file in tests/benchmarks/bench_*.py; do \
 	  echo "== $$file"; $(BIN)/python -m "$$(echo "$${file%.py}" | tr / .)" || exit 1; \
 	done
+
+chaos: $(VENV)/.dev ## 20,000 steps of chaos per database ($CHAOS_STEPS, from $CHAOS_SEED): docs/CHAOS.md
+	$(BIN)/python -m tests.chaos.run
+
+chaos-mutants: $(VENV)/.dev ## the product wrong in twelve ways, and by what each is caught
+	$(BIN)/python -m tests.chaos.hunt
 
 check: lint types ## what a build runs: everything but the benchmarks
 	$(BIN)/selvedge contract --check
