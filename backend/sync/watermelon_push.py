@@ -29,7 +29,7 @@ from backend.sync.feed import Stored, read_clock, read_stored
 from backend.sync.issues import ISSUES, close_issue, read_issue, sendable
 from backend.sync.protocol import check_syncing
 from backend.sync.push import Answer, Mutation, UseCaseTable, take
-from backend.sync.watermelon import BASE, TABLES, pulled_at
+from backend.sync.watermelon import BASE, TABLES
 from backend.sync.work import Door, Work, in_work
 
 VERBS = ("created", "updated", "deleted")
@@ -117,8 +117,8 @@ async def answer_watermelon_push(
 async def _push(work: Work, rows: Sequence[_Sent], last_pulled_at: float, table: UseCaseTable) -> Sequence[Problem]:
     """Why nothing was written; empty when everything was."""
     device = await lock_pushing_device(work)
-    now, horizon = await read_clock(work.conn)
-    base_rev = pulled_at(last_pulled_at, now, horizon) or 0
+    now, _ = await read_clock(work.conn)
+    base_rev = _pushed_at(last_pulled_at, now)
     # a client of this kind does not say when something was captured
     drained = device.problem_of(None)
     try:
@@ -131,6 +131,14 @@ async def _push(work: Work, rows: Sequence[_Sent], last_pulled_at: float, table:
         found = ()
     await work.conn.execute("UPDATE device SET last_seen_at = ? WHERE id = ?", work.now_ms, work.principal.device_id)
     return found
+
+
+def _pushed_at(given: float, clock: int) -> int:
+    """The clock a client had pulled to. One that has expired still says what it had seen: it hands in before it
+    begins again. Raises CURSOR_EXPIRED for one of the future, or none at all."""
+    if not 0 <= given <= clock or given != int(given):
+        raise Refused(Problem(Code.CURSOR_EXPIRED, ("lastPulledAt",)))
+    return int(given)
 
 
 async def _take_all(

@@ -6,45 +6,19 @@ from typing import Any
 
 import pytest
 
-from backend.auth.principal import Principal
 from backend.clock import wall_clock_ms
 from backend.config import Settings
-from backend.ids import new_id
 from backend.sync.work import Door, Work
 from tests import factories
 from tests.clients.nodes import run_node
+from tests.clients.watermelon.sessions import signed_in
 from tests.house import House
-from tests.servers import Served, serve
+from tests.servers import serve
 from tests.usecases.catalogues import stock
 
 FOLDER = Path(__file__).parent
 CONTRACT = Path(__file__).parents[3] / "mobile_contract"
 CHECKS_MIN = 80
-DAY_MS = 86_400_000
-
-
-async def signed_in(served: Served, principal: Principal) -> dict[str, str]:
-    """A session that began without a password."""
-    services, family_id = served.services, new_id()
-    async with services.engine.write() as conn:
-        await factories.insert(
-            conn,
-            "refresh_family",
-            id=family_id,
-            user_id=principal.user_id,
-            device_id=principal.device_id,
-            generation=1,
-            rotated_at=services.clock(),
-            expires_at=services.clock() + DAY_MS,
-        )
-    token, _ = services.tokens.issue(
-        user_id=str(principal.user_id),
-        device_id=str(principal.device_id),
-        family_id=family_id,
-        role=str(principal.role),
-        locale="en",
-    )
-    return {"userId": str(principal.user_id), "token": token}
 
 
 async def begun(house: House) -> dict[str, Any]:
@@ -52,7 +26,7 @@ async def begun(house: House) -> dict[str, Any]:
 
     async def build(work: Work) -> dict[str, Any]:
         shelf = await stock(work)
-        shops = {}
+        shops: dict[str, list[str]] = {}
         for patch, count in (("north", 30), ("south", 5)):
             for number in range(count):
                 made = await factories.customer(
