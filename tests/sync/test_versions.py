@@ -272,7 +272,7 @@ async def test_a_client_that_became_older_starts_again_and_keeps_nothing_it_does
     made, hung = await a_visit(house, shop), new_id()
     fields = {
         "collection": "visits", "recordId": made, "kind": "PHOTO", "sha256": "0" * 64, "sizeBytes": 10,
-        "mime": "image/jpeg",
+        "mime": "image/jpeg", "fileName": "shelf.jpg",
     }  # fmt: skip
     [answer] = await push(house, "wei", Mutation(new_id(), 1, "attachments", hung, None, fields))
     assert answer.status.value == "APPLIED", answer.problems
