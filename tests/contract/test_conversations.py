@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from backend.config import Settings
 from backend.domain.territories import Move
-from backend.sync import changes
+from backend.sync import issues
 from backend.usecases.territories import move_customers
 from mobile_contract.replica import Document, Replica
 from tests import factories
@@ -173,7 +173,7 @@ async def test_the_server_answers_as_written(
 ) -> None:
     ids = numbered()
     monkeypatch.setattr(factories, "new_id", lambda: next(ids))
-    monkeypatch.setattr(changes, "new_id", lambda: next(ids))
+    monkeypatch.setattr(issues, "new_id", lambda: next(ids))
     settings = Settings(database_url=database_url, data_dir=tmp_path / "var", cursor_secret=SecretStr("golden"))
     async with serve(settings, clock=HandClock()) as served:
         office = await Office(served.services.engine).open()
