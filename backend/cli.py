@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import sqlite3
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +24,7 @@ from rich.table import Table
 from starlette.applications import Starlette
 
 from backend.app import end_streams, make_app
+from backend.auth.keys import load_rescue_keys
 from backend.auth.passwords import Passwords
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.clock import wall_clock_ms
@@ -36,7 +38,7 @@ from backend.domain.line_texts import line_text
 from backend.domain.messages import LOCALE_DEFAULT, LOCALES, label, render_problem
 from backend.domain.names import display_name
 from backend.domain.times import instant_text, local_day, parse_day
-from backend.errors import OPERATOR, RETRY, BadSetting, Code, Refused, Retry
+from backend.errors import OPERATOR, RETRY, BadSetting, Code, Problem, Refused, Retry
 from backend.integrations.tables import Table as TableOfRows
 from backend.integrations.tables import failed_rows_csv, read_table
 from backend.schema.root import print_sdl
@@ -48,7 +50,9 @@ from backend.sync.changes import Intent
 from backend.sync.collect import Collected, next_epoch
 from backend.sync.collect import collect as collect_history
 from backend.sync.doctor import Overview, Report, check_feed, look_over, repair_feed
+from backend.sync.push import UNNUMBERED, Answer, Mutation
 from backend.sync.rebuild import rebuild_feed
+from backend.sync.rescue import Owner, Rescue, open_rescue, owner_of, play_rescue
 from backend.sync.versions import declared_versions
 from backend.sync.watermelon import app_schema
 from backend.sync.work import Door, Work, in_work
@@ -80,6 +84,7 @@ DATABASE_NOT_EMPTY = 1
 IMPORT_REFUSED = 1
 SCORE_REFUSED = 1
 USER_REFUSED = 1
+RESCUE_REFUSED = 1
 DRIFT_FOUND = 1
 EPOCH_REFUSED = 1
 DEVICE_REFUSED = 1
@@ -560,20 +565,23 @@ def doctor(
         bool,
         typer.Option("--rebuild", help="Print documents of an earlier shape anew, when no older server runs any more."),
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Say what `feed` finds as JSON, for whoever watches at night.")
+    ] = False,
     database: Database = None,
 ) -> None:
     """Show how the database stands; with `feed` or `files`, find drift (status 1 when there is) and mend it."""
     settings = _settings(database_url=database)
-    if what not in (None, "feed", "files") or (repair and what is None) or (rebuild and what != "feed"):
+    if what not in (None, "feed", "files") or (repair and what is None) or ((rebuild or as_json) and what != "feed"):
         raise BadSetting(
-            "WHAT, --repair, --rebuild: wanted: feed, files (without --rebuild), or nothing for the overview"
+            "WHAT, --repair, --rebuild, --json: wanted: feed, files (with --repair only), or nothing for the overview"
         )
     lacking = _pending(settings)
     if what is None:
         _show_overview(settings, lacking)
     if lacking:
         raise BadSetting(f"{PREFIX}DATABASE_URL: lacks {', '.join(lacking)}; wanted: a database after selvedge migrate")
-    if what == "feed" and asyncio.run(_doctor_feed(settings, repair, rebuild)):
+    if what == "feed" and asyncio.run(_doctor_feed(settings, repair=repair, rebuild=rebuild, as_json=as_json)):
         raise typer.Exit(DRIFT_FOUND)
     if what == "files" and not asyncio.run(_doctor_files(settings, repair)):
         raise typer.Exit(DRIFT_FOUND)
@@ -628,21 +636,24 @@ async def _look_over(settings: Settings) -> Overview:
         await engine.close()
 
 
-async def _doctor_feed(settings: Settings, repair: bool, rebuild: bool) -> int:
+async def _doctor_feed(settings: Settings, *, repair: bool, rebuild: bool, as_json: bool) -> int:
     """How much drift is left."""
+    show = _tell_drift if as_json else _show_drift
     engine = open_engine(settings.database_url, pool_connections_max=2)
     await engine.start()
     try:
         if rebuild:
-            await _rebuild(settings, engine)
-        with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=say, transient=True) as bar:
+            await _rebuild(settings, engine, complain if as_json else say)
+        with Progress(
+            TextColumn("{task.description}"), TimeElapsedColumn(), console=complain if as_json else say, transient=True
+        ) as bar:
             shown = bar.add_task("records", total=None)
 
             def tell(collection: str, done: int) -> None:
                 bar.update(shown, description=f"{collection} {done:,}")
 
             report = await check_feed(engine, progress=tell)
-            _show_drift(report)
+            show(report)
             if not repair or not report.drifted:
                 return report.drifted
             mended = await repair_feed(
@@ -653,9 +664,9 @@ async def _doctor_feed(settings: Settings, repair: bool, rebuild: bool) -> int:
                 retries_max=settings.write_retries_max,
                 progress=tell,
             )
-            say.print(f"mended {mended:,}; looking again")
+            (complain if as_json else say).print(f"mended {mended:,}; looking again")
             report = await check_feed(engine, progress=tell)
-            _show_drift(report)
+            show(report)
             return report.drifted
     finally:
         await engine.close()
@@ -694,9 +705,9 @@ def _show_files(found: Findings) -> None:
             say.print(f"  {label_of}: {len(lines) - FAILED_SHOWN:,} more")
 
 
-async def _rebuild(settings: Settings, engine: Engine) -> None:
+async def _rebuild(settings: Settings, engine: Engine, out: Console) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=say, transient=True) as bar:
+    with Progress(*columns, console=out, transient=True) as bar:
         shown: dict[str, TaskID] = {}
 
         def tell(collection: str, done: int, total: int) -> None:
@@ -711,7 +722,7 @@ async def _rebuild(settings: Settings, engine: Engine) -> None:
             retries_max=settings.write_retries_max,
             progress=tell,
         )
-    say.print(f"rebuilt {rebuilt.reprinted:,} documents; {rebuilt.touched:,} had drifted and were written again")
+    out.print(f"rebuilt {rebuilt.reprinted:,} documents; {rebuilt.touched:,} had drifted and were written again")
 
 
 def _show_drift(report: Report) -> None:
@@ -722,6 +733,24 @@ def _show_drift(report: Report) -> None:
         say.print(f"  {collection:18}{drift.value:10}{count:,}")
     for finding in report.findings[:FAILED_SHOWN]:
         say.print(f"  {finding.drift.value} {finding.collection} {finding.record_id} {finding.scope}", soft_wrap=True)
+
+
+def _tell_drift(report: Report) -> None:
+    """One line of JSON per look."""
+    told = {
+        "checked": report.checked,
+        "drifted": report.drifted,
+        "behind": report.behind,
+        "counts": [
+            {"collection": collection, "drift": drift.value, "count": count}
+            for (collection, drift), count in sorted(report.counts.items())
+        ],
+        "findings": [
+            {"drift": one.drift.value, "collection": one.collection, "recordId": one.record_id, "scope": one.scope}
+            for one in report.findings
+        ],
+    }
+    typer.echo(json.dumps(told))
 
 
 @app.command(epilog="Example: selvedge collect   (every night, from cron or a timer)")
@@ -945,6 +974,82 @@ def _change_device(database: str | None, device_id: str, state: DeviceState, rea
         _complain(refused)
         raise typer.Exit(DEVICE_REFUSED) from None
     say.print(f"{changed.id} of {escape(changed.user_name)} is {changed.state.value}", soft_wrap=True)
+
+
+@app.command(epilog="Example: selvedge rescue li-na.rescue --dry-run")
+def rescue(
+    file: Annotated[Path, typer.Argument(help="A rescue file that a device wrote.", exists=True, dir_okay=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what would happen.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before writing.")] = False,
+    locale: Annotated[str, typer.Option(help=f"Language of the reasons: {', '.join(LOCALES)}.")] = LOCALE_DEFAULT,
+    database: Database = None,
+) -> None:
+    """Take work from a device that can no longer send it, as its own; what it sent already is not taken twice."""
+    settings = _settings(database_url=database)
+    _migrate(settings)
+    try:
+        if file.stat().st_size > settings.rescue_bytes_max:
+            raise Refused(Problem(Code.TOO_LARGE, ("file",), (str(settings.rescue_bytes_max),)))
+        found = open_rescue(
+            file.read_bytes(),
+            load_rescue_keys(settings.data_dir),
+            bytes_max=settings.rescue_bytes_max,
+            mutations_max=settings.rescue_mutations_max,
+        )
+        played = asyncio.run(_rescue(settings, found, dry_run=dry_run, yes=yes))
+    except Refused as refused:
+        for problem in refused.problems:
+            told = render_problem(load_messages(), problem, locale)
+            complain.print(f"[red]{problem.code.value}[/red] {escape(told)}", soft_wrap=True)
+        raise typer.Exit(RESCUE_REFUSED) from None
+    _show_rescued(played, locale)
+    if dry_run:
+        say.print("a dry run: nothing was written")
+
+
+async def _rescue(settings: Settings, found: Rescue, *, dry_run: bool, yes: bool) -> list[tuple[Mutation, Answer]]:
+    async with open_services(settings) as services:
+        async with services.engine.read() as conn:
+            owner = await owner_of(conn, found)
+        _show_owner(found, owner)
+        if not (dry_run or yes):
+            typer.confirm("Take this work as theirs?", abort=True)
+        return await play_rescue(
+            services.engine,
+            found,
+            services.use_cases,
+            clock=services.clock,
+            retries_max=settings.write_retries_max,
+            chunk_max=settings.push_mutations_max,
+            dry_run=dry_run,
+        )
+
+
+def _show_owner(found: Rescue, owner: Owner) -> None:
+    active = "" if owner.active else ", who works here no more"
+    say.print(f"work of  {escape(owner.name)} <{escape(owner.email)}>, {owner.role.value}{active}", soft_wrap=True)
+    say.print(f"device   {escape(owner.device_name)}, {owner.state}, {owner.device_id}", soft_wrap=True)
+    say.print(f"written  {instant_text(found.made_at_ms)} by its own clock")
+    say.print(f"holds    {len(found.queue):,} mutations; answered before: up to number {owner.last_client_seq:,}")
+
+
+def _show_rescued(played: Sequence[tuple[Mutation, Answer]], locale: str) -> None:
+    messages = load_messages()
+    shown = Table("number", "collection", "intent", "record", "outcome", "why", box=None)
+    for mutation, answer in played:
+        why = " ".join(render_problem(messages, problem, locale) for problem in answer.problems)
+        number = "" if mutation.client_seq == UNNUMBERED else str(mutation.client_seq)
+        shown.add_row(
+            number,
+            escape(mutation.collection),
+            mutation.intent.value,
+            escape(mutation.record_id),
+            answer.status.value,
+            escape(why),
+        )
+    say.print(shown)
+    counted = Counter(answer.status.value for _, answer in played)
+    say.print(", ".join(f"{count:,} {status}" for status, count in sorted(counted.items())) or "nothing to take")
 
 
 @app.command(epilog="Example: selvedge contract --check")
