@@ -15,6 +15,7 @@ from tortoise import fields
 from tortoise.models import Model
 
 from backend.auth.principal import Principal, PrincipalKind
+from backend.domain.attachments import AttachmentKind, AttachmentState, PreviewState
 from backend.domain.catalogue import ArticleState
 from backend.domain.consent import Channel
 from backend.domain.contacts import ContactRole, Language
@@ -26,8 +27,10 @@ from backend.domain.tasks import TaskPriority, TaskSource, TaskState
 from backend.domain.territories import TerritoryKind
 from backend.domain.visits import VisitOutcome, VisitPurpose, VisitReason, VisitState, VisitVerification
 from backend.storage.engine import Connection, Engine
-from backend.storage.models import catalogue, customers, insight, people, territories, work
+from backend.storage.models import attachments, catalogue, customers, insight, people, territories, work
 from backend.storage.models.columns import Day, Id, JsonText, LongText, Millis, Minor
+from backend.storage.visibility import HOLDERS
+from backend.sync.collections import COLLECTIONS
 from tests.factories import NOW_MS, grant, insert
 
 SEEN_BY_ALL = (Role.ADMIN, Role.ANALYST, Role.MARKETER, Role.SERVICE_AGENT)
@@ -48,6 +51,9 @@ MEMBERS: Mapping[tuple[str, str], type[StrEnum]] = {
     ("task", "state"): TaskState,
     ("task", "priority"): TaskPriority,
     ("task", "source"): TaskSource,
+    ("attachment", "kind"): AttachmentKind,
+    ("attachment", "state"): AttachmentState,
+    ("attachment", "preview_state"): PreviewState,
     ("territory", "kind"): TerritoryKind,
     ("user_account", "role"): Role,
     ("user_account", "locale"): Language,
@@ -169,6 +175,7 @@ class _World(Filler):
         for who, territory_id in (("rep1", self.north), ("rep2", self.south)):
             await self.patch(who, territory_id)
         await self.across()
+        await self.attached()
         await self.revisions()
         return self.world
 
@@ -290,6 +297,15 @@ class _World(Filler):
         await self.link(south[0], buyer, self.south)
         await self.contact(await self.customer(None), None)
         self.world.customers["head"] = [self.head]
+
+    async def attached(self) -> None:
+        """Something on every third record that can hold it."""
+        for holder in HOLDERS:
+            for record_id in self.world.ids[COLLECTIONS[holder].table][::3]:
+                for _ in range(self.rng.randrange(1, 4)):
+                    attachment_id = await self.row(attachments.Attachment, collection=holder, record_id=record_id)
+                    at = None if record_id == self.head else self.world.territory_of[record_id]
+                    self.world.territory_of[attachment_id] = at
 
     async def revisions(self) -> None:
         for number, (collection, table) in enumerate(
