@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import strawberry
 
-from backend.domain.issues import IssueState, Resolution, WayOut, tell_issue
+from backend.domain.issues import IssueState, Resolution, Told, WayOut, tell_issue
 from backend.domain.times import DAY_MS
 from backend.errors import Code, Problem, Refused
 from backend.reads.selection import PageRequest, one
@@ -95,7 +95,7 @@ class SyncIssue:
         return bool(self.read("state") == IssueState.OPEN and info.context.now_ms - open_since >= days * DAY_MS)
 
 
-def _told(record: Any, info: Info) -> Any:
+def _told(record: Any, info: Info) -> Told:
     context = info.context
     document = {_camel(name): record.read(name) for name in TOLD_FIELDS}
     document["waysOut"] = record.read("way_codes")
