@@ -45,6 +45,8 @@ class Reached:
     bytes_down: int
     requests: int
     documents: int
+    rows: int
+    """rows received: a document of two scopes comes twice"""
 
     def __str__(self) -> str:
         return (
@@ -76,7 +78,7 @@ class Phone:
     def reached(self) -> Reached:
         proxy = self.proxy
         held = len(self.replica.documents)
-        return Reached(proxy.link_seconds, proxy.bytes_up, proxy.bytes_down, proxy.requests, held)
+        return Reached(proxy.link_seconds, proxy.bytes_up, proxy.bytes_down, proxy.requests, held, self.rows)
 
     def _request(self, path: str, body: bytes | None = None) -> bytes:
         self.tried += 1

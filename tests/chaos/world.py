@@ -110,7 +110,7 @@ def saved(replica: Replica) -> bytes:
         value = getattr(replica, one.name)
         if isinstance(value, dict):
             value = [[key, entry] for key, entry in value.items()]
-        elif isinstance(value, set):
+        elif isinstance(value, set | frozenset):
             value = sorted(value)
         if not callable(value):
             kept[one.name] = value
@@ -123,8 +123,8 @@ def loaded(written: bytes, fresh: Replica) -> Replica:
         empty = getattr(fresh, name)
         if isinstance(empty, dict):
             value = {_key(key): tuple(entry) if name == "answered" else entry for key, entry in value}
-        elif isinstance(empty, set):
-            value = {_key(key) for key in value}
+        elif isinstance(empty, set | frozenset):
+            value = type(empty)(_key(key) for key in value)
         setattr(fresh, name, value)
     return fresh
 
