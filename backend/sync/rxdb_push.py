@@ -11,7 +11,7 @@ record still on its way is asked for again, for a while: collections are pushed 
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from backend.storage.visibility import visible_to
 from backend.sync.changes import Status
 from backend.sync.collections import COLLECTIONS, Collection
 from backend.sync.devices import lock_pushing_device
+from backend.sync.feed import read_stored
 from backend.sync.places import Row, rows_of
 from backend.sync.protocol import check_syncing
 from backend.sync.push import Answer, Mutation, UseCaseTable, take
@@ -140,10 +141,12 @@ async def _take_rows(
     ids = {row.new.get("id") for row in rows if isinstance(row.new, Mapping) and is_id(row.new.get("id"))}
     held = await masters_of(work.conn, work.principal, collection, sorted(str(record_id) for record_id in ids))
     standing = {record_id: orjson.loads(row.document) for record_id, row in held.items()}
+    stored = await read_stored(work.conn, collection.name, sorted(str(record_id) for record_id in ids - held.keys()))
+    gone = {record_id for record_id, found in stored.items() if found.deleted}
     by_mutation: dict[str, _Sent] = {}
     taken = _Taken()
     for row in rows:
-        sent = _read(work, collection, row, standing)
+        sent = _read(work, collection, row, standing, gone)
         if late is not None and sent.mutation is not None:
             sent.mutation = replace(sent.mutation, problems=(*sent.mutation.problems, late))
         taken.sent.append(sent)
@@ -159,7 +162,13 @@ async def _take_rows(
     return taken
 
 
-def _read(work: Work, collection: Collection, row: PushRow, standing: Mapping[str, Mapping[str, Any]]) -> _Sent:
+def _read(
+    work: Work,
+    collection: Collection,
+    row: PushRow,
+    standing: Mapping[str, Mapping[str, Any]],
+    gone: Container[str],
+) -> _Sent:
     mutation_id = _id_of(work, collection, row)
     if not isinstance(row.new, Mapping):
         problem = Problem(Code.INVALID_VALUE, ("newDocumentState",), ("map",))
@@ -175,6 +184,8 @@ def _read(work: Work, collection: Collection, row: PushRow, standing: Mapping[st
         problem = Problem(Code.INVALID_VALUE, (DELETED,), ("true", "false"))
         return _Sent(record_id, row.new, False, _faulty(mutation_id, collection, str(record_id), row.new, problem))
     assumed = None if row.assumed is None or row.assumed.get(DELETED) is True else row.assumed
+    if deleted and record_id in gone:
+        return _Sent(record_id, row.new, deleted, None)
     mutation = _mutation(mutation_id, collection, str(record_id), assumed, row.new, deleted, standing)
     return _Sent(record_id, row.new, deleted, mutation)
 
@@ -375,7 +386,7 @@ def _instead(
 
 async def _hold_back(work: Work, collection: Collection, sent: Sequence[_Sent], wait_ms: int) -> None:
     """Mark the new records that name one not yet here, unless they have waited long enough or it was refused."""
-    coming = {one.record_id for one in sent}
+    coming = {one.record_id for one in sent if isinstance(one.record_id, str)}
     named: dict[tuple[str, str], list[_Sent]] = {}
     for one in sent:
         mutation = one.mutation
