@@ -20,7 +20,7 @@ from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection, Engine
 from backend.sync.buckets import BUCKET_ROWS, narrowing
 from backend.sync.collections import COLLECTIONS
-from backend.sync.cursor import END, Backfill, Cursor, Position, seal, unseal
+from backend.sync.cursor import END, Backfill, Cursor, Position, expired, seal, unseal
 from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.feed import read_clock
 from backend.sync.places import held_scopes, rows_of
@@ -151,8 +151,8 @@ class _Stream:
     def _check_fresh(self, clock: int, horizon: int) -> None:
         cursor = self.cursor
         # what a newer client holds an older one would never be told to drop
-        if cursor.epoch != clock >> 40 or cursor.position.base < horizon or cursor.schema > self.version:
-            raise Refused(Problem(Code.CURSOR_EXPIRED, ("cursor",)))
+        if cursor.is_expired(clock, horizon) or cursor.schema > self.version:
+            raise expired()
 
     def _skip_to(self, after: SentPlace) -> None:
         """Go on behind a row received after the cursor's line. It is of the cursor's first entry, or says nothing."""

@@ -7,13 +7,13 @@ from backend.clock import Clock
 from backend.domain.capture import CLOCK_OFFSET_DAYS_MAX
 from backend.domain.territories import GRACE_DAYS
 from backend.errors import Code, Problem, Refused, refuse_if
-from backend.storage.engine import Connection, Engine
+from backend.storage.engine import Engine
 from backend.sync.buckets import BUCKET_ROWS
 from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.pull import Page, PullRequest, SumsKept, pull
 from backend.sync.push import Answer, Mutation, UseCaseTable, push, read_answered
 from backend.sync.versions import SCHEMA_VERSION, versions_served
-from backend.sync.work import Door, Work, in_work
+from backend.sync.work import Door, in_work
 
 SYNCING_ROLES = frozenset({Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ADMIN})
 """Marketers and analysts read online; they hold no slice of the company on a device."""
@@ -77,26 +77,6 @@ async def answer_pull(
         note_seconds=note_seconds,
     )
     return page
-
-
-async def acked_of_active_device(conn: Connection, principal: Principal) -> int:
-    rows = await conn.fetch(
-        "SELECT acked_seq, state FROM device WHERE id = ? AND user_id = ?", principal.device_id, principal.holder
-    )
-    if not rows or rows[0][1] != "ACTIVE":
-        raise Refused(Problem(Code.DEVICE_REVOKED))
-    return int(rows[0][0])
-
-
-async def note_acked(work: Work, base: int) -> None:
-    """What a device has surely seen: history below the least of these may be collected."""
-    await work.conn.execute(
-        "UPDATE device SET acked_seq = ?, last_seen_at = ? WHERE id = ? AND acked_seq < ?",
-        base,
-        work.now_ms,
-        work.principal.device_id,
-        base,
-    )
 
 
 async def answer_push(
