@@ -14,6 +14,7 @@ from backend.ids import new_id
 from backend.sync.doctor import check_feed
 from backend.sync.protocol import answer_push
 from backend.sync.push import Answer, Mutation
+from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
 from backend.usecases.merges import merge_records
 from backend.usecases.orders import change_orders
@@ -239,6 +240,30 @@ async def test_a_door_seen_and_not_held_then_is_not_written_now(house: House, qu
     assert [codes(answer) for answer in answers] == [["NOT_PERMITTED"], ["NOT_PERMITTED"], []]
 
 
+async def test_each_record_a_late_change_names_must_have_been_seen_when_it_was_captured(
+    house: House, queue: Queue
+) -> None:
+    """A link between a customer lost later and a contact lost before is late for the one, and nothing for the other."""
+    shop, other, contact = await a_shop(house), await a_shop(house), new_id()
+    await house.change("wei", change_contacts, create(contact, {"nameEn": "Ann"}))
+    link = create(new_id(), {"customerId": other, "contactId": contact, "role": "BUYER"})
+    [made] = await house.change("wei", change_customer_contacts, link)
+    assert made.problems == ()
+    house.now_ms += HOUR_MS
+    seen_both = house.now_ms - 1
+    await move(house, other, "south")
+    house.now_ms += HOUR_MS
+    seen_one = house.now_ms - 1
+    await move(house, shop, "south")
+    house.now_ms += HOUR_MS
+    fields = {"customerId": shop, "contactId": contact, "role": "OWNER"}
+    queue.put("customerContacts", new_id(), fields, captured_at_ms=seen_one)
+    queue.put("customerContacts", new_id(), fields, captured_at_ms=seen_both)
+    early, late = await queue.hand_in()
+    assert (early.status.value, [problem.path for problem in early.problems]) == ("REFUSED", [("contactId",)])
+    assert (late.status.value, late.late) == ("APPLIED", True), codes(late)
+
+
 async def test_who_may_not_read_it_any_more_is_not_told_what_stands(house: House, queue: Queue) -> None:
     shop = await a_shop(house)
     base = await house.rev("customers", shop)
@@ -356,11 +381,14 @@ async def test_a_clock_days_wrong_changes_nothing_when_the_device_says_what_it_s
 async def test_an_absurd_clock_proves_nothing(house: House, queue: Queue) -> None:
     shop = await a_shop(house)
     house.now_ms += HOUR_MS
+    moved_at = house.now_ms
     await move(house, shop, "south")
-    for device_now in (0, house.now_ms - 31 * DAY_MS, house.now_ms + 31 * DAY_MS):
-        queue.put("visits", new_id(), visit(shop, house.now_ms), captured_at_ms=device_now - 2 * HOUR_MS)
-        [answer] = await queue.hand_in(device_now_ms=device_now)
-        assert (answer.status.value, codes(answer)) == ("REFUSED", ["NOT_FOUND"])
+    house.now_ms += HOUR_MS
+    for wrong_by, status in ((-house.now_ms, "REFUSED"), (-31 * DAY_MS, "REFUSED"), (31 * DAY_MS, "REFUSED"),
+                             (29 * DAY_MS, "APPLIED")):  # fmt: skip
+        queue.put("visits", new_id(), visit(shop, house.now_ms), captured_at_ms=moved_at - 1 + wrong_by)
+        [answer] = await queue.hand_in(device_now_ms=house.now_ms + wrong_by)
+        assert answer.status.value == status, wrong_by
 
 
 async def test_a_capture_in_the_future_is_taken_for_now(house: House, queue: Queue) -> None:
