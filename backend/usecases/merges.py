@@ -190,15 +190,15 @@ async def _family(work: Work, survivor: Mapping[str, Any], merged: Mapping[str, 
     for door in doors:
         work.touched(CUSTOMERS, door, ("parentId",))
     parent = merged["parentId"]
+    if parent is not None:
+        # it stands where its doors stand; one of them is no more, and another may take its place
+        work.touched(CUSTOMERS, parent, ())
     if was_its_door:
         return {"parentId": None}
     if survivor["parentId"] is None and parent not in (None, survivor_id) and not doors:
         own_doors = await work.conn.fetch("SELECT id FROM customer WHERE parent_id = ? LIMIT 1", survivor_id)
         if not own_doors:
             return {"parentId": parent}
-    if parent is not None:
-        # it stood where its doors stand; one of them is no more
-        work.touched(CUSTOMERS, parent, ())
     return {}
 
 
@@ -329,6 +329,10 @@ async def undo_merge(work: Work, merge_id: str) -> tuple[str, str, str]:
     await work.conn.execute("DELETE FROM record_alias WHERE alias_id = ?", merged_id)
     await save_drafts(work, collection, [again, Draft(Change(survivor_id, Intent.PATCH), survivor, after, dict(back))])
     if collection == CUSTOMERS:
+        for head in (survivor["parentId"], after["parentId"], restored.get("parentId")):
+            if head is not None:
+                # it stands where its doors stand
+                work.touched(CUSTOMERS, str(head), ())
         await _return_children(work, merged_id, survivor_id, restored.get("territoryId"), undo)
     await _return_links(work, collection, merged_id, survivor_id, undo)
     _rehung(work, await rehang(work.conn, collection, survivor_id, merged_id, only=undo.attachments))

@@ -10,7 +10,7 @@ author was shown, and from his own earlier ones. Accepted writes of one field by
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
@@ -83,8 +83,8 @@ class Scope:
         self.issue_owner: dict[str, str] = {}
         """mutation → its author"""
         self.writers: dict[Key, set[str]] = defaultdict(set)
-        self.survivors: dict[str, str] = {}
-        """customer merged away → the one it became"""
+        self.survivors: dict[str, set[str]] = defaultdict(set)
+        """customer → those it may have become by a merge"""
 
     # -- what happens
 
@@ -137,17 +137,32 @@ class Scope:
 
     # -- what follows
 
+    def merging(self, survivor: str, merged: str) -> None:
+        """From now on they may be one: what hangs on the merged one may stand where the survivor does."""
+        self.survivors[merged].add(survivor)
+        self.doors[survivor] += [door for door in self.doors[merged] if door not in self.doors[survivor]]
+
+    def became(self, customer_id: str) -> set[str]:
+        """A customer and every one it may have become."""
+        found: set[str] = set()
+        coming = [customer_id]
+        while coming:
+            current = coming.pop()
+            if current not in found:
+                found.add(current)
+                coming += sorted(self.survivors.get(current, ()))
+        return found
+
     def where(self, customer_id: str) -> list[Span]:
-        survivor = self.survivors.get(customer_id)
-        return self.territory[customer_id] + (self.territory[survivor] if survivor else [])
+        return [span for one in sorted(self.became(customer_id)) for span in self.territory[one]]
 
     def stands(self, collection: str, record_id: str, document: Document | None) -> Iterator[Span]:
         """The patches a record may stand in, and when."""
         document = document or {}
         if collection == "customers":
-            yield from self.territory[record_id]
+            yield from self.where(record_id)
             for door in self.doors[record_id]:
-                yield from self.territory[door]
+                yield from self.where(door)
         elif collection == "contacts":
             for customer, link in self.links_of[record_id]:
                 for span in self.where(customer):
@@ -252,6 +267,8 @@ class Entered:
     captured_ms: int
     group: str | None
     writes: list[Write] = field(default_factory=list)
+    settles: Key | None = None
+    """the record a decision on a sync issue may change"""
     at: float = 0.0
     """when, by the judge's watch"""
     skew_ms: int = 0
@@ -283,7 +300,7 @@ class Entered:
 
 def flattened(collection: str, fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """(path, value) of what is followed in a change or a document."""
-    for name in MERGED_FIELDS[collection]:
+    for name in MERGED_FIELDS.get(collection, ()):
         if fields.get(name) is not None:
             yield name, fields[name]
     for line in fields.get("lines") or []:
@@ -326,6 +343,24 @@ class Ledger:
             self.writes[key, path].append(write)
             self.last_of[entered.device, key, path].append(write)
             entered.writes.append(write)
+
+    def decide(self, entered: Entered, key: Key, path: str, value: Any, shown: Document) -> None:
+        """A decision on a sync issue: its value may come to stand, and it knew what it was shown."""
+        self.mutations[entered.id] = entered
+        entered.settles = key
+        base = dict(flattened(key[0], shown)).get(path)
+        write = Write(
+            len(self.by_value), entered.device, entered.id, key, path, value, base, entered.captured_ms, Fate.UNKNOWN
+        )
+        source = self.by_value.get((key, path, base))
+        write.parents = ([source] if source else []) + self.last_of[entered.device, key, path][-1:]
+        self.by_value[key, path, value] = write
+        self.writes[key, path].append(write)
+        self.last_of[entered.device, key, path].append(write)
+
+    def merged(self, *customers: str) -> None:
+        """Of these other rules decide what stands."""
+        self.exempt.update(("customers", customer) for customer in customers)
 
     def answered(self, answer: Document) -> None:
         """The first answer decides; any other must say the same."""
@@ -379,14 +414,28 @@ class Ledger:
                 self._judge_gathered(key, mutations, truth[key])
         self._judge_issues(issues)
 
+    def judge_merges(self, truth: Mapping[Key, Document], became: Callable[[str], set[str]]) -> None:
+        """What was entered for a customer hangs on it, or on the one it was merged into, and on one that is there."""
+        for entered in self.mutations.values():
+            named = (entered.wish.get("set") or {}).get("customerId")
+            key = (entered.collection, entered.record_id)
+            if not (entered.creates and entered.taken and named and key in truth):
+                continue
+            standing = truth[key]["#"]["customer_id"]
+            self.judged["hanging"] += 1
+            if standing not in became(named) or ("customers", standing) not in truth:
+                raise Violation(f"{key} was entered for {named} and hangs on {standing}")
+
     def _judge_existence(self, key: Key, mutations: list[Entered], truth: Mapping[Key, Document]) -> bool:
         """Whether the record is gone; it stands exactly when its creation was taken and no deletion was."""
         makers = [m for m in mutations if m.creates and m.may_be_taken]
         enders = [m for m in mutations if m.deletes and m.may_be_taken]
         self.judged["records"] += 1
+        if key in self.exempt or self._link_of_merged(key):
+            return key not in truth
         if key in truth:
             certain = [m for m in enders if m.taken]
-            if certain and not self._deletion_was_void(key, certain):
+            if certain:
                 raise Violation(f"{key} stands though its deletion was {certain[0].status}")
             if any(m.creates for m in mutations) and not makers:
                 raise Violation(f"{key} stands though nobody's creation was taken")
@@ -398,13 +447,15 @@ class Ledger:
                 self._judge_deletion(key, ender)
         return True
 
-    def _deletion_was_void(self, key: Key, enders: list[Entered]) -> bool:
-        return key in self.exempt
+    def _link_of_merged(self, key: Key) -> bool:
+        """Where both customers had the contact, one link is enough."""
+        makers = [m for m in self.of_record[key] if m.creates and key[0] == "customerContacts"]
+        return any(("customers", m.wish["set"]["customerId"]) in self.exempt for m in makers)
 
     def _taken_along(self, key: Key, truth: Mapping[Key, Document]) -> bool:
         """A link goes with its contact or its customer."""
         if key[0] != "customerContacts":
-            return key in self.exempt
+            return False
         (maker, *_) = [m for m in self.of_record[key] if m.creates]
         fields = maker.wish["set"]
         return ("contacts", fields["contactId"]) not in truth or ("customers", fields["customerId"]) not in truth
@@ -532,7 +583,7 @@ class Ledger:
                 raise Violation(f"{mutation_id}: {len(found)} issues of {path}")
         for entered in self.mutations.values():
             found = kept.get(entered.id, [])
-            if entered.status in ("REFUSED", "DEPENDENCY_FAILED"):
+            if entered.status in ("REFUSED", "DEPENDENCY_FAILED") and entered.settles is None:
                 self.judged["refusals kept"] += 1
                 if len(found) != 1:
                     raise Violation(f"{entered.id} was {entered.status} and has {len(found)} issues")
@@ -552,8 +603,12 @@ class Ledger:
             if entered.may_be_taken:
                 action = "CREATE" if entered.creates else "DELETE" if entered.deletes else "UPDATE"
                 allowed[entered.device, action, entered.collection, entered.record_id] += 1
+                if entered.settles is not None:
+                    allowed[entered.device, "UPDATE", *entered.settles] += 1
         for what, times in audits.items():
             self.judged["effects"] += 1
+            if (what[2], what[3]) in self.exempt or what[2] == "syncIssues":
+                continue
             if times > allowed[what]:
                 raise Violation(f"{what} took effect {times} times, and was entered {allowed[what]} times")
 

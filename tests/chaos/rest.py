@@ -175,6 +175,7 @@ async def judge_at_rest(world: World, engine: Engine) -> dict[str, int]:
     for mutation_id, path, mine in issues:
         kept[mutation_id, path].append({"mine": json.loads(mine) if mine is not None else None})
     world.ledger.judge(truth, kept)
+    world.ledger.judge_merges(truth, world.scope.became)
     world.ledger.judge_audit({(row[0], row[1], row[2], row[3]): row[4] for row in audits})
     return {**compared, **world.ledger.judged}
 

@@ -67,6 +67,13 @@ OFFICE = {
       done: revokeTerritory(userId: $userId, territoryId: $territoryId) {
       __typename ... on Refusal { problems { code path } } } }""",
 }
+OFFICE |= {
+    "merge": """mutation Merge($survivorId: ID!, $mergedIds: [ID!]!) {
+      done: mergeCustomers(survivorId: $survivorId, mergedIds: $mergedIds) {
+      __typename ... on RecordsMerged { mergeIds } ... on Refusal { problems { code path } } } }""",
+    "undo": """mutation Undo($id: ID!) {
+      done: undoMerge(id: $id) { __typename ... on Refusal { problems { code path } } } }""",
+}
 ROOT_FIELD = {"SyncPull": "syncPull", "SyncPush": "syncPush", "SignIn": "signIn"}
 
 

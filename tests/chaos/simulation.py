@@ -32,6 +32,7 @@ from backend.sync import work as work_module
 from backend.sync.protocol import answer_pull, answer_push
 from backend.sync.push import Answer, Mutation
 from backend.sync.work import Work, in_work
+from backend.usecases.merges import merge_records, undo_merge
 from backend.usecases.territories import grant_territory, move_customers, revoke_territory
 from backend.wiring import USE_CASES
 from mobile_contract.replica import KIND_OF, Document, Refusal
@@ -304,11 +305,15 @@ class Network:
                     return await grant_territory(work, body["userId"], body["territoryId"])
                 case "revoke":
                     return await revoke_territory(work, body["userId"], body["territoryId"])
+                case "merge":
+                    return await merge_records(work, "customers", body["survivorId"], body["mergedIds"])
+                case "undo":
+                    return await undo_merge(work, body["id"])
                 case _:
                     raise ValueError(verb)
 
         done, _ = await in_work(self.engine, principal, story, clock=self.wall_ms, retries_max=3)
-        return {"done": done}
+        return {"done": done, "mergeIds": done if verb == "merge" else []}
 
 
 def mutation_of(sent: Document) -> Mutation:

@@ -160,6 +160,8 @@ class World:
     violation: Violation | None = None
     trace: list[str] = field(default_factory=list)
     moving: set[str] = field(default_factory=set)
+    merges: list[tuple[str, str, str]] = field(default_factory=list)
+    """(merge, survivor, merged) of what was merged and may be taken back"""
     seating: set[tuple[str, str]] = field(default_factory=set)
     pulled: int = 0
     pushed: int = 0
@@ -225,19 +227,17 @@ class World:
                 raise Lost(refusal.code) from None
             raise
 
-    async def insist(self, device: Device, ask: Callable[[], Awaitable[Any]]) -> bool:
-        """Try until an answer comes: whether it says that it was done. A refusal does not say that it was not: the
+    async def insist(self, device: Device, ask: Callable[[], Awaitable[Document]]) -> Document | None:
+        """Try until an answer comes: the answer, or None for a refusal, which does not say that it was not done: the
         same bytes may have been heard before."""
         for _ in range(TRIES_MAX):
             try:
-                await self.call(device, ask)
+                return await self.call(device, ask)  # type: ignore[no-any-return]
             except Refusal as refusal:
                 self.note(f"{device.name} was refused: {refusal.code}")
-                return False
+                return None
             except Lost:
                 await self.line.breathe()
-            else:
-                return True
         raise Violation(f"{device.name}: no answer in {TRIES_MAX} tries")
 
     def sending(self, device: Device, batch: list[Document]) -> None:
@@ -346,6 +346,8 @@ class World:
 
     def _check_author(self, user: User, entered: Entered, until: float) -> None:
         """What was taken was about a record its author could see since he entered it."""
+        if entered.collection == "syncIssues":
+            return
         named = [(entered.collection, entered.record_id)]
         since = -inf if entered.clock_set else entered.at
         fields = entered.wish.get("set") or {}
@@ -700,6 +702,36 @@ async def reinstall(world: World, device: Device) -> None:
     device.fresh()
 
 
+@step(rep=3)
+def settle_an_issue(world: World, device: Device) -> None:
+    """Let the other's value stand, or say a third one."""
+    replica = device.replica
+    found = [
+        (issue, document)
+        for (collection, issue), document in replica.documents.items()
+        if collection == "syncIssues"
+        and document.get("state") == "OPEN"
+        and document.get("field") in MERGED_FIELDS.get(document["collection"], ())
+        and (document["collection"], document["recordId"]) in replica.documents
+    ]
+    if not found or len(replica.queue) >= QUEUE_MAX:
+        return
+    issue, document = device.dice.choice(found)
+    key, value = (document["collection"], document["recordId"]), world.word()
+    ways = [way for way in document["waysOut"] if way in ("KEEP_THEIRS", "CUSTOM")]
+    if not ways:
+        return
+    choice = device.dice.choice(ways)
+    mutation_id = replica.resolve(issue, choice, **({"value": value} if choice == "CUSTOM" else {}))
+    ((_, wish),) = replica.queue[-1]["change"].items()
+    entered = Entered(mutation_id, device.id, device.user.id, "syncIssues", issue, wish, None, world.wall_ms(), None)
+    entered.at, entered.skew_ms = world.now(), device.skew_ms
+    world.ledger.decide(entered, key, document["field"], value, device.base(key) or {})
+    world.scope.issue_owner[mutation_id] = device.user.id
+    world.counts["entered"] += 1
+    world.note(f"{device.name} settles an issue of {key[0]} {key[1][:8]} {document['field']}: {choice}")
+
+
 @step(rep=2, manager=1)
 def set_the_clock(world: World, device: Device) -> None:
     device.skew_ms = device.dice.randint(-2 * 3_600_000, 2 * 3_600_000)
@@ -746,6 +778,43 @@ async def move_doors_at_once(world: World, device: Device) -> None:
         first, second = device.dice.sample(device.dice.choice(doors), 2)
         one, other = device.dice.sample(patches, 2)
         await asyncio.gather(move(world, device, [first], one), move(world, device, [second], other))
+
+
+@step(manager=2, admin=2)
+async def merge_customers(world: World, device: Device) -> None:
+    """Two customers become one. Who is offline knows the old id, and what he enters lands on the survivor."""
+    patches = world.scope.held_patches(device.user.id)
+    known = [
+        c
+        for c in device.known("customers")
+        if (device.base(("customers", c)) or {}).get("territoryId") in patches and c not in world.moving
+    ]
+    if len(known) < 6:
+        return
+    survivor, merged = device.dice.sample(known, 2)
+    world.scope.merging(survivor, merged)
+    world.ledger.merged(survivor, merged)
+    world.moving.update((survivor, merged))
+    try:
+        variables = {"survivorId": survivor, "mergedIds": [merged]}
+        if answer := await world.insist(device, lambda: world.line.office(device, "merge", variables)):
+            world.merges.append((answer["mergeIds"][0], survivor, merged))
+            world.note(f"{device.name} merged {merged[:8]} into {survivor[:8]}")
+    finally:
+        world.moving.difference_update((survivor, merged))
+
+
+@step(manager=1, admin=1)
+async def undo_a_merge(world: World, device: Device) -> None:
+    if not world.merges:
+        return
+    merge, survivor, merged = world.merges.pop(device.dice.randrange(len(world.merges)))
+    world.moving.update((survivor, merged))
+    try:
+        await world.insist(device, lambda: world.line.office(device, "undo", {"id": merge}))
+        world.note(f"{device.name} took the merge of {merged[:8]} into {survivor[:8]} back")
+    finally:
+        world.moving.difference_update((survivor, merged))
 
 
 async def seat(world: World, device: Device, verb: str, user_id: str, node: str) -> None:

@@ -76,6 +76,20 @@ async def test_all_that_hangs_on_the_merged_customer_goes_to_the_survivor(house:
     assert merge_id
 
 
+async def test_a_chains_head_follows_when_one_of_its_doors_becomes_another_shop(house: House) -> None:
+    """It stands where its doors stand: the survivor takes the door's place in the chain, and gives it back."""
+    head = await customer(house, "admin", territoryId=house.patches["north"])
+    door = await customer(house, "admin", territoryId=house.patches["north"], parentId=head)
+    survivor = await customer(house, "na", nameZh="另一家店")
+    [merge_id] = await merge(house, survivor, door)
+    assert await house.row("customer", survivor, "parent_id") == (head,)
+    await sound(house)
+    await house.work("manager", lambda work: undo_merge(work, merge_id))
+    assert await house.row("customer", survivor, "parent_id") == (None,)
+    assert await house.row("customer", door, "parent_id") == (head,)
+    await sound(house)
+
+
 async def test_what_the_survivor_has_stands_unless_the_merged_value_is_taken(house: House) -> None:
     survivor = await customer(house, phone="+862161234567", email="old@shop.example")
     merged = await customer(house, phone="+862169999999", email="new@shop.example")
