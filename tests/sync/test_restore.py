@@ -146,6 +146,29 @@ async def test_what_was_answered_after_the_backup_comes_back_from_the_phones_onc
     assert mutations == 7
 
 
+async def test_an_edit_of_what_had_to_be_made_again_stands_though_its_base_is_of_the_life_that_is_lost(
+    store: Store,
+) -> None:
+    office = await Office(store.engine).open()
+    phone, other = await office.phone(office.rep), await office.phone(office.manager)
+    await store.back_up()
+    office.engine = phone.line.engine = other.line.engine = store.engine
+    visit = new_id()
+    phone.replica.edit("visits", visit, visit_fields(office.shops[0], notes="made"))
+    await phone.sync()
+    phone.replica.edit("visits", visit, {"nextStep": "call"})
+    await phone.sync()
+    await other.sync()
+    other.replica.edit("visits", visit, {"minutesPlanned": 40})
+    await other.sync()
+    await restored(store, office, phone, other)
+    # in requests of their own, so that the record was made again when its edit arrives
+    await asyncio.to_thread(phone.replica.sync, phone.line, push_mutations=1)
+    await alike(office, phone, other)
+    assert await office.rows("SELECT notes, next_step, minutes_planned FROM visit") == [("made", "call", 40)]
+    assert await office.rows("SELECT code FROM sync_issue") == []
+
+
 async def test_a_phone_with_nothing_to_send_sends_again_what_was_lost(store: Store) -> None:
     office = await Office(store.engine).open()
     phone = await office.phone(office.rep)
