@@ -1,7 +1,8 @@
 """Random histories told to phones that run RxDB, and proof that simpler readings of its pull are caught.
 
-Two readings that chance rarely meets, a walk ended by a re-grant and an expiry that forgets the walks, have tests of
-their own in `test_rxdb.py`.
+Two of the readings named for it are no mutants here: a walk ended by a re-grant, and an expiry that forgets the walks.
+A page tells the walks first and its position stands still until they have ended, so the delta of a scope given back
+tells the rest, and no walk needs older history than the position. `test_rxdb.py` holds both to what they must give.
 
 `SELVEDGE_TEST_HISTORIES=20000` plays more on each database; `SELVEDGE_TEST_SEED` begins elsewhere.
 """
