@@ -140,7 +140,10 @@ class Scope:
     def merging(self, survivor: str, merged: str) -> None:
         """From now on they may be one: what hangs on the merged one may stand where the survivor does."""
         self.survivors[merged].add(survivor)
-        self.doors[survivor] += [door for door in self.doors[merged] if door not in self.doors[survivor]]
+
+    def doors_of(self, head: str) -> list[str]:
+        """Its doors, and those of every head that may have become it."""
+        return [door for one, doors in self.doors.items() if head in self.became(one) for door in doors]
 
     def became(self, customer_id: str) -> set[str]:
         """A customer and every one it may have become."""
@@ -161,7 +164,7 @@ class Scope:
         document = document or {}
         if collection == "customers":
             yield from self.where(record_id)
-            for door in self.doors[record_id]:
+            for door in self.doors_of(record_id):
                 yield from self.where(door)
         elif collection == "contacts":
             for customer, link in self.links_of[record_id]:

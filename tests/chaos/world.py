@@ -442,7 +442,7 @@ def some_customer(world: World, device: Device) -> str | None:
 def customer_fields(world: World, device: Device, patch: str) -> Document:
     fields = {"nameEn": world.word(), "kind": "RETAILER", "territoryId": patch, "city": world.word()}
     heads = [c for c in device.known("customers") if not (device.base(("customers", c)) or {}).get("parentId")]
-    if heads and device.dice.random() < 0.25:
+    if heads and device.dice.random() < 0.4:
         fields["parentId"] = device.dice.choice(heads)
     return fields
 
@@ -769,14 +769,17 @@ async def move_customers(world: World, device: Device) -> None:
         await move(world, device, chosen, device.dice.choice(patches))
 
 
-@step(admin=4)
+@step(admin=6)
 async def move_doors_at_once(world: World, device: Device) -> None:
     """Two doors of one chain go different ways at the same time: its head must follow both."""
-    doors = [d for d in world.scope.doors.values() if len(d) > 1]
-    patches = world.scope.held_patches(device.user.id)
-    if doors:
-        first, second = device.dice.sample(device.dice.choice(doors), 2)
-        one, other = device.dice.sample(patches, 2)
+    chains: dict[str, list[str]] = {}
+    for (collection, record_id), document in device.replica.documents.items():
+        if collection == "customers" and document.get("parentId"):
+            chains.setdefault(document["parentId"], []).append(record_id)
+    chosen = [doors for doors in chains.values() if len(doors) > 1]
+    if chosen:
+        first, second = device.dice.sample(device.dice.choice(chosen), 2)
+        one, other = device.dice.sample(world.scope.held_patches(device.user.id), 2)
         await asyncio.gather(move(world, device, [first], one), move(world, device, [second], other))
 
 
