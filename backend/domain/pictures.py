@@ -27,7 +27,21 @@ _JFIF_BYTES = 12
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_SHOWN = frozenset(
-    {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"bKGD", b"pHYs", b"cICP"}
+    {
+        b"IHDR",
+        b"PLTE",
+        b"IDAT",
+        b"IEND",
+        b"tRNS",
+        b"cHRM",
+        b"gAMA",
+        b"iCCP",
+        b"sBIT",
+        b"sRGB",
+        b"bKGD",
+        b"pHYs",
+        b"cICP",
+    }
 )
 _WEBP_SHOWN = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"})
 _WEBP_EXIF_FLAG, _WEBP_XMP_FLAG, _WEBP_MOVING_FLAG = 0x08, 0x04, 0x02

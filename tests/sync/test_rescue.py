@@ -282,7 +282,13 @@ async def test_what_cannot_be_read_in_a_file_is_refused_alone(engine: Engine, ke
     phone.replica.edit("tasks", new_id(), {"title": "one"})
     phone.replica.edit("tasks", new_id(), {"title": "two"})
     one, two = phone.replica.queue
-    queue: list[Any] = [one, {**two, "change": {"task": 5, "visit": 6}}, None, "text", {**two, "id": new_id(), "clientSeq": 3}]
+    queue: list[Any] = [
+        one,
+        {**two, "change": {"task": 5, "visit": 6}},
+        None,
+        "text",
+        {**two, "id": new_id(), "clientSeq": 3},
+    ]
     assert outcomes(await play(office, written(phone, keys, queue), keys)) == [
         "APPLIED", "REFUSED", "REFUSED", "REFUSED", "APPLIED",
     ]  # fmt: skip
