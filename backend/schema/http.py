@@ -46,7 +46,7 @@ OPEN_FIELDS = frozenset(
     {"signIn", "refresh", "signOut", "acknowledgeWipe", "rescueKey", "__schema", "__type", "__typename"}
 )
 """Root fields for which nobody needs to have signed in."""
-DRAINING_FIELDS = OPEN_FIELDS | {"me", "serverTime", "syncPush", "syncReport"} | PUSH_FIELDS
+DRAINING_FIELDS = OPEN_FIELDS | {"me", "serverTime", "syncPush", "syncReport", "watermelonPush"} | PUSH_FIELDS
 """Root fields for a device that may hand in what it holds and nothing else."""
 STATUS_OF: Mapping[Code, int] = {
     Code.UNAUTHENTICATED: 401,

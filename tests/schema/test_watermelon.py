@@ -20,6 +20,7 @@ from backend.usecases.customers import change_customers
 from tests import factories
 from tests.clients.watermelon.sessions import signed_in
 from tests.house import House, create
+from tests.schema.conftest import Door as FrontDoor
 from tests.servers import JsonObject, Served, serve
 from tests.usecases import asking
 
@@ -386,3 +387,26 @@ async def test_a_turbo_whose_device_is_revoked_on_the_way_is_no_json(house: Hous
             orjson.loads(answer.content)
         assert looked == 3
         assert found.app.state.turbo.streams == 0
+
+
+async def test_a_draining_device_hands_in_and_all_of_it_is_kept_once(door: FrontDoor) -> None:
+    """A client of this kind does not say when something was captured, so nothing is written; nothing is lost either."""
+    token = (await door.sign_in())["accessToken"]
+    pulled = await door.served.ask(PULL, token=token)
+    await door.execute("UPDATE device SET state = 'DRAINING', state_since = ?", door.clock())
+    door.clock.forward(seconds=1)
+    task_id = new_id()
+    variables = {
+        "changes": {"tasks": {"created": [{"id": task_id, "title": "call about linen"}]}},
+        "at": pulled["data"]["watermelonPull"]["timestamp"],
+    }
+    for _ in range(2):
+        answer = (await door.served.ask(PUSH, variables, token=token))["data"]["watermelonPush"]
+        assert [told_code for told_code, _ in told(answer)] == [Code.DEVICE_DRAINING]
+    async with door.served.services.engine.read() as conn:
+        kept = await conn.fetch("SELECT record_id, code, mine FROM sync_issue")
+    assert [(row[0], row[1], orjson.loads(row[2])) for row in kept] == [
+        (task_id, "DEVICE_DRAINING", {"title": "call about linen"})
+    ]
+    refused = await door.served.ask(PULL, token=token)
+    assert refused["errors"][0]["extensions"]["code"] == "DEVICE_DRAINING"
