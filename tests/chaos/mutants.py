@@ -290,7 +290,7 @@ MUTANTS: Mapping[str, Mutant] = {
     for mutant in (
         Mutant("no_idempotency", no_idempotency),
         Mutant("receipt_in_a_second_transaction", receipt_in_a_second_transaction),
-        Mutant("answer_before_commit", answer_before_commit),
+        Mutant("answer_before_commit", answer_before_commit, simulated=False),
         Mutant("scope_leak", scope_leak),
         Mutant("write_to_another_territory", write_to_another_territory),
         Mutant("no_tombstone", no_tombstone),

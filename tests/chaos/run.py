@@ -55,7 +55,7 @@ PULL = """query SyncPull($cursor: String, $limit: Int!, $schemaVersion: Int!, $r
 PUSH = """mutation SyncPush($mutations: [SyncMutation!]!, $deviceNow: DateTime) {
   syncPush(mutations: $mutations, deviceNow: $deviceNow) {
     __typename
-    ... on SyncPushed { results { id status problems { code path } records { collection seq digest document } } }
+    ... on SyncPushed { results { id status problems { code path allowed } records { collection seq digest document } } }
     ... on Refusal { problems { code } } } }"""
 OFFICE = {
     "move": """mutation Move($moves: [CustomerMove!]!) { done: moveCustomers(moves: $moves) {
@@ -114,6 +114,7 @@ class Servers:
             process.wait()
 
     def _start(self, port: int) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         settings = {
             "SELVEDGE_DATABASE_URL": self.database_url,
             "SELVEDGE_DATA_DIR": str(self.folder),

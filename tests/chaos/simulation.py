@@ -337,7 +337,7 @@ def answer_json(answer: Answer) -> Document:
     return {
         "id": answer.mutation_id,
         "status": answer.status.value,
-        "problems": [{"code": p.code.value, "path": list(p.path)} for p in answer.problems],
+        "problems": [{"code": p.code.value, "path": list(p.path), "allowed": list(p.allowed)} for p in answer.problems],
         "records": [
             {"collection": r.collection, "seq": r.seq, "digest": r.digest, "document": orjson.loads(r.document)}
             for r in answer.records
