@@ -55,7 +55,8 @@ PULL = """query SyncPull($cursor: String, $limit: Int!, $schemaVersion: Int!, $r
 PUSH = """mutation SyncPush($mutations: [SyncMutation!]!, $deviceNow: DateTime) {
   syncPush(mutations: $mutations, deviceNow: $deviceNow) {
     __typename
-    ... on SyncPushed { results { id status problems { code path allowed } records { collection seq digest document } } }
+    ... on SyncPushed { results {
+      id status problems { code path allowed } records { collection seq digest document } } }
     ... on Refusal { problems { code } } } }"""
 OFFICE = {
     "move": """mutation Move($moves: [CustomerMove!]!) { done: moveCustomers(moves: $moves) {
