@@ -63,6 +63,10 @@ def render_problem(catalogue: Catalogue, problem: Problem, locale: str) -> str:
     return f"{sentence}{after}{render(catalogue, 'problem.allowed', locale, params)}"
 
 
+UNSPOKEN = frozenset({"change", "set", "created", "updated", "deleted"})
+"""Parts of a path that say where in a request something stood, and nothing to whoever filled in a form."""
+
+
 def _place(texts: Mapping[str, str], path: tuple[str, ...]) -> str:
     """A path for people: list positions count from 1, record ids are left out."""
     parts: list[str] = []
@@ -71,6 +75,8 @@ def _place(texts: Mapping[str, str], path: tuple[str, ...]) -> str:
             parts[-1:] = [f"{parts[-1] if parts else ''} {int(part) + 1}".strip()]
         elif f"field.{part}" in texts:
             parts.append(texts[f"field.{part}"])
-        elif "-" not in part:
+        elif f"enum.Collection.{part}" in texts:
+            parts.append(texts[f"enum.Collection.{part}"])
+        elif "-" not in part and part not in UNSPOKEN:
             parts.append(part)
     return " › ".join(parts) or texts["problem.record"]
