@@ -21,7 +21,7 @@ from backend.auth.principal import Principal
 from backend.clock import Clock
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection, Engine
-from backend.sync.cursor import Position, open_body, seal_body
+from backend.sync.cursor import Position, expired, open_body, seal_body
 from backend.sync.devices import NOTE_SECONDS, NOTE_STEPS, pulling_device
 from backend.sync.feed import read_clock
 from backend.sync.places import Row, held_scopes, rows_of
@@ -254,7 +254,7 @@ async def pull(
     clock, horizon = await read_clock(conn)
     at = presented or Checkpoint(Position(clock), -1)
     if presented is not None and is_expired(at, clock, horizon):
-        raise Refused(Problem(Code.CURSOR_EXPIRED, ("checkpoint", "cursor")))
+        raise expired("checkpoint", "cursor")
     reader = _Reader(conn, principal, collection)
     at, open_scopes = await _with_scopes_of_now(reader, at)
     if at.again is not None and now_ms >= at.due_ms:

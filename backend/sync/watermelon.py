@@ -27,6 +27,7 @@ from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id
 from backend.storage.engine import Connection, Engine
 from backend.sync.collections import COLLECTIONS, Collection
+from backend.sync.cursor import expired
 from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.documents import JSON_KINDS
 from backend.sync.feed import EPOCH_STEP, read_clock
@@ -258,7 +259,7 @@ def pulled_at(given: float | None, clock: int, horizon: int) -> int | None:
         return None
     first = max(clock // EPOCH_STEP * EPOCH_STEP, horizon)
     if not first <= given <= clock or given != int(given):
-        raise Refused(Problem(Code.CURSOR_EXPIRED, ("lastPulledAt",)))
+        raise expired("lastPulledAt")
     return int(given)
 
 

@@ -24,6 +24,7 @@ from backend.ids import is_id
 from backend.storage.engine import Engine
 from backend.sync.changes import Intent, Status, load_records
 from backend.sync.collections import COLLECTIONS
+from backend.sync.cursor import expired
 from backend.sync.devices import lock_pushing_device
 from backend.sync.feed import Stored, read_clock, read_stored
 from backend.sync.issues import ISSUES, close_issue, read_issue, sendable
@@ -137,7 +138,7 @@ def _pushed_at(given: float, clock: int) -> int:
     """The clock a client had pulled to. One that has expired still says what it had seen: it hands in before it
     begins again. Raises CURSOR_EXPIRED for one of the future, or none at all."""
     if not 0 <= given <= clock or given != int(given):
-        raise Refused(Problem(Code.CURSOR_EXPIRED, ("lastPulledAt",)))
+        raise expired("lastPulledAt")
     return int(given)
 
 
