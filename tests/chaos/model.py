@@ -26,11 +26,12 @@ MERGED_FIELDS: Mapping[str, tuple[str, ...]] = {
     "visits": ("nextStep",),
     "orders": ("poNumber",),
     "tasks": ("title",),
+    "attachments": ("caption",),
 }
 """Fields on which the other's value stands and ours is kept; here every value is written once."""
 TEXT_LINES, MEMBERS, LATEST = "notes", "tags", "latE7"
 """Fields of which nothing may be lost, and the one whose later capture wins."""
-DELETION_WINS = frozenset({"customerContacts", "tasks"})
+DELETION_WINS = frozenset({"customerContacts", "tasks", "attachments"})
 CLOCK_MARGIN_MS = 2_000
 """How exactly the server can know when a device captured something."""
 SETTLED = frozenset({"APPLIED", "MERGED", "CONFLICT", "REFUSED", "DEPENDENCY_FAILED", "ALREADY_HANDLED"})
@@ -83,6 +84,8 @@ class Scope:
         self.issue_owner: dict[str, str] = {}
         """mutation → its author"""
         self.writers: dict[Key, set[str]] = defaultdict(set)
+        self.hangs_on: dict[str, Key] = {}
+        """attachment → its record"""
         self.survivors: dict[str, set[str]] = defaultdict(set)
         """customer → those it may have become by a merge"""
 
@@ -121,6 +124,8 @@ class Scope:
             self.links_of[fields["contactId"]].append((str(customer), Span("", at)))
         elif collection == "tasks":
             self.assignees[record_id].append(Span(fields.get("assigneeId") or author, at))
+        elif collection == "attachments":
+            self.hangs_on[record_id] = (fields["collection"], fields["recordId"])
 
     def learned(self, collection: str, document: Document) -> None:
         """A record nobody entered: the server made it. What it hangs on never changes."""
@@ -184,6 +189,9 @@ class Scope:
             return True
         if collection == "syncIssues":
             return any(self._sees_work_of(user, one, since, until) for one in self.authors_of_issue(document))
+        if collection == "attachments":
+            holder = self.hangs_on.get(record_id)
+            return holder is not None and self.visible(user_id, *holder, since, until, None)
         if collection == "contacts" and self._sees_work_of(
             user, self.authors.get((collection, record_id)), since, until
         ):
@@ -456,11 +464,13 @@ class Ledger:
         return any(("customers", m.wish["set"]["customerId"]) in self.exempt for m in makers)
 
     def _taken_along(self, key: Key, truth: Mapping[Key, Document]) -> bool:
-        """A link goes with its contact or its customer."""
-        if key[0] != "customerContacts":
+        """A link goes with its contact or its customer, an attachment with its record."""
+        if key[0] not in ("customerContacts", "attachments"):
             return False
         (maker, *_) = [m for m in self.of_record[key] if m.creates]
         fields = maker.wish["set"]
+        if key[0] == "attachments":
+            return (fields["collection"], fields["recordId"]) not in truth
         return ("contacts", fields["contactId"]) not in truth or ("customers", fields["customerId"]) not in truth
 
     def _judge_deletion(self, key: Key, ender: Entered) -> None:
@@ -612,6 +622,8 @@ class Ledger:
             self.judged["effects"] += 1
             if (what[2], what[3]) in self.exempt or what[2] == "syncIssues":
                 continue
+            if what[1:3] == ("DELETE", "attachments") and times == 1:
+                continue  # it went with its record, by whoever deleted that
             if times > allowed[what]:
                 raise Violation(f"{what} took effect {times} times, and was entered {allowed[what]} times")
 

@@ -22,6 +22,7 @@ TABLE_OF: Mapping[str, str] = {
     "orders": "sales_order",
     "tasks": "task",
     "syncIssues": "sync_issue",
+    "attachments": "attachment",
 }
 RENAMED = {"primary": "is_primary"}
 KEPT = ("base", "mine", "theirs")
@@ -67,6 +68,7 @@ _PLACED: Mapping[str, tuple[str, ...]] = {
     "orders": ("customer_id",),
     "tasks": ("customer_id", "assignee_id"),
     "syncIssues": ("user_id",),
+    "attachments": ("collection", "record_id"),
 }
 
 
@@ -130,6 +132,8 @@ class Office:
         if user.role == "ADMIN":
             return True
         match collection:
+            case "attachments":
+                return (holder := (placed["collection"], placed["record_id"])) in self.truth and self.sees(user, holder)
             case "syncIssues":
                 return self.sees_work_of(user, placed["user_id"])
             case "customers":
@@ -188,6 +192,7 @@ _FOLLOWED: Mapping[str, set[str]] = {
     "orders": {"poNumber", "notes"},
     "tasks": {"title", "notes"},
     "syncIssues": set(),
+    "attachments": {"caption"},
 }
 
 

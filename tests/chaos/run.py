@@ -52,8 +52,8 @@ PULL = """query SyncPull($cursor: String, $limit: Int!, $schemaVersion: Int!, $r
     clock cursor complete scopesRemoved ackedMutation
     blocks { scope collection left rows { seq digest document } }
     checksums { scope collection sum count } } }"""
-PUSH = """mutation SyncPush($mutations: [SyncMutation!]!, $deviceNow: DateTime) {
-  syncPush(mutations: $mutations, deviceNow: $deviceNow) {
+PUSH = """mutation SyncPush($mutations: [SyncMutation!]!, $deviceNow: DateTime, $schemaVersion: Int!) {
+  syncPush(mutations: $mutations, deviceNow: $deviceNow, schemaVersion: $schemaVersion) {
     __typename
     ... on SyncPushed { results {
       id status problems { code path allowed } records { collection seq digest document } } }
@@ -193,7 +193,9 @@ class HttpLine:
         return page
 
     async def push(self, device: Device, mutations: list[Document], device_now: str) -> list[Document]:
-        found = await self._ask(device, "SyncPush", PUSH, {"mutations": mutations, "deviceNow": device_now})
+        version = device.replica.schema_version
+        variables = {"mutations": mutations, "deviceNow": device_now, "schemaVersion": version}
+        found = await self._ask(device, "SyncPush", PUSH, variables)
         if self.after_push is not None:
             kill, self.after_push = self.after_push, None
             kill()

@@ -170,7 +170,9 @@ class Network:
         return page
 
     async def push(self, device: Device, mutations: list[Document], device_now: str) -> list[Document]:
-        answers: list[Document] = await self._send(device, "push", (mutations, device_now))
+        answers: list[Document] = await self._send(
+            device, "push", (mutations, device_now, device.replica.schema_version)
+        )
         return answers
 
     async def office(self, device: Device, verb: str, variables: Document) -> Document:
@@ -280,7 +282,7 @@ class Network:
                 )  # fmt: skip
                 return page_json(page)
             case "push":
-                mutations, device_now = request.body
+                mutations, device_now, version = request.body
                 _, answers = await answer_push(
                     self.engine,
                     principal,
@@ -290,6 +292,7 @@ class Network:
                     retries_max=3,
                     clock=self.wall_ms,
                     device_now_ms=parse_instant(device_now),
+                    schema_version=version,
                 )
                 return [answer_json(answer) for answer in answers]
             case verb:

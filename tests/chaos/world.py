@@ -353,6 +353,8 @@ class World:
         fields = entered.wish.get("set") or {}
         if entered.creates:
             named = [("customers", fields["customerId"])] if fields.get("customerId") else []
+            if entered.collection == "attachments":
+                named = [(fields["collection"], fields["recordId"])]
             if entered.collection == "customers" and user.role == "REP":
                 spans = [s for s in self.scope.held[user.id] if s.value == fields.get("territoryId")]
                 if not any(span.since <= until and span.until >= since for span in spans):
@@ -514,6 +516,30 @@ def make_task(world: World, device: Device) -> None:
 
 def reps(world: World) -> list[str]:
     return [user.id for user in world.scope.users.values() if user.role == "REP"]
+
+
+@step(rep=4)
+def take_a_photo(world: World, device: Device) -> None:
+    """Declared offline on a record of any kind; its bytes come later, by another door."""
+    collection = device.dice.choice(("customers", "contacts", "visits", "orders", "tasks"))
+    if known := device.known(collection):
+        fields = {
+            "collection": collection,
+            "recordId": device.dice.choice(known),
+            "kind": "PHOTO",
+            "fileName": "photo.jpg",
+            "sha256": f"{device.dice.getrandbits(256):064x}",
+            "sizeBytes": device.dice.randint(1_000, 2_000_000),
+            "mime": "image/jpeg",
+            "caption": world.word(),
+        }
+        world.enter(device, "attachments", device.new_id(), fields)
+
+
+@step(rep=2, admin=1)
+def caption_a_photo(world: World, device: Device) -> None:
+    if known := device.known("attachments"):
+        world.enter(device, "attachments", device.dice.choice(known), {"caption": world.word()})
 
 
 @step(rep=4)
