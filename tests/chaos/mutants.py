@@ -243,7 +243,7 @@ def staging_before_the_clock(patches: Patches) -> None:
             staged["documents"][name] = await documents(self.conn, feed.COLLECTIONS[name], ids)
             staged["places"][name] = await places(self.conn, name, ids)
         _STAGED[asyncio.current_task()] = staged
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         try:
             await true(self)
         finally:

@@ -32,7 +32,7 @@ async def test_whatever_the_network_and_the_server_do_every_device_is_right_at_r
     # the history was no quiet one: nothing of this may have been left out
     assert told.crashes > 0
     assert {"DROP_BEFORE", "DROP_AFTER", "TWICE", "REPLAYED_LATE", "CUT_ANSWER"} <= told.fates.keys()
-    assert {"move_customers", "revoke", "grant", "reinstall", "delete_something", "collide"} <= told.counts.keys()
+    assert {"move_customers", "revoke", "grant", "delete_something", "merge_customers", "collide"} <= told.counts.keys()
     assert min(told.judged[what] for what in ("documents", "records", "fields", "gathered", "effects")) > 50
     assert told.judged["refusals kept"] > 5
 
