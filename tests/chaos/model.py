@@ -476,7 +476,7 @@ class Ledger:
     def _judge_deletion(self, key: Key, ender: Entered) -> None:
         """Who deletes must have seen what others wrote."""
         shown = dict(flattened(key[0], ender.base or {}))
-        for path in {path for held, path in self.writes if held == key}:
+        for path in {path for held, path in self.writes if held == key and (key, path) not in self.ever_wiped}:
             known = self.ancestry(self.by_value.get((key, path, shown.get(path))))
             for write in self.writes[key, path]:
                 if write.fate is Fate.ACCEPTED and write.device != ender.device and write not in known:

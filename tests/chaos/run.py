@@ -30,7 +30,7 @@ from tests.chaos.model import Violation
 from tests.chaos.proxy import Exchange, Proxy, Totals, body_of, request_bytes, send
 from tests.chaos.rest import judge_at_rest
 from tests.chaos.stage import build, empty
-from tests.chaos.world import Device, Lost, World
+from tests.chaos.world import Device, Lost, World, collide, move_doors_at_once
 from tests.databases import RunFolder, free_port, fresh_postgres, fresh_sqlite
 from tests.schema.conftest import PASSWORD, PASSWORD_HASH
 
@@ -40,6 +40,7 @@ TOGETHER_MAX = 4
 """How many devices act at the same moment."""
 KILLS_PER_EPISODE = 2
 START_SECONDS_MAX = 60
+LAST_ROUNDS = 4
 HEALED_SECONDS_MAX = 30
 """How long after healing queues may take to be empty."""
 BREATH_SECONDS = 0.05
@@ -363,10 +364,21 @@ async def _heal(world: World, servers: Servers, proxy: Proxy, plan: FaultPlan) -
     if healed > HEALED_SECONDS_MAX:
         raise Violation(f"queues were empty only {healed:.0f} s after healing")
     await proxy.quiet()
+    await _last_minute(world)
     await world.settle()
     if world.violation is not None:
         raise world.violation
     return healed
+
+
+async def _last_minute(world: World) -> None:
+    """Everybody at once, once more: what goes wrong between two writers now, nobody's later writing repairs."""
+    admin = next(device for device in world.devices if device.user.role == "ADMIN")
+    await world.sync(admin)
+    for _ in range(LAST_ROUNDS):
+        acting = [world.play(admin, move_doors_at_once) for _ in range(2)]
+        acting += [world.play(device, collide) for device in world.devices[:2]]
+        await asyncio.gather(*acting)
 
 
 async def _empty_queue(world: World, device: Device) -> None:
