@@ -68,6 +68,8 @@ class Proxy:
     """Time that passed on the slow link, in its own seconds."""
     requests: int = 0
     fates: Counter[str] = field(default_factory=Counter)
+    answered_by: int = 0
+    """the port of the server whose answer came last"""
     _server: asyncio.Server | None = None
     _late: list[tuple[int, bytes]] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -198,6 +200,7 @@ class Proxy:
             return None
         if not whole(answer):
             return None
+        self.answered_by = port
         if self.observe is not None:
             self.observe(Exchange(raw, answer, began, loop.time()))
         return answer

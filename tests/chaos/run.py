@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 EPISODE_STEPS = 1_000
 TOGETHER_MAX = 4
 """How many devices act at the same moment."""
-KILLS_PER_EPISODE = 2
+KILLS_PER_EPISODE = 3
 START_SECONDS_MAX = 60
 LAST_ROUNDS = 4
 HEALED_SECONDS_MAX = 30
@@ -177,7 +177,7 @@ class HttpLine:
     users: dict[str, str] = field(default_factory=dict)
     """access token → user"""
     after_push: Callable[[], None] | None = None
-    """called once, when the next push was answered"""
+    """called once, the moment the next push was answered"""
 
     async def sign_in(self, device: Device) -> None:
         variables = {
@@ -302,7 +302,7 @@ async def episode(
     async with Proxy(servers.ports, plan, observe=Witness(world, line)) as proxy:
         line.port = proxy.port
         try:
-            await _play(world, servers, dice, steps, kills, on_step)
+            await _play(world, servers, proxy, dice, steps, kills, on_step)
             healed = await _heal(world, servers, proxy, plan)
             outcome.healed_seconds.append(healed)
             outcome.judged.update(await judge_at_rest(world, engine))
@@ -316,7 +316,13 @@ async def episode(
 
 
 async def _play(
-    world: World, servers: Servers, dice: random.Random, steps: int, kills: set[int], on_step: Callable[[int], None]
+    world: World,
+    servers: Servers,
+    proxy: Proxy,
+    dice: random.Random,
+    steps: int,
+    kills: set[int],
+    on_step: Callable[[int], None],
 ) -> None:
     line = world.line
     assert isinstance(line, HttpLine)
@@ -330,7 +336,7 @@ async def _play(
             port = dice.choice(servers.ports)
             if dice.random() < 0.5:
                 # the moment an answer is out, whatever it promised must stand
-                line.after_push = lambda port=port: _kill(world, servers, port)  # type: ignore[misc]
+                line.after_push = lambda: _kill(world, servers, proxy.answered_by)
             else:
                 asyncio.get_running_loop().call_later(dice.random() * 0.05, _kill, world, servers, port)
         await asyncio.gather(*(_one(world, device, step) for device, step in chosen))
