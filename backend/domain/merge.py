@@ -12,6 +12,9 @@ from backend.domain.fields import Field, Kind, Merge, Shape, field_paths, policy
 
 WHOLE = "*"
 LATCHED = "DONE"
+SEVERAL = ""
+"""The writer of a value joined from several: nobody who writes next can have meant to replace the others' part
+unless he had seen it."""
 REMOVED = "removed"
 
 
@@ -36,6 +39,8 @@ class Merged:
 
     accepted: dict[str, object] = field(default_factory=dict)
     conflicts: list[Conflict] = field(default_factory=list)
+    joined: set[str] = field(default_factory=set)
+    """paths whose value is of several writers now: of both texts, of all tags"""
     outrun: list[tuple[Conflict, bool]] = field(default_factory=list)
     behind: bool = False
 
@@ -153,8 +158,10 @@ def _resolve(found: Merged, shape: Shape, path: str, mine: object, theirs: objec
             found.outrun.append((Conflict(path, mine, theirs, seq, by), False))
         case Merge.SET_UNION if _fits(shape, path, both := union(theirs, mine)):
             found.accepted[path] = both
+            found.joined.add(path)
         case Merge.APPEND_TEXT if _fits(shape, path, text := appended(theirs, mine)):
             found.accepted[path] = text
+            found.joined.add(path)
         case Merge.SERVER_ONLY:
             pass
         case Merge.LATCH if theirs != LATCHED and not isinstance(theirs, int):
@@ -188,7 +195,8 @@ def union(theirs: object, mine: object) -> list[object]:
 def appended(theirs: object, mine: object) -> str | None:
     """Both texts, one below the other, the lines they begin with in common once.
 
-    Lines that stand in the other text already are not repeated; a word inside a line never counts as said.
+    Lines that stand in the other text already are not repeated, nor those the one ends and the other goes on with;
+    a word inside a line never counts as said.
     """
     first, second = _lines(theirs), _lines(mine)
     common = 0
@@ -197,7 +205,8 @@ def appended(theirs: object, mine: object) -> str | None:
     added = second[common:]
     if any(first[at : at + len(added)] == added for at in range(len(first) - len(added) + 1)):
         added = []
-    return "\n".join([*first, *added]) or None
+    said = next((n for n in range(min(len(first), len(added)), 0, -1) if first[-n:] == added[:n]), 0)
+    return "\n".join([*first, *added[said:]]) or None
 
 
 def _lines(text: object) -> list[str]:

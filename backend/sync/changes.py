@@ -105,6 +105,8 @@ class Draft:
     conflicts: list[Conflict] = field(default_factory=list)
     outrun: list[tuple[Conflict, bool]] = field(default_factory=list)
     """as in `Merged`"""
+    joined: set[str] = field(default_factory=set)
+    """as in `Merged`"""
     problems: list[Problem] = field(default_factory=list)
     behind: bool = False
     unseen: dict[str, set[str]] = field(default_factory=dict)
@@ -323,7 +325,7 @@ def _patch(
         captured_at_ms=change.captured_at_ms,
     )
     draft.accepted, draft.conflicts, draft.behind = merged.accepted, merged.conflicts, merged.behind
-    draft.outrun = merged.outrun
+    draft.outrun, draft.joined = merged.outrun, merged.joined
     draft.after = with_paths(collection.shape, row, merged.accepted)
     draft.problems += whole_problems(collection.shape, draft.after)
     return draft
@@ -443,7 +445,7 @@ async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -
         changed = [d for d in drafts if d.before is not None and d.after[child.name] != d.before[child.name]]
         await _save_children(work, child, changed)
     for draft in drafts:
-        work.touched(collection.name, draft.id, draft.accepted, _captures(work, collection, draft))
+        work.touched(collection.name, draft.id, draft.accepted, _captures(work, collection, draft), draft.joined)
         if draft.accepted:
             work.audit("UPDATE", collection.name, draft.id, sorted({p.partition(".")[0] for p in draft.accepted}))
 

@@ -1,17 +1,19 @@
 """The feed: one stored document per record, its places as intervals, and checksums, all written after the clock.
 
 `feed.document` is canonical JSON (sorted keys; integers, strings, booleans and null), written once and passed
-through unparsed ever after. `field_seq` maps a field path to `[seq, writer]` of its last change; the path `*`
-stands for every field not named, and `@<path>` keeps when a value was captured whose later capture wins.
+through unparsed ever after. `field_seq` maps a field path to `[seq, writer]` of its last change, without a writer
+where values of several were joined; the path `*` stands for every field not named, and `@<path>` keeps when a value
+was captured whose later capture wins.
 """
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 
+from backend.domain.merge import SEVERAL
 from backend.storage.dialects import Dialect
 from backend.storage.engine import Connection
 from backend.storage.steps import STEPS_CHANNEL
@@ -35,11 +37,12 @@ class Touch:
     record_id: str
     paths: set[str] = field(default_factory=set)
     captured: dict[str, int] = field(default_factory=dict)
+    joined: set[str] = field(default_factory=set)
     created: bool = False
     deleted: bool = False
 
     def copy(self) -> "Touch":
-        return Touch(self.collection, self.record_id, set(self.paths), dict(self.captured), self.created, self.deleted)
+        return replace(self, paths=set(self.paths), captured=dict(self.captured), joined=set(self.joined))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,8 @@ def _next_field_seq(old: Stored | None, touch: Touch, seq: int, writer: str) -> 
     if old is None or old.deleted or touch.created:
         return {WHOLE: (seq, writer), **captured}
     kept = {f"{CAPTURED}{path}": at for path, at in old.captured.items()}
-    return {**old.field_seq, **kept, **dict.fromkeys(touch.paths, (seq, writer)), **captured}
+    written = {path: (seq, SEVERAL if path in touch.joined else writer) for path in touch.paths}
+    return {**old.field_seq, **kept, **written, **captured}
 
 
 async def places_of(conn: Connection, collection: str, ids: Sequence[str]) -> dict[str, set[str]]:

@@ -70,13 +70,15 @@ class Work:
         record_id: str,
         paths: Iterable[str] | None = None,
         captured: Mapping[str, int] | None = None,
+        joined: Iterable[str] = (),
     ) -> None:
         """Note that a record's document or places may have changed; `paths` are the fields a client set.
 
-        `paths=None` marks a new record: all its fields are of this change.
+        `paths=None` marks a new record: all its fields are of this change. `joined` as in `Merged`.
         """
         touch = self.touches.setdefault((collection, record_id), Touch(collection, record_id))
         touch.captured.update(captured or {})
+        touch.joined.update(joined)
         if paths is None:
             touch.created = True
         else:

@@ -190,8 +190,9 @@ class Scope:
         if collection == "syncIssues":
             return any(self._sees_work_of(user, one, since, until) for one in self.authors_of_issue(document))
         if collection == "attachments":
-            holder = self.hangs_on.get(record_id)
-            return holder is not None and self.visible(user_id, *holder, since, until, None)
+            kind, holder = self.hangs_on.get(record_id, ("", ""))
+            holders = sorted(self.became(holder)) if kind == "customers" else [holder] if kind else []
+            return any(self.visible(user_id, kind, one, since, until, None) for one in holders)
         if collection == "contacts" and self._sees_work_of(
             user, self.authors.get((collection, record_id)), since, until
         ):
@@ -530,10 +531,8 @@ class Ledger:
 
     def _judge_conflict(self, key: Key, write: Write, writes: list[Write]) -> None:
         """A value gives way only to somebody's it had not seen."""
-        wish = self.mutations[write.mutation].wish
-        made_here = any(m.creates and m.device == write.device for m in self.of_record[key])
-        if wish.get("baseRev") == 0 and not made_here:
-            return  # it claims to have made a record that it never saw
+        if self.mutations[write.mutation].wish.get("baseRev") == 0:
+            return  # made here and not answered yet, or so it says: it claims to know nobody's value
         known = self.ancestry(write)
         for other in writes:
             if other.device != write.device and other.fate not in (Fate.REFUSED, Fate.KEPT) and other not in known:

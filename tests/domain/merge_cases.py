@@ -55,6 +55,8 @@ def cases() -> list[Document]:
         case("customers", "tags of both", {**shop, "tags": ["a", "c"]}, {"tags": late}, {"tags": ["a", "b"]}),
         case("customers", "tags with a fresh base are as sent", {**shop, "tags": ["a", "c"]}, {}, {"tags": ["b"]}),
         case("customers", "notes of both", {**shop, "notes": "one\ntwo"}, {"notes": late}, {"notes": "one\nthree"}),
+        case("customers", "notes that go on with what stands already", {**shop, "notes": "one\ntwo\nthree"},
+             {"notes": late}, {"notes": "one\nthree\nfour"}),
         case("customers", "days of opening hours are apart", {**shop, "openHours": {"MON": "09:00-18:00"}},
              {"openHours.MON": late}, {"openHours": {"TUE": "09:00-18:00"}}),
         case("customers", "the same day conflicts", {**shop, "openHours": {"MON": "09:00-18:00"}},

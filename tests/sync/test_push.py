@@ -225,6 +225,29 @@ async def test_a_second_phone_of_the_same_rep_conflicts_but_a_phone_never_with_i
     assert statuses(await two.push()) == ["CONFLICT"]
 
 
+@pytest.mark.requirement("R4")
+@pytest.mark.parametrize("apart", [True, False])
+async def test_what_a_colleague_added_outlives_a_phone_that_heard_no_answer(engine: Engine, apart: bool) -> None:
+    """His tag and his line were joined with ours; our next change knows of ours only, and must not undo that."""
+    office = await Office(engine).open()
+    shop = office.shops[0]
+    phone, other = await office.phone(office.rep), await office.phone(office.manager)
+    other.replica.edit("customers", shop, {"tags": ["theirs"], "notes": "theirs"})
+    await other.push()
+    phone.replica.edit("customers", shop, {"tags": ["first"], "notes": "first"})
+    if apart:
+        await phone.line.hand_in(phone.replica.queue)  # the answer is lost
+    phone.replica.edit("customers", shop, {"tags": ["first", "second"], "notes": "first\nsecond"})
+    assert statuses(await phone.push()) == ["MERGED", "MERGED"]
+    await phone.sync()
+    assert phone.view("customers", shop)["tags"] == ["first", "second", "theirs"]
+    assert phone.view("customers", shop)["notes"] == "theirs\nfirst\nsecond"
+    phone.replica.edit("customers", shop, {"tags": ["second"], "notes": "second"})
+    await phone.push()
+    assert phone.view("customers", shop)["tags"] == ["second"], "who has seen it all may take it away"
+    assert phone.view("customers", shop)["notes"] == "second"
+
+
 @pytest.mark.parametrize(
     "fields",
     [
