@@ -1,10 +1,19 @@
-"""JSON logs with ids and never with variables: what a log line may carry is an allow-list."""
+"""JSON logs with ids and never with variables, and the metrics of this process.
+
+What a log line may carry is an allow-list, and so is what a metric's label may say: a label holds one of a
+closed set of words, or one of the first so many it is given; whatever comes beyond them is counted as `other`.
+"""
 
 import logging
 import sys
-from typing import cast
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, cast
 
 import structlog
+from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client import Counter as _Counter
+from prometheus_client import Gauge as _Gauge
+from prometheus_client import Histogram as _Histogram
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 ALLOWED_KEYS = frozenset(
@@ -55,3 +64,110 @@ def configure_logs(level: str) -> None:
 
 def logger(name: str) -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.get_logger(component=name))
+
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+"""The metrics of this process, one of each however many applications it holds, as with loggers."""
+disable_created_metrics()  # type: ignore[no-untyped-call]
+OTHER = "other"
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the buckets of a duration."""
+Words = Collection[str] | int
+"""What a label may say: these words, or the first so many different ones."""
+
+
+class _Labels:
+    """Keeps what a label says within its bounds."""
+
+    def __init__(self, labels: Mapping[str, Words]) -> None:
+        self.names = tuple(labels)
+        self._free = {name: words for name, words in labels.items() if isinstance(words, int)}
+        self._taken = {name: set() if isinstance(words, int) else set(words) for name, words in labels.items()}
+
+    def bounded(self, given: Mapping[str, str]) -> tuple[str, ...]:
+        if len(given) != len(self.names):
+            raise TypeError(f"labels are {self.names}, not {tuple(given)}")
+        return tuple(self._word(name, given[name]) for name in self.names)
+
+    def _word(self, name: str, word: str) -> str:
+        taken = self._taken[name]
+        if word in taken:
+            return word
+        if len(taken) < self._free.get(name, 0):
+            taken.add(word)
+            return word
+        return OTHER
+
+
+class Counter:
+    """What only grows."""
+
+    def __init__(self, name: str, says: str, labels: Mapping[str, Words]) -> None:
+        self._labels = _Labels(labels)
+        self._metric = _Counter(name, says, self._labels.names, registry=REGISTRY)
+        self._made: dict[tuple[str, ...], _Counter] = {}
+
+    def add(self, amount: float = 1, /, **labels: str) -> None:
+        words = self._labels.bounded(labels)
+        made = self._made.get(words)
+        if made is None:
+            made = self._made[words] = self._metric.labels(*words) if words else self._metric
+        made.inc(amount)
+
+
+class Gauge:
+    """What is so many at the moment."""
+
+    def __init__(self, name: str, says: str, labels: Mapping[str, Words], over: "Over") -> None:
+        self._labels = _Labels(labels)
+        self._metric = _Gauge(name, says, self._labels.names, registry=REGISTRY, multiprocess_mode=over)
+
+    def set(self, value: float, /, **labels: str) -> None:
+        self._of(labels).set(value)
+
+    def add(self, amount: float = 1, /, **labels: str) -> None:
+        self._of(labels).inc(amount)
+
+    def _of(self, labels: Mapping[str, str]) -> _Gauge:
+        words = self._labels.bounded(labels)
+        return self._metric.labels(*words) if words else self._metric
+
+
+class Histogram:
+    """How often a value fell below which bound."""
+
+    def __init__(self, name: str, says: str, labels: Mapping[str, Words], buckets: Sequence[float]) -> None:
+        self._labels = _Labels(labels)
+        self._metric = _Histogram(name, says, self._labels.names, registry=REGISTRY, buckets=tuple(buckets))
+        self._made: dict[tuple[str, ...], _Histogram] = {}
+
+    def observe(self, value: float, /, **labels: str) -> None:
+        words = self._labels.bounded(labels)
+        made = self._made.get(words)
+        if made is None:
+            made = self._made[words] = self._metric.labels(*words) if words else self._metric
+        made.observe(value)
+
+
+Over = Literal["livesum", "livemax", "liveall"]
+"""What several processes say together: the sum, the highest, or each its own value under its process id."""
+
+
+def counter(name: str, says: str, **labels: Words) -> Counter:
+    """A counter, shown as `selvedge_<name>_total`; made once, at the head of the module that counts."""
+    return Counter(f"selvedge_{name}", says, labels)
+
+
+def gauge(name: str, says: str, *, over: Over = "livesum", **labels: Words) -> Gauge:
+    """A gauge, shown as `selvedge_<name>`."""
+    return Gauge(f"selvedge_{name}", says, labels, over)
+
+
+def histogram(name: str, says: str, *, buckets: Sequence[float] = SECONDS, **labels: Words) -> Histogram:
+    """A histogram, shown as `selvedge_<name>`; of seconds, unless other `buckets` are given."""
+    return Histogram(f"selvedge_{name}", says, labels, buckets)
+
+
+def metric_value(name: str, **labels: str) -> float:
+    """What this process has counted under a name as it is shown (`selvedge_refusals_total`); 0 where nothing was."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
