@@ -153,21 +153,21 @@ Over = Literal["livesum", "livemax", "liveall"]
 """What several processes say together: the sum, the highest, or each its own value under its process id."""
 
 
-def counter(name: str, says: str, **labels: Words) -> Counter:
+def counter(name: str, says: str, /, **labels: Words) -> Counter:
     """A counter, shown as `selvedge_<name>_total`; made once, at the head of the module that counts."""
     return Counter(f"selvedge_{name}", says, labels)
 
 
-def gauge(name: str, says: str, *, over: Over = "livesum", **labels: Words) -> Gauge:
+def gauge(name: str, says: str, /, *, over: Over = "livesum", **labels: Words) -> Gauge:
     """A gauge, shown as `selvedge_<name>`."""
     return Gauge(f"selvedge_{name}", says, labels, over)
 
 
-def histogram(name: str, says: str, *, buckets: Sequence[float] = SECONDS, **labels: Words) -> Histogram:
+def histogram(name: str, says: str, /, *, buckets: Sequence[float] = SECONDS, **labels: Words) -> Histogram:
     """A histogram, shown as `selvedge_<name>`; of seconds, unless other `buckets` are given."""
     return Histogram(f"selvedge_{name}", says, labels, buckets)
 
 
-def metric_value(name: str, **labels: str) -> float:
+def metric_value(name: str, /, **labels: str) -> float:
     """What this process has counted under a name as it is shown (`selvedge_refusals_total`); 0 where nothing was."""
     return REGISTRY.get_sample_value(name, labels) or 0.0
