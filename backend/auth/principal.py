@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from backend.domain.permissions import MASKED, Action, Collection, Role, may
 
-__all__ = ["Principal", "PrincipalKind", "Role"]
+__all__ = ["Principal", "PrincipalKind", "Role", "kind_of"]
 
 
 _RIGHTS_OF: Mapping[str, Collection] = {
@@ -21,9 +21,16 @@ _RIGHTS_OF: Mapping[str, Collection] = {
 
 
 class PrincipalKind(StrEnum):
+    """The kinds of those who ask. A setting given per kind of principal names its kinds by these words."""
+
+    ANONYMOUS = "ANONYMOUS"
+    """nobody proved who he is: there is no `Principal`; only `kind_of` answers this"""
     STAFF = "STAFF"
+    """a colleague who signed in on a device, with an access token of minutes"""
     SERVICE = "SERVICE"
+    """another system, with one of its service's keys: named rights, no role, no device"""
     CUSTOMER = "CUSTOMER"
+    """a customer's contact, who would see his own records only; nobody signs in as one yet"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +86,8 @@ class Principal:
     def actor(self) -> str:
         """How audit entries name this principal."""
         return f"{self.kind.value.lower()}:{self.holder}"
+
+
+def kind_of(principal: Principal | None) -> PrincipalKind:
+    """The kind of whoever asks, ANONYMOUS for nobody: what a setting per kind of principal is looked up by."""
+    return PrincipalKind.ANONYMOUS if principal is None else principal.kind
