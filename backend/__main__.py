@@ -7,7 +7,7 @@ import sys
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-from backend.cli import run  # noqa: E402
+from backend.cli.main import run  # noqa: E402
 
 
 def main() -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.main import get_command
 
-from backend.cli import CONTRACT, app, errors_text, run
+from backend.cli.contract import CONTRACT, errors_text
+from backend.cli.main import app, run
 from backend.errors import Code
 from tests.databases import free_port
 
-VERBS = sorted(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)
+VERBS = sorted(get_command(app).commands)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.cli import run
+from backend.cli.main import run
 
 DAY = "2026-11-22"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.cli import run
+from backend.cli.main import run
 
 HISTORY = """customer_code,order_date,units,net_amount_usd
 C1,1997-01-01,2,29.33

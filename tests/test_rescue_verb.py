@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend.auth.keys import load_rescue_keys
-from backend.cli import run
+from backend.cli.main import run
 from backend.ids import new_id
 from backend.storage.engine import open_engine
 from mobile_contract.rescue import base64url, rescue_content, write_rescue

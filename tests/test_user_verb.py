@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.cli import run
+from backend.cli.main import run
 from backend.config import Settings
 from tests.servers import serve
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backend.cli import run
+from backend.cli.main import run
 from backend.errors import Code, Refused
 from backend.storage.engine import SerializationFailure
 from backend.sync.changes import Change, Intent
