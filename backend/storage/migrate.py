@@ -24,6 +24,7 @@ MODEL_FILES = (
     "merges",
     "attachments",
     "rxdb",
+    "privacy",
     "access",
 )
 ADVISORY_LOCK = 0x53454C56  # any number, the same in every process of this product
