@@ -82,6 +82,9 @@ class Code(StrEnum):
     BAD_REQUEST = "BAD_REQUEST"
     TOO_LARGE = "TOO_LARGE"
     QUERY_TOO_COSTLY = "QUERY_TOO_COSTLY"
+    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+    DOCUMENT_NOT_TRUSTED = "DOCUMENT_NOT_TRUSTED"
+    RATE_LIMITED = "RATE_LIMITED"
     BUSY = "BUSY"
     INTERNAL = "INTERNAL"
 
@@ -104,6 +107,7 @@ RETRY: Mapping[Code, Retry] = {
     Code.UPLOAD_QUOTA: Retry.LATER,
     Code.NOT_UPLOADED: Retry.LATER,
     Code.STORAGE_FULL: Retry.LATER,
+    Code.RATE_LIMITED: Retry.LATER,
     Code.BUSY: Retry.LATER,
     Code.INTERNAL: Retry.LATER,
 }
@@ -166,6 +170,9 @@ OPERATOR: Mapping[Code, str] = {
     Code.BAD_REQUEST: "the request is not a well-formed GraphQL request",
     Code.TOO_LARGE: "the request is larger than the limit",
     Code.QUERY_TOO_COSTLY: "the document asks for more than one request may cost",
+    Code.RATE_LIMITED: "the caller asks more often than `limit`; the same request passes after `retryAfterSeconds`",
+    Code.PERSISTED_QUERY_NOT_FOUND: "no trusted document has this hash; send its text, or add it to the server's folder",
+    Code.DOCUMENT_NOT_TRUSTED: "of callers of this kind only trusted documents are taken, by their hash or text",
     Code.BUSY: "the database or a queue is busy; the same request may pass a little later",
     Code.INTERNAL: "an unexpected failure, logged under the id given",
 }

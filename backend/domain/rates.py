@@ -1,0 +1,146 @@
+"""How often somebody may ask: token buckets whose clock is passed in, and whom an address stands for.
+
+A bucket holds so many tokens and fills up again within so many seconds. Of each the moment is kept at which it will
+be full; one that is full already is like one nobody has heard of, so what is kept can be bounded: the bucket that was
+used longest ago is forgotten first, which at worst gives somebody his tokens back early. Source: promises.md §4.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+
+from backend.errors import Code, Problem, Refused
+
+SECOND_MS = 1_000
+IPV6_HOST_BITS = 64
+"""What one household or phone is given of IPv6: the rest of an address its holder may change at will."""
+ADDRESS_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`tokens` at once, and as many again within each `seconds`; no tokens at all means no limit."""
+
+    tokens: int
+    seconds: int
+
+    @property
+    def refill_ms(self) -> int:
+        """How long an empty bucket takes to be full."""
+        return self.seconds * SECOND_MS
+
+
+class Buckets:
+    """One bucket per key under one rate, of at most `keys_max` keys."""
+
+    def __init__(self, rate: Rate, *, keys_max: int) -> None:
+        self.rate = rate
+        self._keys_max = keys_max
+        self._full_at_ms: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many keys are kept."""
+        return len(self._full_at_ms)
+
+    def take(self, key: str, now_ms: int, tokens: int = 1) -> int:
+        """0 when the tokens were there and are taken; else the milliseconds until they will be, and none is taken.
+
+        What costs more than a bucket holds takes a full one. A clock that was set back lets nobody wait longer
+        than a bucket needs to fill.
+        """
+        if not self.rate.tokens:
+            return 0
+        refill_ms = self.rate.refill_ms
+        full_at_ms = min(max(self._full_at_ms.get(key, 0.0), now_ms), now_ms + refill_ms)
+        full_at_ms += min(tokens, self.rate.tokens) * refill_ms / self.rate.tokens
+        # the least above nothing is what the float has of its own
+        wait_ms = full_at_ms - now_ms - refill_ms
+        if wait_ms > 0.5:
+            # whoever goes on asking is not forgotten
+            if key in self._full_at_ms:
+                self._full_at_ms.move_to_end(key)
+            return ceil(wait_ms)
+        self._keep(key, full_at_ms)
+        return 0
+
+    def give_back(self, key: str, tokens: int = 1) -> None:
+        """Undo a `take`."""
+        if key in self._full_at_ms:
+            self._full_at_ms[key] -= tokens * self.rate.refill_ms / self.rate.tokens
+
+    def _keep(self, key: str, full_at_ms: float) -> None:
+        self._full_at_ms[key] = full_at_ms
+        self._full_at_ms.move_to_end(key)
+        while len(self._full_at_ms) > self._keys_max:
+            self._full_at_ms.popitem(last=False)
+
+
+def rate_limited(what: str, limit: int, wait_ms: int) -> Refused:
+    """The refusal of who asks too often. `what` is limited: `user`, `device`, `address`, `signIn`."""
+    seconds = max(1, ceil(wait_ms / SECOND_MS))
+    return Refused(Problem(Code.RATE_LIMITED, (what,), (), {"limit": limit, "retryAfterSeconds": seconds}))
+
+
+def retry_after_seconds(refused: Refused) -> int | None:
+    """When a RATE_LIMITED refusal says to come again; None for a refusal of another kind."""
+    problem = refused.problems[0]
+    return int(problem.params["retryAfterSeconds"]) if problem.code is Code.RATE_LIMITED else None
+
+
+class SignInRates:
+    """How often a password may be guessed: for one account from one address, for it from anywhere, from an address.
+
+    The first is narrow; the second wide, so that a stranger who guesses does not keep the owner out for long. Each
+    try takes a token before the password is looked at, so that many at once are not let in together, and who knew
+    the password gets it back. An empty `address` (see `address_key`) is not held to the last.
+    """
+
+    def __init__(self, *, pair: Rate, account: Rate, address: Rate, keys_max: int) -> None:
+        self._pairs = Buckets(pair, keys_max=keys_max)
+        self._accounts = Buckets(account, keys_max=keys_max)
+        self._addresses = Buckets(address, keys_max=keys_max)
+
+    def attempt(self, account: str, address: str, now_ms: int) -> None:
+        """Before a password is looked at. `account`: as it was typed, whether there is such a one or not.
+
+        Raises `Refused(RATE_LIMITED)` with the longest wait of those that refuse; then no token is taken.
+        """
+        waits = []
+        taken = []
+        for buckets, key in self._of(account, address):
+            wait_ms = buckets.take(key, now_ms)
+            (waits.append((wait_ms, buckets.rate.tokens)) if wait_ms else taken.append((buckets, key)))
+        if waits:
+            for buckets, key in taken:
+                buckets.give_back(key)
+            wait_ms, limit = max(waits)
+            raise rate_limited("signIn", limit, wait_ms)
+
+    def succeeded(self, account: str, address: str) -> None:
+        """The password was right: the try counts for nothing."""
+        for buckets, key in self._of(account, address):
+            buckets.give_back(key)
+
+    def _of(self, account: str, address: str) -> list[tuple[Buckets, str]]:
+        account = account.strip().lower()
+        found = [(self._pairs, f"{account} {address}"), (self._accounts, account)]
+        return [*found, (self._addresses, address)] if address else found
+
+
+def address_key(host: str) -> str:
+    """What an address is counted under: itself, of IPv6 the network a household is given.
+
+    Empty for this very machine: a proxy that was not named among those trusted, in front of everybody.
+    """
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return ADDRESS_UNKNOWN
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return address_key(str(address.ipv4_mapped))
+    if address.is_loopback:
+        return ""
+    if isinstance(address, IPv6Address):
+        return str(IPv6Address(int(address) >> IPV6_HOST_BITS << IPV6_HOST_BITS))
+    return str(address)
