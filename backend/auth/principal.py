@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from backend.domain.permissions import MASKED, Action, Collection, Role, may
+from backend.domain.permissions import MASKED, Action, Collection, Role, may, service_may, updatable_fields
 
 __all__ = ["Principal", "PrincipalKind", "Role", "kind_of"]
 
@@ -16,8 +16,11 @@ _RIGHTS_OF: Mapping[str, Collection] = {
     "styles": Collection.CATALOGUE,
     "priceLists": Collection.CATALOGUE,
     "priorityTables": Collection.SCORES,
+    "people": Collection.USERS,
 }
-"""Synced collection → what its rights are given on; others (people, own sync issues) all staff may read."""
+"""Synced collection → what its rights are given on; for others (own sync issues) none is needed."""
+_OF_ALL_STAFF = frozenset({"people"})
+"""Colleagues know each other; other systems need a right for it."""
 
 
 class PrincipalKind(StrEnum):
@@ -71,11 +74,23 @@ class Principal:
         return self.user_id or self.service_id or self.contact_id or ""
 
     def reads(self, collection: str) -> bool:
-        """True when the role may read records of a synced collection at all; scope decides which."""
-        if self.role is None:
-            return self.kind is PrincipalKind.SERVICE and f"read:{collection}" in self.rights
+        """True when records of a synced collection may be read at all; scope decides which."""
         named = _RIGHTS_OF.get(collection)
-        return named is None or may(self.role, Action.READ, named)
+        if self.role is None:
+            return self.kind is PrincipalKind.SERVICE and named is not None and self.may(Action.READ, named)
+        return named is None or collection in _OF_ALL_STAFF or may(self.role, Action.READ, named)
+
+    def may(self, action: Action, collection: Collection) -> bool:
+        """True when the role, or the rights of a service, cover the action at all; scope decides on which rows."""
+        if self.role is not None:
+            return may(self.role, action, collection)
+        return self.kind is PrincipalKind.SERVICE and service_may(self.rights, action, collection)
+
+    def updatable_fields(self, collection: Collection) -> frozenset[str] | None:
+        """The only fields that may be changed in records that exist; None when all; empty when none."""
+        if self.role is not None:
+            return updatable_fields(self.role, collection)
+        return None if self.may(Action.UPDATE, collection) else frozenset()
 
     @property
     def masked(self) -> bool:

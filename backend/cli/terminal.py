@@ -18,15 +18,12 @@ from backend.auth.principal import Principal, PrincipalKind
 from backend.clock import wall_clock_ms
 from backend.config import PREFIX, Settings, load_messages, read_settings
 from backend.domain.messages import LOCALE_DEFAULT, render_problem
+from backend.domain.permissions import DEVICES_RIGHT, SCORE_RIGHT
 from backend.errors import BadSetting, Refused
 from backend.storage.engine import open_engine
 from backend.storage.migrate import migrate as migrate_database
 from backend.storage.migrate import pending as pending_migrations
 from backend.sync.work import Door, Work, in_work
-from backend.usecases.devices import DEVICES_RIGHT
-from backend.usecases.insights import (
-    SCORE_RIGHT,
-)
 from backend.usecases.matches import keep_match_keys
 
 T = TypeVar("T")

@@ -4,6 +4,7 @@ A right says how far it reaches; whether a certain row lies within is decided wh
 grants of that moment. A right that is absent does not exist: there is no default.
 """
 
+from collections.abc import Collection as Collected
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -16,6 +17,8 @@ class Role(StrEnum):
     SERVICE_AGENT = "SERVICE_AGENT"
     MARKETER = "MARKETER"
     ANALYST = "ANALYST"
+    BACK_OFFICE = "BACK_OFFICE"
+    """looks things up in every territory, in clear, and changes, exports and syncs nothing"""
     ADMIN = "ADMIN"
 
 
@@ -162,6 +165,20 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.CATALOGUE: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _OWN, _A.IMPORT: _OWN},
     },
+    Role.BACK_OFFICE: {
+        collection: {_A.READ: _ALL}
+        for collection in (
+            _C.CUSTOMERS,
+            _C.CONTACTS,
+            _C.VISITS,
+            _C.ORDERS,
+            _C.TASKS,
+            _C.ATTACHMENTS,
+            _C.TERRITORIES,
+            _C.SCORES,
+            _C.CATALOGUE,
+        )
+    },
     Role.ADMIN: {collection: dict.fromkeys(Action, _ALL) for collection in Collection},
 }
 """role → collection → action → reach. Marketers and analysts import leads (customers) only, never orders."""
@@ -171,6 +188,33 @@ FIELDS: Mapping[tuple[Role, Collection], frozenset[str]] = {
     (Role.MANAGER, Collection.VISITS): VISIT_PLAN_FIELDS,
 }
 """Where a role may change some fields only; elsewhere an UPDATE right covers all client fields."""
+
+Cells = frozenset[tuple[Action, Collection]]
+
+SCORE_RIGHT = "score:scores"
+DEVICES_RIGHT = "devices"
+BULK_RIGHT = "bulk"
+EXPORT_RIGHT = "export"
+_SERVICE_READS = (_C.CUSTOMERS, _C.CONTACTS, _C.VISITS, _C.ORDERS, _C.TASKS, _C.ATTACHMENTS, _C.TERRITORIES,
+                  _C.SCORES, _C.CATALOGUE, _C.USERS)  # fmt: skip
+_SERVICE_WRITES = (_C.CUSTOMERS, _C.CONTACTS, _C.VISITS, _C.ORDERS, _C.TASKS)
+
+SERVICE_RIGHTS: Mapping[str, Cells] = {
+    **{f"read:{one.value}": frozenset({(_A.READ, one)}) for one in _SERVICE_READS},
+    **{f"write:{one.value}": frozenset({(_A.CREATE, one), (_A.UPDATE, one)}) for one in _SERVICE_WRITES},
+    "assign:tasks": frozenset({(_A.ASSIGN, _C.TASKS)}),
+    SCORE_RIGHT: frozenset({(_A.SCORE, _C.SCORES)}),
+    EXPORT_RIGHT: frozenset({(_A.EXPORT, _C.CUSTOMERS), (_A.EXPORT, _C.CONTACTS)}),
+    BULK_RIGHT: frozenset(),
+    DEVICES_RIGHT: frozenset(),
+}
+"""Name of a service's right → what it may do. Which rows, its territories say. BULK reads all it sees as one stream,
+DEVICES reads how devices stand."""
+
+
+def service_may(rights: Collected[str], action: Action, collection: Collection) -> bool:
+    """True when one of the rights named covers the action; names nobody knows cover nothing."""
+    return any((action, collection) in SERVICE_RIGHTS.get(name, frozenset()) for name in rights)
 
 
 def reach(role: Role, action: Action, collection: Collection) -> Reach | None:

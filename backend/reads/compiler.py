@@ -177,7 +177,7 @@ class Plans:
 
 def scope_class(principal: Principal) -> Hashable:
     """What of a principal changes a statement: not whose rows, only which kinds and with which masks."""
-    return principal.role, "read:all" in principal.rights
+    return principal.role, principal.rights
 
 
 Shapes = Sequence[tuple[bool, int]]

@@ -17,7 +17,7 @@ from tortoise.models import Model
 
 from backend.auth.principal import Principal
 from backend.domain.customers import CustomerKind
-from backend.domain.permissions import Action, Collection, may
+from backend.domain.permissions import Action, Collection
 from backend.reads.selection import SortKind
 from backend.storage.models import attachments, catalogue, customers, insight, people, sync, territories, work
 from backend.storage.visibility import HOLDERS, PLACES
@@ -215,12 +215,10 @@ def _columns(fields: tuple[Field, ...]) -> Iterator[Column]:
 
 
 def readable(principal: Principal, entity: Entity) -> bool:
-    """True when the role may read this kind of record at all; which of them, the scope says."""
+    """True when the role, or a service's rights, may read this kind of record at all; which, the scope says."""
     if entity.right is None:
-        return True
-    if principal.role is None:
-        return "read:all" in principal.rights
-    return any(may(principal.role, action, entity.right) for action in entity.actions)
+        return principal.role is not None or principal.may(Action.READ, Collection.USERS)
+    return any(principal.may(action, entity.right) for action in entity.actions)
 
 
 def columns(kind: Kind, *names: str, personal: bool = False, **renamed: str) -> tuple[Column, ...]:

@@ -218,7 +218,11 @@ async def _wrong_sums(conn: Connection, scope: str) -> list[Finding]:
 
 async def _wrong_grants(conn: Connection) -> list[Finding]:
     organisation = await read_organisation(conn)
-    right = {(user_id, scope) for user_id in organisation.roles for scope in scopes_of(user_id, organisation)}
+    right = {
+        (user_id, scope)
+        for user_id in (*organisation.roles, *organisation.services)
+        for scope in scopes_of(user_id, organisation)
+    }
     held = {
         (row[0], row[1]) for row in await conn.fetch("SELECT user_id, scope FROM user_scope WHERE revoked_seq IS NULL")
     }

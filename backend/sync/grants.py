@@ -5,25 +5,29 @@ user load the scope again.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from backend.domain.permissions import Role
 from backend.domain.territories import TerritoryKind, is_at_or_below
 from backend.storage.engine import Connection
 
 EVERYONE = ("catalogue", "organisation")
-SEES_EVERY_TERRITORY = frozenset({Role.SERVICE_AGENT, Role.MARKETER, Role.ANALYST, Role.ADMIN})
+SEES_EVERY_TERRITORY = frozenset({Role.SERVICE_AGENT, Role.MARKETER, Role.ANALYST, Role.BACK_OFFICE, Role.ADMIN})
 
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """What grants are computed from. `held`: user id → ids of the nodes held now."""
+    """What grants are computed from. `held`: user or service id → ids of the nodes held now.
+
+    `services`: id of an active service → whether it works everywhere.
+    """
 
     roles: Mapping[str, Role]
     managers: Mapping[str, str | None]
     paths: Mapping[str, str]
     patches: frozenset[str]
     held: Mapping[str, frozenset[str]]
+    services: Mapping[str, bool] = field(default_factory=dict)
 
     def patches_below(self, user_id: str) -> set[str]:
         """The patches at or below the nodes a user holds."""
@@ -35,7 +39,11 @@ class Organisation:
 
 
 def scopes_of(user_id: str, organisation: Organisation) -> set[str]:
-    """Every scope a user holds by role, memberships and the tree."""
+    """Every scope a user holds by role, memberships and the tree; a service by its own nodes or everywhere."""
+    if user_id in organisation.services:
+        everywhere = organisation.services[user_id]
+        patches = organisation.patches if everywhere else organisation.patches_below(user_id)
+        return {*EVERYONE, *(f"territory:{patch}" for patch in patches), *(("unassigned",) if everywhere else ())}
     role = organisation.roles[user_id]
     scopes = {*EVERYONE, f"user:{user_id}"}
     everywhere = role in SEES_EVERY_TERRITORY
@@ -61,8 +69,10 @@ async def read_organisation(conn: Connection) -> Organisation:
     users = await conn.fetch("SELECT id, role, manager_id FROM user_account WHERE active")
     nodes = await conn.fetch("SELECT id, path, kind FROM territory")
     members = await conn.fetch("SELECT user_id, territory_id FROM territory_member WHERE valid_to IS NULL")
+    services = await conn.fetch("SELECT id, everywhere FROM service WHERE active")
     held: dict[str, set[str]] = {}
-    for user_id, territory_id in members:
+    worked_in = await conn.fetch("SELECT service_id, territory_id FROM service_territory")
+    for user_id, territory_id in (*members, *worked_in):
         held.setdefault(user_id, set()).add(territory_id)
     return Organisation(
         roles={row[0]: Role(row[1]) for row in users},
@@ -70,6 +80,7 @@ async def read_organisation(conn: Connection) -> Organisation:
         paths={row[0]: row[1] for row in nodes},
         patches=frozenset(row[0] for row in nodes if row[2] == TerritoryKind.PATCH),
         held={user_id: frozenset(nodes_held) for user_id, nodes_held in held.items()},
+        services={row[0]: bool(row[1]) for row in services},
     )
 
 
@@ -83,7 +94,7 @@ async def write_grants(conn: Connection, seq: int, now_ms: int, user_ids: Iterab
     wanted = {
         (user_id, scope)
         for user_id in users
-        if user_id in organisation.roles
+        if user_id in organisation.roles or user_id in organisation.services
         for scope in scopes_of(user_id, organisation)
     }
     held = {(user_id, scope) for _, user_id, scope in rows}

@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterable, Sequence
 
-from backend.domain.permissions import Action, Collection, Role, may, updatable_fields
+from backend.domain.permissions import Action, Collection, Role
 from backend.domain.steps import SYSTEM
 from backend.errors import Code
 from backend.sync.changes import Draft, Intent
@@ -13,15 +13,14 @@ _ACTION = {Intent.CREATE: Action.CREATE, Intent.PATCH: Action.UPDATE, Intent.DEL
 
 def check_rights(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
     """Refuse what the principal's role may not do; a use case may still let a right of its own through."""
-    role = work.principal.role
     if work.door is Door.JOB:
         return
     for draft in drafts:
         action = _ACTION[draft.change.intent]
-        if role is None or not may(role, action, collection):
+        if not work.principal.may(action, collection):
             draft.refuse(Code.NOT_PERMITTED)
         elif action is Action.UPDATE:
-            _check_fields(draft, updatable_fields(role, collection))
+            _check_fields(draft, work.principal.updatable_fields(collection))
 
 
 def _check_fields(draft: Draft, allowed: frozenset[str] | None) -> None:
@@ -54,5 +53,7 @@ async def check_reps(work: Work, drafts: Sequence[Draft]) -> None:
 
 
 def stepper(work: Work) -> str:
-    """How the state machines name who asks."""
-    return SYSTEM if work.door is Door.JOB or work.principal.role is None else work.principal.role.value
+    """How the state machines name who asks. A service takes the steps a rep takes: it decides nothing for managers."""
+    if work.door is Door.JOB:
+        return SYSTEM
+    return (work.principal.role or Role.REP).value

@@ -8,6 +8,7 @@ from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.devices import DeviceState, days_ago, state_at, state_problem
+from backend.domain.permissions import DEVICES_RIGHT
 from backend.domain.times import DAY_MS
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id
@@ -21,8 +22,6 @@ REASON_CHARACTERS_MAX = 200
 COUNT_MAX = 1_000_000
 SILENT_DAYS_MAX = 3_650
 EPOCH_BITS = 40
-DEVICES_RIGHT = "devices"
-"""Of a service that sees how every device stands."""
 SEES_ALL = frozenset({Role.SERVICE_AGENT, Role.ADMIN})
 """Roles that see how every device stands."""
 ACTION_OF: Mapping[DeviceState, str] = {

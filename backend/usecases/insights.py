@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
-from backend.auth.principal import Principal, PrincipalKind
+from backend.auth.principal import Principal
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.arrays import BASIS_POINTS, IntArray, IntColumn
 from backend.domain.explanations import Line, explain
 from backend.domain.frozen import Fitted, Published, fitted_of, next_version, parameters_of, published_of, tables_of
 from backend.domain.nightly import Night, Scored, StoredScores, only, score_night
-from backend.domain.permissions import Action, Collection, may
+from backend.domain.permissions import Action, Collection
 from backend.domain.priority import priorities, rank_rows
 from backend.domain.score_facts import as_inputs, fact_documents, is_open, take_facts, with_cadence
 from backend.domain.score_runs import EmptyBecause, RunState
@@ -60,8 +60,6 @@ Progress = Callable[[str, int, int], None]
 BEAT_S = 20.0
 ABANDONED_MS = 120_000
 """A run without a sign of life for so long belongs to a process that is gone."""
-SCORE_RIGHT = "score:scores"
-"""What a service's key must name to start a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +151,7 @@ async def run_scores(
 
 
 def _check_right(principal: Principal) -> None:
-    by_role = principal.role is not None and may(principal.role, Action.SCORE, Collection.SCORES)
-    by_key = principal.kind is PrincipalKind.SERVICE and SCORE_RIGHT in principal.rights
-    if not (by_role or by_key):
+    if not principal.may(Action.SCORE, Collection.SCORES):
         raise Refused(Problem(Code.NOT_PERMITTED))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from backend.domain.permissions import Action, Collection, may
+from backend.domain.permissions import Action, Collection
 from backend.domain.tasks import TaskState, check_task_steps
 from backend.domain.times import day_bounds_ms
 from backend.errors import Code
@@ -64,9 +64,8 @@ def _check_assignee(work: Work, draft: Draft, assignees: set[str]) -> None:
     assignee = str(draft.after["assigneeId"])
     if "assigneeId" not in draft.accepted:
         return
-    role = work.principal.role
     to_self = assignee == work.principal.user_id
-    if not to_self and work.door is not Door.JOB and (role is None or not may(role, Action.ASSIGN, Collection.TASKS)):
+    if not to_self and work.door is not Door.JOB and not work.principal.may(Action.ASSIGN, Collection.TASKS):
         draft.refuse(Code.NOT_PERMITTED, "assigneeId")
     elif assignee not in assignees:
         draft.refuse(Code.NOT_FOUND, "assigneeId")

@@ -149,7 +149,12 @@ async def create_territory(work: Work, fields: dict[str, object]) -> str:
     territory_id = str(clean["id"])
     work.touched("territories", territory_id)
     work.audit("CREATE", "territories", territory_id)
-    work.reseat(row[0] for row in await work.conn.fetch("SELECT id FROM user_account WHERE active"))
+    work.reseat(
+        row[0]
+        for row in await work.conn.fetch(
+            "SELECT id FROM user_account WHERE active UNION ALL SELECT id FROM service WHERE active"
+        )
+    )
     return territory_id
 
 

@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 
 from backend.auth.principal import Principal, PrincipalKind, Role
+from backend.domain.permissions import SERVICE_RIGHTS
 from backend.ids import new_id
 from backend.storage.engine import Connection, Engine
 from backend.storage.visibility import PLACES, visible_to
@@ -99,7 +100,7 @@ async def seen_by_predicate(conn: Connection, principal: Principal, collection: 
 async def test_places_and_predicate_say_the_same_for_everybody(engine: Engine, seed: int) -> None:
     people, patches = await scene(engine, random.Random(seed))
     principals = [staff(person, None, role) for role, found in people.items() for person in found]
-    rights = frozenset(f"read:{name}" for name in COLLECTIONS)
+    rights = frozenset(SERVICE_RIGHTS)
     service = Principal(PrincipalKind.SERVICE, service_id=new_id(), rights=rights)
     mute = Principal(PrincipalKind.SERVICE, service_id=service.service_id)
     buyer = Principal(PrincipalKind.CUSTOMER, contact_id=new_id())
