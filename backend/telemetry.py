@@ -66,6 +66,13 @@ def logger(name: str) -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.get_logger(component=name))
 
 
+def current_request_id() -> str | None:
+    """The id the logs know this request by, made here or brought in `X-Request-Id`; None outside of requests."""
+    found = structlog.contextvars.get_contextvars().get("request_id")
+    return found[:REQUEST_ID_CHARACTERS_MAX] if isinstance(found, str) else None
+
+
+REQUEST_ID_CHARACTERS_MAX = 64
 REGISTRY = CollectorRegistry(auto_describe=True)
 """The metrics of this process, one of each however many applications it holds, as with loggers."""
 disable_created_metrics()  # type: ignore[no-untyped-call]

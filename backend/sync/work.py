@@ -10,15 +10,14 @@ from asyncio import sleep
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TypeVar
-
-import orjson
 
 from backend.auth.principal import Principal
 from backend.clock import Clock
+from backend.domain.audit import AuditAction, AuditEntry, FieldChange
+from backend.domain.audit import Door as Door
 from backend.errors import Code, Problem, Refused
-from backend.ids import new_id
+from backend.storage.audit import entry_of, save_audit
 from backend.storage.engine import Connection, Engine, SerializationFailure
 from backend.storage.savepoints import savepoint
 from backend.storage.steps import tell_standings
@@ -31,15 +30,6 @@ T = TypeVar("T")
 RETRY_PAUSE_S = 0.02
 
 
-class Door(StrEnum):
-    """By which door a change came in; the audit keeps it."""
-
-    ONLINE = "ONLINE"
-    PUSH = "PUSH"
-    IMPORT = "IMPORT"
-    JOB = "JOB"
-
-
 @dataclass(slots=True)
 class Work:
     """What a use case is handed first. It never begins, commits or steps the clock itself."""
@@ -49,7 +39,9 @@ class Work:
     now_ms: int
     door: Door
     touches: dict[tuple[str, str], Touch] = field(default_factory=dict)
-    audits: list[tuple[str, str, str, Sequence[str]]] = field(default_factory=list)
+    audits: list[AuditEntry] = field(default_factory=list)
+    cause_id: str | None = None
+    """What everything within is a part of and the audit names it by: an import, a score run."""
     receipts: list[Receipt] = field(default_factory=list)
     reseated: set[str] = field(default_factory=set)
     standings: set[str] = field(default_factory=set)
@@ -93,8 +85,34 @@ class Work:
         """Note that these users' grants may have changed: the tree, a membership, a role or a cover did."""
         self.reseated.update(user_ids)
 
-    def audit(self, action: str, collection: str, record_id: str, fields: Sequence[str] = ()) -> None:
-        self.audits.append((action, collection, record_id, fields))
+    def audit(
+        self,
+        action: AuditAction | str,
+        collection: str,
+        record_id: str,
+        fields: Iterable[str] = (),
+        *,
+        changes: Sequence[FieldChange] = (),
+        captured_at_ms: int | None = None,
+        cause_id: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Note what the present principal did, to be written with it. As in `storage.audit.entry_of`."""
+        self.audits.append(
+            entry_of(
+                self.principal,
+                action,
+                collection,
+                record_id,
+                at_ms=self.now_ms,
+                door=self.door,
+                fields=fields,
+                changes=changes,
+                captured_at_ms=captured_at_ms,
+                cause_id=cause_id or self.cause_id,
+                reason=reason,
+            )
+        )
 
     @contextmanager
     def acting_as(self, principal: Principal) -> Iterator[None]:
@@ -135,29 +153,9 @@ class Work:
         else:
             self.seq, _ = await read_clock(self.conn)
         await save_receipts(self.conn, self.receipts, seq=self.seq, now_ms=self.now_ms)
-        await self._save_audit()
+        await save_audit(self.conn, self.audits)
         if self.standings:
             await tell_standings(self.conn, self.standings)
-
-    async def _save_audit(self) -> None:
-        await self.conn.execute_many(
-            "INSERT INTO audit_entry (id, at, actor, device_id, door, action, collection, record_id,"
-            " fields_changed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    new_id(),
-                    self.now_ms,
-                    self.principal.actor,
-                    self.principal.device_id,
-                    self.door.value,
-                    action,
-                    collection,
-                    record_id,
-                    orjson.dumps(sorted(fields)).decode(),
-                )
-                for action, collection, record_id, fields in self.audits
-            ],
-        )
 
 
 @asynccontextmanager

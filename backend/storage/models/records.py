@@ -3,7 +3,7 @@
 from tortoise import fields
 from tortoise.models import Model
 
-from backend.storage.models.columns import Id, JsonText, Millis, Text
+from backend.storage.models.columns import Id, JsonText, LongText, Millis, Text
 
 
 class ExternalId(Model):
@@ -55,7 +55,12 @@ class ImportRow(Model):
 
 
 class AuditEntry(Model):
-    """Append-only: who did what to which record, by which door."""
+    """Append-only: who did what to which record, by which door.
+
+    `changes` and `personal_changes` are lists of {path, before, after} in the form documents carry, the second what is
+    personal. Triggers let nothing be changed or removed but while `audit_latch` is open, which is for retention and
+    erasure alone (`storage/audit.py`).
+    """
 
     id = Id(primary_key=True)
     at = Millis()
@@ -66,7 +71,50 @@ class AuditEntry(Model):
     collection = Text(max_length=30)
     record_id = Id(db_index=True)
     fields_changed = JsonText()
+    changes = JsonText(null=True)
+    personal_changes = JsonText(null=True)
+    captured_at = Millis(null=True)
+    cause_id = Text(max_length=36, null=True)
+    request_id = Text(max_length=64, null=True)
+    reason = LongText(null=True)
 
     class Meta:
         table = "audit_entry"
-        indexes = (("at", "id"),)
+        indexes = (
+            ("at", "id"),
+            ("actor", "at", "id"),
+            ("device_id", "at", "id"),
+            ("collection", "at", "id"),
+            ("action", "at", "id"),
+        )
+
+
+class AuditLatch(Model):
+    """One row: whether this transaction may remove from the audit."""
+
+    id = fields.IntField(primary_key=True, generated=False)
+    is_open = fields.BooleanField()
+
+    class Meta:
+        table = "audit_latch"
+
+
+class DeletedRecord(Model):
+    """A record as it stood when it was deleted, whole, for as long as it may be brought back.
+
+    `scopes` are the places it had, `customers` those its places follow. `rows` are its own row and those of its parts,
+    column by column. `part_of` is the key of what it went with, and comes back with.
+    """
+
+    key = Text(primary_key=True, max_length=70)
+    collection = Text(max_length=30)
+    record_id = Id(db_index=True)
+    part_of = Text(max_length=70, null=True, db_index=True)
+    deleted_at = Millis(db_index=True)
+    deleted_by = Text(max_length=60)
+    scopes = JsonText()
+    customers = JsonText()
+    rows = JsonText()
+
+    class Meta:
+        table = "deleted_record"
