@@ -9,8 +9,9 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -18,15 +19,29 @@ from structlog.contextvars import bound_contextvars
 
 from backend.clock import Clock, wall_clock_ms
 from backend.config import Settings
+from backend.domain.origins import LOCAL_ORIGIN
 from backend.errors import OPERATOR, Code
 from backend.ids import new_id
 from backend.schema.sockets import GraphQLSockets
 from backend.schema.streams import GraphQLStreams
 from backend.telemetry import logger
-from backend.web.pages import graphiql_unbuilt
+from backend.web.compression import Compression
 from backend.wiring import Services, open_services
 
 READY_SECONDS = 3
+PREFLIGHT_SECONDS = 600
+ASKED_HEADERS = (
+    "authorization",
+    "content-type",
+    "if-none-match",
+    "range",
+    "x-client-name",
+    "x-client-version",
+    "x-request-id",
+)
+"""What pages of other sites may send, beside what every page may."""
+TOLD_HEADERS = ("content-language", "content-range", "etag", "retry-after", "www-authenticate", "x-request-id")
+"""What they may read."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _LOG = logger(__name__)
 
@@ -46,9 +61,28 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
             app.state.files = services.file_doors(app.state.doors)
             app.state.streams = GraphQLStreams(edge, settings)
             app.state.sockets = GraphQLSockets(edge, settings)
+            app.state.graphiql = services.graphiql()
             yield
 
-    return Starlette(routes=ROUTES, middleware=[Middleware(Edge)], lifespan=lifespan)
+    middleware = [
+        pages_welcome(settings),
+        Middleware(Edge),
+        Middleware(Compression, bytes_min=settings.compress_bytes_min),
+    ]
+    return Starlette(routes=ROUTES, middleware=middleware, lifespan=lifespan)
+
+
+def pages_welcome(settings: Settings) -> Middleware:
+    """Which sites' pages may read answers. Nothing is asked with cookies, so none of them may send any."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=settings.allowed_origins,
+        allow_origin_regex=LOCAL_ORIGIN if settings.demo else None,
+        allow_methods=("GET", "POST", "PUT"),
+        allow_headers=ASKED_HEADERS,
+        expose_headers=TOLD_HEADERS,
+        max_age=PREFLIGHT_SECONDS,
+    )
 
 
 def end_streams(app: Starlette) -> None:
@@ -109,7 +143,13 @@ async def _ready(request: Request) -> Response:
 
 
 async def _graphiql(request: Request) -> Response:
-    return HTMLResponse(graphiql_unbuilt(str(request.base_url).rstrip("/")))
+    answer: Response = await request.app.state.graphiql.page(request)
+    return answer
+
+
+async def _graphiql_part(request: Request) -> Response:
+    answer: Response = await request.app.state.graphiql.part(request)
+    return answer
 
 
 async def _home(_request: Request) -> Response:
@@ -118,13 +158,14 @@ async def _home(_request: Request) -> Response:
 
 ROUTES = (
     Route("/graphql", _graphql, methods=["GET", "POST"]),
-    Route("/graphql/stream", _stream, methods=["GET", "POST"]),
+    Route("/graphql/stream", _stream, methods=["GET", "POST", "PUT", "DELETE"]),
     WebSocketRoute("/graphql", _socket),
     Route("/sync/bulk", _bulk),
     Route("/sync/turbo", _turbo),
     Route("/files/{id}", _file, methods=["GET", "PUT"]),
     Route("/files/{id}/preview", _file_preview, methods=["GET", "PUT"]),
     Route("/graphiql", _graphiql),
+    Route("/graphiql/assets/{name}", _graphiql_part),
     Route("/live", _live),
     Route("/ready", _ready),
     Route("/", _home),
@@ -152,7 +193,9 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *_headers(request_id)]
+                own = list(message.get("headers", ()))
+                named = {name.lower() for name, _ in own}
+                message["headers"] = [*own, *(each for each in _headers(request_id) if each[0] not in named)]
             await send(message)
 
         with bound_contextvars(request_id=request_id):

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from backend.errors import BadSetting
 
 PREFIX = "SELVEDGE_"
+PrincipalWord = Literal["ANONYMOUS", "STAFF", "SERVICE", "CUSTOMER"]
 
 
 class Settings(BaseSettings):
@@ -184,7 +185,22 @@ class Settings(BaseSettings):
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="further sites whose pages may open websockets, such as https://crm.example.com, by commas",
+        description="further sites whose pages may ask this server, such as https://crm.example.com, by commas;"
+        " with the demo company also every page of localhost",
+    )
+    trusted_documents_only: Annotated[tuple[PrincipalWord, ...], NoDecode] = Field(
+        default=(),
+        description="kinds of callers whose documents must be trusted ones, by commas:"
+        " ANONYMOUS, STAFF, SERVICE, CUSTOMER",
+    )
+    trusted_documents_dir: Path | None = Field(
+        default=None, description="folder of further trusted documents, one operation in each *.graphql"
+    )
+    compress_bytes_min: int = Field(
+        default=1_400, ge=0, le=10_000_000, description="answers at least so large are compressed for who can unpack"
+    )
+    graphiql: bool | None = Field(
+        default=None, description="serve GraphiQL at /graphiql; unsaid, only with the demo company"
     )
     sockets_max: int = Field(default=2_000, ge=1, description="open websockets of one process")
     socket_init_seconds_max: int = Field(default=10, ge=1, le=10, description="from opening to connection_init")
@@ -210,7 +226,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{given!r} is no ISO 4217 currency")
         return given
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_origins", "trusted_documents_only", mode="before")
     @classmethod
     def _by_commas(cls, given: object) -> object:
         return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
@@ -222,6 +238,12 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"https?://[^/?#\s]+", origin):
                 raise ValueError(f"{origin!r} is not an origin")
         return given
+
+
+    @property
+    def graphiql_open(self) -> bool:
+        """Whether GraphiQL is served."""
+        return self.demo if self.graphiql is None else self.graphiql
 
 
 def read_settings(**overrides: object) -> Settings:

@@ -40,6 +40,7 @@ class Code(StrEnum):
     ID_TAKEN = "ID_TAKEN"
     CONFLICT = "CONFLICT"
     DELETED = "DELETED"
+    PERSON_ERASED = "PERSON_ERASED"
     INVALID_TRANSITION = "INVALID_TRANSITION"
     NOT_EDITABLE = "NOT_EDITABLE"
     EVIDENCE_MISSING = "EVIDENCE_MISSING"
@@ -86,6 +87,7 @@ class Code(StrEnum):
     DOCUMENT_NOT_TRUSTED = "DOCUMENT_NOT_TRUSTED"
     RATE_LIMITED = "RATE_LIMITED"
     BUSY = "BUSY"
+    UNAVAILABLE = "UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
 
@@ -99,6 +101,7 @@ RETRY: Mapping[Code, Retry] = {
     Code.MUTATION_ID_REUSED: Retry.NEVER,
     Code.SERVER_ONLY_FIELD: Retry.NEVER,
     Code.DELETED: Retry.NEVER,
+    Code.PERSON_ERASED: Retry.NEVER,
     Code.ALREADY_RESOLVED: Retry.NEVER,
     Code.RESCUE_DAMAGED: Retry.NEVER,
     Code.RESCUE_KEY_UNKNOWN: Retry.NEVER,
@@ -109,6 +112,7 @@ RETRY: Mapping[Code, Retry] = {
     Code.STORAGE_FULL: Retry.LATER,
     Code.RATE_LIMITED: Retry.LATER,
     Code.BUSY: Retry.LATER,
+    Code.UNAVAILABLE: Retry.LATER,
     Code.INTERNAL: Retry.LATER,
 }
 """What is not named here is AFTER_CHANGE."""
@@ -132,6 +136,7 @@ OPERATOR: Mapping[Code, str] = {
     Code.ID_TAKEN: "the id belongs to a record with other content",
     Code.CONFLICT: "someone else changed the same field since the base revision",
     Code.DELETED: "the record was deleted",
+    Code.PERSON_ERASED: "the person was erased; nothing said of him is taken or kept any more",
     Code.INVALID_TRANSITION: "the state machine has no such step; `allowed` lists the steps it has",
     Code.NOT_EDITABLE: "the record's state no longer allows this field to change",
     Code.EVIDENCE_MISSING: "the step needs a field that proves it, named in the path",
@@ -166,14 +171,15 @@ OPERATOR: Mapping[Code, str] = {
     Code.FILE_HASH_MISMATCH: "the bytes received have not the SHA-256 declared; they were dropped",
     Code.FILE_TYPE_MISMATCH: "the bytes are not a whole file of the type declared",
     Code.NOT_UPLOADED: "the attachment is there, its bytes are not, or not any more",
-    Code.STORAGE_FULL: "there is no room left for files",
+    Code.STORAGE_FULL: "there is no room left on the disk for what was sent; reading goes on",
     Code.BAD_REQUEST: "the request is not a well-formed GraphQL request",
     Code.TOO_LARGE: "the request is larger than the limit",
     Code.QUERY_TOO_COSTLY: "the document asks for more than one request may cost",
     Code.RATE_LIMITED: "the caller asks more often than `limit`; the same request passes after `retryAfterSeconds`",
-    Code.PERSISTED_QUERY_NOT_FOUND: "no trusted document has this hash; send its text, or add it to the server's folder",
+    Code.PERSISTED_QUERY_NOT_FOUND: "no trusted document has this hash: send its text, or add it to the folder",
     Code.DOCUMENT_NOT_TRUSTED: "of callers of this kind only trusted documents are taken, by their hash or text",
     Code.BUSY: "the database or a queue is busy; the same request may pass a little later",
+    Code.UNAVAILABLE: "the database does not answer; a write may or may not have been taken: send it again, under its ids",
     Code.INTERNAL: "an unexpected failure, logged under the id given",
 }
 

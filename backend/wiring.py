@@ -21,9 +21,11 @@ from backend.schema.execute import Documents
 from backend.schema.http import GraphQLEdge, make_documents
 from backend.schema.limits import Limits
 from backend.schema.root import build_schema
+from backend.schema.trusted import trust_operations
 from backend.storage.engine import Engine, open_engine
 from backend.sync.aliases import following_aliases
 from backend.sync.changes import Intent, UseCase
+from backend.sync.erased import refusing_erased
 from backend.sync.issues import ISSUES
 from backend.sync.poke import Pokes
 from backend.sync.pull import SumsKept
@@ -31,6 +33,7 @@ from backend.sync.push import UseCaseTable
 from backend.usecases.attachments import attachments_within
 from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
+from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.usecases.issues import resolver
 from backend.usecases.orders import change_orders
 from backend.usecases.sessions import Sessions, Standing
@@ -40,6 +43,7 @@ from backend.usecases.visits import change_visits
 from backend.web.bulk import BulkDoor
 from backend.web.doors import Doors
 from backend.web.files import FileDoors
+from backend.web.graphiql import GraphiQL
 from backend.web.turbo import TurboDoor
 
 
@@ -54,7 +58,9 @@ def use_cases_within(limits: AttachmentLimits) -> UseCaseTable:
         "tasks": change_tasks,
         "attachments": attachments_within(limits),
     }
-    following = {name: following_aliases(name, use_case) for name, use_case in by_collection.items()}
+    following = {
+        name: refusing_erased(name, following_aliases(name, use_case)) for name, use_case in by_collection.items()
+    }
     records = {(name, intent): use_case for name, use_case in following.items() for intent in Intent}
     return {**records, **dict.fromkeys(((ISSUES, Intent.CREATE), (ISSUES, Intent.PATCH)), resolver(records))}
 
@@ -125,6 +131,15 @@ class Services:
     def file_doors(self, doors: Doors) -> FileDoors:
         return FileDoors(doors, self.files, settings=self.settings)
 
+    def graphiql(self) -> GraphiQL:
+        async def people() -> list[dict[str, str]]:
+            if not self.settings.demo:
+                return []
+            found = await sign_ins_of(self.engine)
+            return [{"email": one.email, "name": one.name, "role": one.role.value} for one in found]
+
+        return GraphiQL(people, is_open=self.settings.graphiql_open, password=PASSWORD)
+
     def graphql_edge(self) -> GraphQLEdge:
         return GraphQLEdge(
             self.schema,
@@ -157,6 +172,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
     tokens = Tokens(keys, settings, clock)
     schema = build_schema()
     documents, limits = make_documents(schema, settings)
+    trust_operations(documents, settings)
     passwords = Passwords(workers=settings.password_hash_workers_max)
     pokes = Pokes(
         engine,

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from inspect import isawaitable
 from typing import Any
@@ -42,24 +42,44 @@ DocumentCheck = Callable[[DocumentNode], None]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A document ready to run, or what is wrong with it. `key` identifies the text."""
+    """A document ready to run, or what is wrong with it. `key` is the SHA-256 of its text in UTF-8, in hex."""
 
     key: str
     document: DocumentNode | None
     errors: tuple[GraphQLError, ...] = ()
+    trusted: bool = False
 
 
 class Documents:
-    """Parsed, checked and validated documents by the hash of their text; the least recently used leave."""
+    """Parsed, checked and validated documents by the hash of their text; the least recently used leave.
+
+    Trusted ones are prepared once, stay, and take no room of the others.
+    """
 
     def __init__(self, schema: strawberry.Schema, settings: Settings, check: DocumentCheck | None = None) -> None:
         self._schema = core_schema(schema)
         self._settings = settings
         self._check = check
         self._prepared: OrderedDict[str, Prepared] = OrderedDict()
+        self._trusted: dict[str, Prepared] = {}
+
+    def trust(self, text: str) -> Prepared:
+        """Keep a document for good, to be asked for by its hash; what is wrong with it is in the answer."""
+        key = document_hash(text)
+        prepared = self._trusted[key] = replace(self._prepare(key, text), trusted=True)
+        return prepared
+
+    def trusted(self, key: str) -> Prepared | None:
+        """The trusted document with this hash."""
+        return self._trusted.get(key)
+
+    def is_trusted(self, text: str) -> bool:
+        return document_hash(text) in self._trusted
 
     def prepare(self, text: str) -> Prepared:
-        key = sha256(text.encode(errors="surrogatepass")).hexdigest()
+        key = document_hash(text)
+        if (trusted := self._trusted.get(key)) is not None:
+            return trusted
         found = self._prepared.get(key)
         if found is not None:
             self._prepared.move_to_end(key)
@@ -86,6 +106,11 @@ class Documents:
         return Prepared(key, None if errors else document, tuple(errors))
 
 
+def document_hash(text: str) -> str:
+    """By what a document is known: the SHA-256 of its text, in hex."""
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
 def core_schema(schema: strawberry.Schema) -> GraphQLSchema:
     """The graphql-core schema behind a Strawberry one."""
     return schema._schema
@@ -99,11 +124,21 @@ async def execute(
     variables: Mapping[str, Any] | None = None,
     operation_name: str | None = None,
 ) -> dict[str, Any]:
+    """The answer to a document's text: see `run`."""
+    return await run(schema, context, documents.prepare(document), variables, operation_name)
+
+
+async def run(
+    schema: strawberry.Schema,
+    context: Context,
+    prepared: Prepared,
+    variables: Mapping[str, Any] | None = None,
+    operation_name: str | None = None,
+) -> dict[str, Any]:
     """The answer as a dictionary for `encode`: without `data` when the request never ran.
 
     That is so for parse, check, validation and coercion errors and for an unknown operation name.
     """
-    prepared = documents.prepare(document)
     if prepared.document is None:
         return {"errors": errors_json(prepared.errors)}
     context.document_key = prepared.key
@@ -141,13 +176,11 @@ async def _run(
 async def subscribe(
     schema: strawberry.Schema,
     context: Context,
-    documents: Documents,
-    document: str,
+    prepared: Prepared,
     variables: Mapping[str, Any] | None = None,
     operation_name: str | None = None,
 ) -> AsyncGenerator[dict[str, Any], None]:
     """The answers to a subscription, one per event. One without `data` is the last: why it did not begin, or ended."""
-    prepared = documents.prepare(document)
     if prepared.document is None:
         yield {"errors": errors_json(prepared.errors)}
         return

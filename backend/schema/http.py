@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from email.message import Message
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -27,14 +28,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from structlog.contextvars import bind_contextvars
 
-from backend.auth.principal import Principal
+from backend.auth.principal import Principal, kind_of
 from backend.config import Settings
 from backend.domain.messages import LOCALE_DEFAULT, Catalogue, render_problem
 from backend.domain.wishes import HEADER_CHARACTERS_MAX, accepted_locale, quality_of
 from backend.errors import OPERATOR, Code, Problem, Refused
 from backend.schema.context import Context
 from backend.schema.errors import errors_json, refusal_extensions, refusal_message
-from backend.schema.execute import Documents, core_schema, encode, execute, subscribe
+from backend.schema.execute import Documents, Prepared, core_schema, document_hash, encode, run, subscribe
 from backend.schema.limits import Limits
 from backend.schema.rxdb import PUSH_FIELDS
 from backend.sync.poke import Standings
@@ -59,6 +60,9 @@ STATUS_OF: Mapping[Code, int] = {
     Code.INTERNAL: 500,
 }
 """Statuses of what stops a request before it runs; all else is 400."""
+ANSWER_VARIES = "Accept, Accept-Language, Authorization"
+"""Headers of a request that its answer depends on."""
+TAG_CHARACTERS = 32
 ANSWERED_AT_ONCE = (OperationType.QUERY, OperationType.MUTATION)
 
 MakeContext = Callable[[Standing | None, str], Context]
@@ -67,11 +71,13 @@ MakeContext = Callable[[Standing | None, str], Context]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A well-formed request."""
+    """A well-formed request: a text, or the hash of one."""
 
-    text: str
+    text: str | None
     operation_name: str | None
     variables: Mapping[str, Any]
+    document_hash: str | None = None
+    """of a trusted document, where there is no text"""
 
 
 class Malformed(Exception):
@@ -136,20 +142,20 @@ class GraphQLEdge:
             return malformed_response(malformed, media_type)
         standing, refused = await self.who(request.headers.get("authorization"))
         locale = _locale(standing, request.headers.get("accept-language"))
-        kinds = (OperationType.QUERY,) if request.method == "GET" else ANSWERED_AT_ONCE
+        reading = request.method == "GET"
         try:
-            self._ready(asked, standing, refused, locale, kinds)
+            prepared, _ = self._ready(
+                asked, standing, refused, locale, (OperationType.QUERY,) if reading else ANSWERED_AT_ONCE
+            )
         except Unrun as unrun:
-            return unrun_response(unrun, media_type)
-        result = await execute(
-            self._schema,
-            self._make_context(standing, locale),
-            self._documents,
-            asked.text,
-            asked.variables,
-            asked.operation_name,
-        )
-        return _respond(result, 200 if "data" in result else _status(400, media_type), media_type)
+            return unrun_response(unrun, media_type, locale)
+        context = self._make_context(standing, locale)
+        result = await run(self._schema, context, prepared, asked.variables, asked.operation_name)
+        status = 200 if "data" in result else _status(400, media_type)
+        response = _respond(result, status, media_type, locale=locale)
+        if reading and "errors" not in result:
+            return _unless_held(response, request.headers.get("if-none-match"), standing)
+        return response
 
     async def answers(
         self,
@@ -167,25 +173,21 @@ class GraphQLEdge:
         """
         standing, refused = await self.who(authorization)
         locale = _locale(standing, language)
-        document, operation = self._ready(asked, standing, refused, locale, kinds)
+        prepared, operation = self._ready(asked, standing, refused, locale, kinds)
         context = self._make_context(standing, locale)
         if operation.operation is not OperationType.SUBSCRIPTION:
-            yield await execute(
-                self._schema, context, self._documents, asked.text, asked.variables, asked.operation_name
-            )
+            yield await run(self._schema, context, prepared, asked.variables, asked.operation_name)
             return
 
         async def look_again() -> Principal | None:
             still, reason = await self.who(authorization)
-            if shut := _shut(document, operation, still, reason):
+            if shut := _shut(prepared, operation, still, reason):
                 raise shut[1]
             return still.principal if still else None
 
         context.look_again, context.connected_clock = look_again, connected_clock
         with self.standings.watch(standing.principal.user_id if standing else None) as changed:
-            events = subscribe(
-                self._schema, context, self._documents, asked.text, asked.variables, asked.operation_name
-            )
+            events = subscribe(self._schema, context, prepared, asked.variables, asked.operation_name)
             async with aclosing(events), aclosing(self._events(context, events, changed)) as told:
                 async for event in told:
                     yield event
@@ -233,9 +235,9 @@ class GraphQLEdge:
         refused: Refused | None,
         locale: str,
         kinds: Collection[OperationType],
-    ) -> tuple[DocumentNode, OperationDefinitionNode]:
-        """The operation, when this caller may run it here. Raises `Unrun`."""
-        prepared = self._documents.prepare(asked.text)
+    ) -> tuple[Prepared, OperationDefinitionNode]:
+        """The document and its operation, when this caller may run it here. Raises `Unrun`."""
+        prepared = self._prepared(asked, standing, refused, locale)
         if prepared.document is None:
             raise Unrun(400, {"errors": errors_json(prepared.errors)})
         operation = operation_of(prepared.document, asked.operation_name)
@@ -248,20 +250,46 @@ class GraphQLEdge:
                 told = error_result(Code.BAD_REQUEST, "GET is for reading only")
                 raise Unrun(405, told, always=True, headers={"allow": "POST"})
             raise Unrun(400, error_result(Code.BAD_REQUEST, "subscriptions are not answered here"))
-        if shut := _shut(prepared.document, operation, standing, refused):
+        if shut := _shut(prepared, operation, standing, refused):
             field, reason = shut
-            code = reason.problems[0].code
-            entry = {
-                "message": " ".join(render_problem(self._messages, problem, locale) for problem in reason.problems),
-                "path": [field],
-                "extensions": refusal_extensions(reason),
-            }
-            raise Unrun(STATUS_OF[code], {"errors": [entry]}, always=True, headers=_challenge(code))
+            raise self._turned_away(reason, locale, field)
         try:
             self._limits.check_variables(prepared.document, operation, asked.variables)
         except Refused as costly:
             raise Unrun(400, refusal_result(costly)) from None
-        return prepared.document, operation
+        return prepared, operation
+
+    def _prepared(self, asked: Asked, standing: Standing | None, refused: Refused | None, locale: str) -> Prepared:
+        """The document asked for, whether it can run or not. Raises `Unrun` for one this caller may not ask."""
+        if asked.text is None:
+            found = self._documents.trusted(asked.document_hash or "")
+            if found is None:
+                raise self._untaken(Code.PERSISTED_QUERY_NOT_FOUND, locale)
+            return found
+        kind = kind_of(standing.principal if standing else None)
+        if kind.value in self._settings.trusted_documents_only and not self._documents.is_trusted(asked.text):
+            if refused is not None:  # with the token he meant to send he may be of a kind that may ask anything
+                raise self._turned_away(refused, locale)
+            raise self._untaken(Code.DOCUMENT_NOT_TRUSTED, locale)
+        return self._documents.prepare(asked.text)
+
+    def _turned_away(self, reason: Refused, locale: str, field: str | None = None) -> Unrun:
+        """Why this caller may not ask, told by a status that holds for every client."""
+        code = reason.problems[0].code
+        entry = self._entry(reason, locale) | ({"path": [field]} if field else {})
+        return Unrun(STATUS_OF[code], {"errors": [entry]}, always=True, headers=_challenge(code))
+
+    def _untaken(self, code: Code, locale: str) -> Unrun:
+        return Unrun(400, {"errors": [self._entry(Refused(Problem(code)), locale)]})
+
+    def _entry(self, reason: Refused, locale: str) -> dict[str, Any]:
+        message = " ".join(render_problem(self._messages, problem, locale) for problem in reason.problems)
+        return {"message": message, "extensions": refusal_extensions(reason)}
+
+    async def language(self, authorization: str | None, accept_language: str | None) -> str:
+        """The language in which this caller is answered."""
+        standing, _ = await self.who(authorization)
+        return _locale(standing, accept_language)
 
     async def who(self, authorization: str | None) -> tuple[Standing | None, Refused | None]:
         """Who asks; nobody, with the reason, when the token is not taken.
@@ -300,13 +328,14 @@ class GraphQLEdge:
 
 
 def _shut(
-    document: DocumentNode, operation: OperationDefinitionNode, standing: Standing | None, refused: Refused | None
+    prepared: Prepared, operation: OperationDefinitionNode, standing: Standing | None, refused: Refused | None
 ) -> tuple[str, Refused] | None:
     """A root field this caller may not ask for, and why; None when all are open to him."""
+    assert prepared.document is not None
     if standing is not None and standing.device_state == "ACTIVE":
         return None
     allowed = OPEN_FIELDS if standing is None else DRAINING_FIELDS
-    shut = sorted(root_fields(document, operation) - allowed)
+    shut = sorted(root_fields(prepared.document, operation) - allowed)
     if not shut:
         return None
     return shut[0], refused or Refused(Problem(Code.UNAUTHENTICATED if standing is None else Code.DEVICE_DRAINING))
@@ -407,20 +436,42 @@ def _query_parameters(request: Request) -> dict[str, object]:
 
 def asked_from(found: object) -> Asked:
     """The request that a JSON value is. Raises `Malformed`."""
+    if isinstance(found, list):
+        raise Malformed(400, "requests are not taken in batches: send one operation per request")
     if not isinstance(found, dict):
         raise Malformed(400, "the request must be a map with `query`")
     text, name, variables, extensions = (
         found.get(key) for key in ("query", "operationName", "variables", "extensions")
     )
-    if not isinstance(text, str) or not text:
-        raise Malformed(400, "`query` must be a text")
     if name is not None and not isinstance(name, str):
         raise Malformed(400, "`operationName` must be a text or null")
     if variables is not None and not isinstance(variables, dict):
         raise Malformed(400, "`variables` must be a map or null")
     if extensions is not None and not isinstance(extensions, dict):
         raise Malformed(400, "`extensions` must be a map or null")
+    wanted = _document_hash(found.get("documentId"), (extensions or {}).get("persistedQuery"))
+    if wanted is not None and (text is None or text == ""):
+        return Asked(None, name or None, variables or {}, wanted)
+    if not isinstance(text, str) or not text:
+        raise Malformed(400, "`query` must be a text")
+    if wanted is not None and wanted != document_hash(text):
+        raise Malformed(400, "the hash is not that of `query`")
     return Asked(text, name or None, variables or {})
+
+
+def _document_hash(document_id: object, persisted: object) -> str | None:
+    """The hash of the document asked for in one of the two forms, or in both; None when neither is there."""
+    if document_id is not None and not isinstance(document_id, str):
+        raise Malformed(400, "`documentId` must be a text or null")
+    if persisted is not None and not isinstance(persisted, dict):
+        raise Malformed(400, "`extensions.persistedQuery` must be a map or null")
+    named = (persisted or {}).get("sha256Hash")
+    if persisted is not None and not isinstance(named, str):
+        raise Malformed(400, "`extensions.persistedQuery.sha256Hash` must be a text")
+    hashes = {given.lower() for given in ((document_id or "").removeprefix("sha256:"), named) if given}
+    if len(hashes) > 1:
+        raise Malformed(400, "`documentId` and `persistedQuery` name different documents")
+    return hashes.pop() if hashes else None
 
 
 def _status(status: int, media_type: str) -> int:
@@ -450,15 +501,38 @@ def malformed_response(malformed: Malformed, media_type: str) -> Response:
     return _respond(error_result(malformed.code, malformed.message), malformed.status, media_type, headers)
 
 
-def unrun_response(unrun: Unrun, media_type: str) -> Response:
+def unrun_response(unrun: Unrun, media_type: str, locale: str) -> Response:
     status = unrun.status if unrun.always else _status(unrun.status, media_type)
-    return _respond(unrun.result, status, media_type, unrun.headers)
+    return _respond(unrun.result, status, media_type, unrun.headers, locale=locale)
 
 
 def _respond(
-    result: Mapping[str, Any], status: int, media_type: str, headers: Mapping[str, str] | None = None
+    result: Mapping[str, Any],
+    status: int,
+    media_type: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    locale: str = LOCALE_DEFAULT,
 ) -> Response:
-    return Response(encode(result), status, dict(headers or {}), f"{media_type}; charset=utf-8")
+    told = {"content-language": locale, "vary": ANSWER_VARIES, **(headers or {})}
+    return Response(encode(result), status, told, f"{media_type}; charset=utf-8")
+
+
+def _unless_held(response: Response, if_none_match: str | None, standing: Standing | None) -> Response:
+    """The answer with its tag; without its body, when the caller holds it already.
+
+    A tag is of one caller: nobody learns from another's whether he was answered the same. It is a weak one, as
+    the bytes may travel compressed.
+    """
+    holder = standing.principal.holder if standing else ""
+    seen = sha256("\n".join((holder, response.headers["content-type"], "")).encode() + bytes(response.body))
+    tag = f'W/"{seen.hexdigest()[:TAG_CHARACTERS]}"'
+    response.headers["etag"] = tag
+    held = {part.strip() for part in (if_none_match or "")[:HEADER_CHARACTERS_MAX].split(",")}
+    if held.isdisjoint({"*", tag, tag.removeprefix("W/")}):
+        return response
+    kept = {name: response.headers[name] for name in ("content-language", "etag", "vary")}
+    return Response(status_code=304, headers=kept)
 
 
 def make_documents(schema: strawberry.Schema, settings: Settings) -> tuple[Documents, Limits]:

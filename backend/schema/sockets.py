@@ -6,7 +6,7 @@ Source: GraphQL over WebSocket, graphql-transport-ws.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDiscon
 from structlog.contextvars import bound_contextvars
 
 from backend.config import Settings
+from backend.domain.origins import is_allowed_origin
 from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.schema.execute import encode
@@ -41,6 +42,8 @@ ENDING = frozenset(
     {Code.UNAUTHENTICATED, Code.TOKEN_EXPIRED, Code.DEVICE_REVOKED, Code.DEVICE_WIPED, Code.CURSOR_EXPIRED}
 )
 """Codes with which nothing more can be had on this connection."""
+NAMED_BY_HASH = frozenset({"documentId", "extensions"})
+"""Where the hash of a trusted document stands, in place of a text."""
 _GONE = (WebSocketDisconnect, WebSocketDisconnected)
 _LOG = logger(__name__)
 
@@ -60,7 +63,7 @@ class GraphQLSockets:
 
     async def serve(self, websocket: WebSocket) -> None:
         """One connection, from its handshake to its end."""
-        if not is_welcome(websocket.headers, self._settings.allowed_origins):
+        if not is_welcome(websocket.headers, self._settings):
             await websocket.close()  # before it was accepted: answered 403
             return
         if self._open >= self._settings.sockets_max:
@@ -74,10 +77,10 @@ class GraphQLSockets:
             self._open -= 1
 
 
-def is_welcome(headers: Headers, allowed_origins: Collection[str]) -> bool:
+def is_welcome(headers: Headers, settings: Settings) -> bool:
     """True for pages of this very host and of the allowed origins, and for clients that are no browser's page."""
     origin = headers.get("origin")
-    if origin is None or origin in allowed_origins:
+    if origin is None or is_allowed_origin(origin, settings.allowed_origins, local=settings.demo):
         return True
     try:
         host = urlsplit(origin).netloc
@@ -227,7 +230,7 @@ class _Socket:
             raise _Against(BAD_MESSAGE, "`payload` must be a map")
         if operation_id in self._operations:
             raise _Against(ID_IN_USE, "an operation with this id runs")
-        if payload.get("query") == "":
+        if payload.get("query") == "" and not NAMED_BY_HASH & payload.keys():
             await self._fail(operation_id, error_result(Code.BAD_REQUEST, "the document is empty"))
             return
         try:

@@ -18,6 +18,7 @@ from backend.config import Settings
 from backend.errors import Code
 from backend.schema.execute import encode
 from backend.schema.http import (
+    ANSWER_VARIES,
     JSON_TYPE,
     GraphQLEdge,
     Malformed,
@@ -32,6 +33,10 @@ from backend.schema.http import (
 EVENT_TYPE = "text/event-stream"
 ALIVE = b":\n\n"
 COMPLETE = b"event: complete\ndata:\n\n"
+METHODS = ("GET", "POST")
+TOKEN_HEADER = "x-graphql-event-stream-token"
+TOKEN_PARAMETER = "token"
+NOT_SHARED = "streams are not shared: each operation has a connection of its own (distinct connections mode)"
 READING = (OperationType.QUERY, OperationType.SUBSCRIPTION)
 
 Answers = AsyncGenerator[dict[str, Any] | None, None]
@@ -51,32 +56,43 @@ class GraphQLStreams:
 
     async def answer(self, request: Request) -> Response:
         """A stream of events; or, where nothing may begin, a plain answer whose status says why."""
-        if not takes(request.headers.get("accept"), EVENT_TYPE):
+        if request.method in METHODS and not takes(request.headers.get("accept"), EVENT_TYPE):
             return malformed_response(Malformed(406, f"wanted: {EVENT_TYPE}"), JSON_TYPE)
         try:
+            check_distinct(request)
             asked = await self._edge.asked(request)
         except Malformed as malformed:
             return malformed_response(malformed, JSON_TYPE)
+        authorization, wished = request.headers.get("authorization"), request.headers.get("accept-language")
+        locale = await self._edge.language(authorization, wished)
         answers = self._edge.answers(
             asked,
-            request.headers.get("authorization"),
-            request.headers.get("accept-language"),
+            authorization,
+            wished,
             kinds=READING if request.method == "GET" else tuple(OperationType),
         )
         try:
             first = await anext(answers)
         except Unrun as unrun:
             if unrun.always:
-                return unrun_response(unrun, JSON_TYPE)
-            return self._stream(_once(unrun.result))
+                return unrun_response(unrun, JSON_TYPE, locale)
+            return self._stream(_once(unrun.result), locale)
         if self._ending.is_set() or (first is not None and "data" not in first and code_of(first) == Code.BUSY):
             await answers.aclose()
             busy = error_result(Code.BUSY, "no further stream now")
-            return unrun_response(Unrun(503, busy, always=True, headers={"retry-after": "5"}), JSON_TYPE)
-        return self._stream(_events(first, answers))
+            return unrun_response(Unrun(503, busy, always=True, headers={"retry-after": "5"}), JSON_TYPE, locale)
+        return self._stream(_events(first, answers), locale)
 
-    def _stream(self, events: AsyncGenerator[bytes, None]) -> "EventStream":
-        return EventStream(events, self._ending, self._settings.stream_send_seconds_max)
+    def _stream(self, events: AsyncGenerator[bytes, None], locale: str) -> "EventStream":
+        return EventStream(events, self._ending, self._settings.stream_send_seconds_max, locale)
+
+
+def check_distinct(request: Request) -> None:
+    """Raises `Malformed` for what only the protocol's other mode knows: a stream reserved first, and shared."""
+    if request.method not in METHODS:
+        raise Malformed(405, NOT_SHARED, allow=", ".join(METHODS))
+    if TOKEN_HEADER in request.headers or TOKEN_PARAMETER in request.query_params:
+        raise Malformed(400, NOT_SHARED)
 
 
 class EventStream(Response):
@@ -84,14 +100,16 @@ class EventStream(Response):
 
     media_type = EVENT_TYPE
 
-    def __init__(self, events: AsyncGenerator[bytes, None], ending: asyncio.Event, send_seconds_max: int) -> None:
+    def __init__(
+        self, events: AsyncGenerator[bytes, None], ending: asyncio.Event, send_seconds_max: int, locale: str
+    ) -> None:
         self._events = events
         self._ending = ending
         self._send_seconds_max = send_seconds_max
         self.status_code = 200
         self.background = None
         # proxies that gather answers before they pass them on are asked not to
-        self.init_headers({"x-accel-buffering": "no"})
+        self.init_headers({"x-accel-buffering": "no", "content-language": locale, "vary": ANSWER_VARIES})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.ensure_future(self._send_all(send))

@@ -72,12 +72,6 @@ async def test_live_and_ready_answer(door: Door) -> None:
     assert (await door.served.client.get("/live")).status_code == 200
 
 
-async def test_the_page_of_graphiql_says_how_to_ask_instead(door: Door) -> None:
-    page = await door.served.client.get("/graphiql")
-    assert page.status_code == 200
-    assert f"curl -s http://127.0.0.1:{door.served.port}/graphql" in page.text
-
-
 @pytest.mark.parametrize(
     ("accept", "wanted"),
     [
