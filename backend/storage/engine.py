@@ -6,6 +6,7 @@ back as tuples: building model objects costs seven to ten times the query (`docs
 """
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -26,10 +27,23 @@ StandingsListener = Callable[[frozenset[str] | None], None]
 """Is told whose sign-ins, devices or roles changed, right after the commit; None: perhaps anybody's."""
 BUSY_TIMEOUT_MS = 5_000
 SQLITE_READERS = 2
+DISK_FREE_BYTES_FULL = 65_536
+"""With less than this free, a failed write is put down to the full disk."""
 
 
 class SerializationFailure(Exception):
     """The database asks to run the whole transaction again (40001, 40P01)."""
+
+
+class DatabaseTrouble(Exception):
+    """The database is gone, or has no room: the transaction is lost, and no part of it can be saved.
+
+    Raised by statements; whoever opened the transaction is told `Refused` with the same code.
+    """
+
+    def __init__(self, code: Code) -> None:
+        super().__init__(code.value)
+        self.code = code
 
 
 class Connection(Protocol):
@@ -51,17 +65,42 @@ class SqliteConnection:
         self.raw = raw
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
-        rows = await self.raw.execute_fetchall(for_sqlite(sql), [sqlite_argument(a) for a in args])
+        with _sqlite_answers():
+            rows = await self.raw.execute_fetchall(for_sqlite(sql), [sqlite_argument(a) for a in args])
         return list(rows)  # type: ignore[arg-type]
 
     async def execute(self, sql: str, *args: object) -> None:
-        async with self.raw.execute(for_sqlite(sql), [sqlite_argument(a) for a in args]):
-            pass
+        with _sqlite_answers():
+            async with self.raw.execute(for_sqlite(sql), [sqlite_argument(a) for a in args]):
+                pass
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         if rows:
-            async with self.raw.executemany(for_sqlite(sql), rows):
-                pass
+            with _sqlite_answers():
+                async with self.raw.executemany(for_sqlite(sql), rows):
+                    pass
+
+
+@contextmanager
+def _sqlite_answers() -> Iterator[None]:
+    """What SQLite says of its file, in our words; a wrong statement stays what it is."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if (trouble := _sqlite_trouble(error)) is not None:
+            raise trouble from error
+        raise
+
+
+def _sqlite_trouble(error: sqlite3.OperationalError) -> Exception | None:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return SerializationFailure(str(error))
+    if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR_SHM"):
+        return DatabaseTrouble(Code.STORAGE_FULL)
+    if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
+        return DatabaseTrouble(Code.UNAVAILABLE)
+    return None
 
 
 class PostgresConnection:
@@ -71,26 +110,48 @@ class PostgresConnection:
         self.raw = raw
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
-        with _text_it_can_hold():
+        with self._answers():
             return await self.raw.fetch(for_postgres(sql), *args)  # type: ignore[no-any-return]
 
     async def execute(self, sql: str, *args: object) -> None:
-        with _text_it_can_hold():
+        with self._answers():
             await self.raw.execute(for_postgres(sql), *args)
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         if rows:
-            with _text_it_can_hold():
+            with self._answers():
                 await self.raw.executemany(for_postgres(sql), rows)
 
+    @contextmanager
+    def _answers(self) -> Iterator[None]:
+        """PostgreSQL has no NUL in its texts: a value that brings one is a wrong value, not an accident."""
+        try:
+            yield
+        except asyncpg.CharacterNotInRepertoireError:
+            raise Refused(Problem(Code.INVALID_VALUE, allowed=("text",))) from None
+        except Exception as error:
+            if (code := _postgres_trouble(error, lost=self.raw.is_closed())) is not None:
+                raise DatabaseTrouble(code) from error
+            raise
 
-@contextmanager
-def _text_it_can_hold() -> Iterator[None]:
-    """PostgreSQL has no NUL in its texts: a value that brings one is a wrong value, not an accident."""
-    try:
-        yield
-    except asyncpg.CharacterNotInRepertoireError:
-        raise Refused(Problem(Code.INVALID_VALUE, allowed=("text",))) from None
+
+def _postgres_trouble(error: BaseException, *, lost: bool) -> Code | None:
+    """What an error says of the server; None where it speaks of the statement. `lost`: the connection is closed."""
+    if isinstance(error, asyncpg.DiskFullError):
+        return Code.STORAGE_FULL
+    if isinstance(error, asyncpg.InsufficientResourcesError):
+        return Code.BUSY
+    # 25006: a server that was the primary until now
+    gone = (
+        asyncpg.PostgresConnectionError,
+        asyncpg.AdminShutdownError,
+        asyncpg.CrashShutdownError,
+        asyncpg.CannotConnectNowError,
+        asyncpg.ReadOnlySQLTransactionError,
+    )
+    if isinstance(error, gone) or (lost and isinstance(error, (asyncpg.InterfaceError, OSError))):
+        return Code.UNAVAILABLE
+    return None
 
 
 class Engine(Protocol):
@@ -103,9 +164,22 @@ class Engine(Protocol):
 
     async def close(self) -> None: ...
 
-    def write(self) -> "AsyncTransaction": ...
+    def write(self) -> "AsyncTransaction":
+        """A transaction, committed when its block ends.
 
-    def read(self) -> "AsyncTransaction": ...
+        Raises `SerializationFailure`; `Refused`: BUSY, UNAVAILABLE, STORAGE_FULL, of which nobody knows, where they
+        come at the very end, whether it was committed.
+        """
+
+    def read(self) -> "AsyncTransaction":
+        """A snapshot. Raises `Refused`: BUSY, UNAVAILABLE."""
+
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use, and how many are open."""
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        """What one reading statement finds, in one round trip: a statement is a snapshot of its own."""
+        ...
 
 
 class AsyncTransaction(Protocol):
@@ -157,61 +231,72 @@ class SqliteEngine:
         self._all_readers.clear()
         self._writer = None
 
+    def connections(self) -> tuple[int, int]:
+        opened = len(self._all_readers) + (self._writer is not None)
+        return len(self._all_readers) - self._readers.qsize() + self._write_turn.locked(), opened
+
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Connection]:
         assert self._writer is not None, "engine not started"
         async with self._write_turn:
             raw = self._writer
-            try:
-                await raw.execute_fetchall("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                raise _sqlite_trouble(error) from error
-            except asyncio.CancelledError:
-                # the statement runs on in its thread, though nobody waits for it any more
-                await asyncio.shield(raw.rollback())
-                raise
-            try:
-                yield SqliteConnection(raw)
-            except BaseException:
-                await asyncio.shield(raw.rollback())
-                raise
-            try:
-                await asyncio.shield(raw.commit())
-            except sqlite3.OperationalError as error:
-                await raw.rollback()
-                raise _sqlite_trouble(error) from error
+            with self._trouble_told():
+                try:
+                    await raw.execute_fetchall("BEGIN IMMEDIATE")
+                except asyncio.CancelledError:
+                    # the statement runs on in its thread, though nobody waits for it any more
+                    await asyncio.shield(raw.rollback())
+                    raise
+                try:
+                    yield SqliteConnection(raw)
+                except BaseException:
+                    await asyncio.shield(raw.rollback())
+                    raise
+                try:
+                    await asyncio.shield(raw.commit())
+                except sqlite3.OperationalError:
+                    await raw.rollback()
+                    raise
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Connection]:
         raw = await self._readers.get()
         try:
-            try:
-                # within the try: cancelled while waiting, the statement still runs
-                await raw.execute_fetchall("BEGIN")
-                yield SqliteConnection(raw)
-            finally:
-                await asyncio.shield(raw.rollback())
+            with self._trouble_told():
+                try:
+                    # within the try: cancelled while waiting, the statement still runs
+                    await raw.execute_fetchall("BEGIN")
+                    yield SqliteConnection(raw)
+                finally:
+                    await asyncio.shield(raw.rollback())
         finally:
             self._readers.put_nowait(raw)
 
+    @contextmanager
+    def _trouble_told(self) -> Iterator[None]:
+        try:
+            with _sqlite_answers():
+                yield
+        except DatabaseTrouble as trouble:
+            raise Refused(Problem(self._reason(trouble.code))) from trouble
 
-def _sqlite_trouble(error: sqlite3.OperationalError) -> Exception:
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return SerializationFailure(text)
-    if "full" in text or "disk I/O" in text:
-        return Refused(Problem(Code.BUSY))
-    return error
+    def _reason(self, code: Code) -> Code:
+        """A write that failed on a disk without room failed for want of it, whatever SQLite calls it."""
+        if code is Code.UNAVAILABLE and self.path.parent.exists():
+            free_bytes = shutil.disk_usage(self.path.parent).free
+            return Code.STORAGE_FULL if free_bytes < DISK_FREE_BYTES_FULL else code
+        return code
 
 
 class PostgresEngine:
     dialect = Dialect.POSTGRES
 
-    def __init__(self, url: str, *, pool_connections_max: int = 10) -> None:
+    def __init__(self, url: str, *, pool_connections_max: int = 10, pool_wait_seconds_max: int = 10) -> None:
         self.url = url
         self.on_step: StepListener | None = None
         self.on_standings: StandingsListener | None = None
         self._pool_connections_max = pool_connections_max
+        self._pool_wait_seconds_max = pool_wait_seconds_max
         self._pool: asyncpg.Pool | None = None
 
     async def start(self) -> None:
@@ -231,20 +316,42 @@ class PostgresEngine:
             await self._pool.close()
             self._pool = None
 
+    def connections(self) -> tuple[int, int]:
+        if self._pool is None:
+            return 0, 0
+        return self._pool.get_size() - self._pool.get_idle_size(), self._pool.get_size()
+
+    def write(self) -> "AsyncTransaction":
+        return self._transaction("read_committed", readonly=False)
+
+    def read(self) -> "AsyncTransaction":
+        return self._transaction("repeatable_read", readonly=True)
+
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Connection]:
+    async def _transaction(self, isolation: str, *, readonly: bool) -> AsyncIterator[Connection]:
         assert self._pool is not None, "engine not started"
         try:
-            async with self._pool.acquire() as raw, raw.transaction(isolation="read_committed"):
+            raw = await self._pool.acquire(timeout=self._pool_wait_seconds_max)
+        except TimeoutError:
+            raise Refused(Problem(Code.BUSY)) from None
+        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+            raise Refused(Problem(_postgres_trouble(error, lost=True) or Code.UNAVAILABLE)) from error
+        try:
+            async with raw.transaction(isolation=isolation, readonly=readonly):
                 yield PostgresConnection(raw)
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
             raise SerializationFailure(str(error)) from error
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[Connection]:
-        assert self._pool is not None, "engine not started"
-        async with self._pool.acquire() as raw, raw.transaction(isolation="repeatable_read", readonly=True):
-            yield PostgresConnection(raw)
+        except DatabaseTrouble as trouble:
+            if isinstance(trouble.__cause__, asyncpg.ReadOnlySQLTransactionError):
+                raw.terminate()  # the next connection may lead to the new primary
+            raise Refused(Problem(trouble.code)) from trouble
+        except Exception as error:
+            # at its beginning or its end; what its statements met is told above
+            if (code := _postgres_trouble(error, lost=raw.is_closed())) is not None:
+                raise Refused(Problem(code)) from error
+            raise
+        finally:
+            await self._pool.release(raw)
 
 
 async def _pass_json_through(raw: asyncpg.Connection) -> None:
@@ -256,11 +363,13 @@ async def _keep_session(_raw: asyncpg.Connection) -> None:
     return None
 
 
-def open_engine(url: str, *, pool_connections_max: int = 10) -> Engine:
+def open_engine(url: str, *, pool_connections_max: int = 10, pool_wait_seconds_max: int = 10) -> Engine:
     """The engine for a URL; raises `BadSetting` for a scheme that is neither."""
     scheme = urlsplit(url).scheme
     if scheme == "sqlite":
         return SqliteEngine(url)
     if scheme in {"postgres", "postgresql"}:
-        return PostgresEngine(url, pool_connections_max=pool_connections_max)
+        return PostgresEngine(
+            url, pool_connections_max=pool_connections_max, pool_wait_seconds_max=pool_wait_seconds_max
+        )
     raise BadSetting(f"SELVEDGE_DATABASE_URL: unknown scheme {scheme!r}; wanted: sqlite://PATH or postgres://…")
