@@ -177,7 +177,12 @@ async def keep_refused(
     captured_at_ms: int | None,
     sendable_again: bool = True,
 ) -> None:
-    """What the server does not take stays with its author, whole; what was decided about an issue, with the issue."""
+    """What the server does not take stays with its author, whole; what was decided about an issue, with the issue.
+
+    What is said of somebody erased is kept nowhere.
+    """
+    if tells_of_erased(problems):
+        return
     if collection == ISSUES and await keep_attempt(work, record_id, fields, problems):
         return
     await keep_issues(
@@ -200,6 +205,10 @@ async def keep_refused(
             )
         ],
     )
+
+
+def tells_of_erased(problems: Iterable[Problem]) -> bool:
+    return any(problem.code is Code.PERSON_ERASED for problem in problems)
 
 
 async def keep_attempt(work: Work, issue_id: str, sent: object, problems: Sequence[Problem]) -> bool:

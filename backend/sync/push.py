@@ -23,9 +23,9 @@ from backend.sync.changes import Change, Intent, Outcome, Status, UseCase
 from backend.sync.collections import COLLECTIONS
 from backend.sync.devices import lock_pushing_device
 from backend.sync.grace import late_changes
-from backend.sync.issues import keep_refused, sendable
+from backend.sync.issues import keep_refused, sendable, tells_of_erased
 from backend.sync.places import Row, rows_of
-from backend.sync.receipts import Receipt, has_receipts_up_to, receipts_of
+from backend.sync.receipts import ERASED_HASH, Receipt, has_receipts_up_to, receipts_of
 from backend.sync.versions import SCHEMA_VERSION
 from backend.sync.work import Work
 from backend.telemetry import logger
@@ -242,7 +242,7 @@ def _numbered(
 
 
 def _reused(mutation: Mutation, known: Mapping[str, Receipt]) -> bool:
-    return mutation.id in known and known[mutation.id].body_hash != mutation.body_hash
+    return mutation.id in known and known[mutation.id].body_hash not in (mutation.body_hash, ERASED_HASH)
 
 
 def _parts(mutations: Sequence[Mutation]) -> Iterator[list[Mutation]]:
@@ -368,7 +368,7 @@ def _receipt(work: Work, answer: Answer, mutation: Mutation) -> Receipt:
         mutation.id,
         work.principal.device_id or "",
         mutation.client_seq,
-        mutation.body_hash,
+        ERASED_HASH if tells_of_erased(answer.problems) else mutation.body_hash,
         answer.status.value,
         answer.problems,
         answer.written,

@@ -9,6 +9,10 @@ from backend.errors import Code, Problem
 from backend.storage.engine import Connection
 
 
+ERASED_HASH = "erased"
+"""In place of the hash of a body that told of somebody erased: a hash of few unknown digits can be guessed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """`records` are (collection, id) pairs the mutation wrote; they are read again under today's scope."""

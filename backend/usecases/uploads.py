@@ -8,7 +8,7 @@ bytes go. A crash between any two leaves at worst a file nobody refers to, which
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -433,6 +433,22 @@ class Files:
         for digest in waiting:
             removed += await self._work(KEEPER, lambda work, digest=digest: self._remove(work, digest))  # type: ignore[misc]
         await self._collect_uploads()
+        return removed
+
+    async def forget(self, attachment_ids: Sequence[str], digests: Sequence[str]) -> int:
+        """Remove at once the bytes of attachments that were erased, those still on their way too; how many files went.
+
+        A file that something else refers to stays.
+        """
+        for attachment_id in attachment_ids:
+            try:
+                async with self.spool.open(attachment_id) as part:
+                    part.drop()
+            except Refused:
+                continue  # whoever sends it finds no row, and its bytes are collected
+        removed = 0
+        for digest in digests:
+            removed += await self._work(KEEPER, lambda work, digest=digest: self._remove(work, digest))  # type: ignore[misc]
         return removed
 
     async def _remove(self, work: Work, digest: str) -> int:

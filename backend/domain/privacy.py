@@ -1,0 +1,111 @@
+"""Whose data is whose: what of a person goes when the person is erased, and what stays because the law wants it.
+
+A contact goes whole. A consumer is a customer with orders, which books must keep for years, so the customer stays
+without anything that tells who it was: what may stay is named here, and whatever is not named goes, a field that is
+added tomorrow too. Source: promises.md §1, R49.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from backend.domain.customers import CUSTOMER, derived_fields
+from backend.domain.fields import with_defaults
+
+
+class ErasureReason(StrEnum):
+    """Why a person's data is erased. No free text: that would be about the person again."""
+
+    REQUEST = "REQUEST"
+    """the person asked for it"""
+    CONSENT_WITHDRAWN = "CONSENT_WITHDRAWN"
+    PURPOSE_ENDED = "PURPOSE_ENDED"
+    """what the data was kept for is over"""
+    UNLAWFUL = "UNLAWFUL"
+    """there was never a ground to keep it"""
+
+
+ERASED_NAMES: Mapping[str, str] = {"nameZh": "已删除的个人", "nameKo": "삭제된 개인", "nameEn": "Erased person"}
+"""What an erased consumer is called from then on."""
+ERASED_COLLEAGUE = "Former colleague"
+ERASED_TEXT = "•••"
+"""In place of a text that may not be empty, and of a name in somebody else's text."""
+
+KEPT_OF_CUSTOMER: frozenset[str] = frozenset(
+    {
+        "id",
+        "kind",
+        "stage",
+        "parentId",
+        "country",
+        "province",
+        "city",
+        "timezone",
+        "geofenceM",
+        "creditLimitMinor",
+        "currency",
+        "termsDays",
+        "priceListId",
+        "cadenceDays",
+        "customerSince",
+    }
+)
+"""Client fields of a consumer that tell nobody who it was: trade terms, and the place no closer than the city."""
+
+TEXTS_OF_CHILDREN: Mapping[str, tuple[str, ...]] = {
+    "visits": ("outcome", "nextStep", "reason", "notes"),
+    "orders": ("poNumber", "rejectReason", "notes"),
+    "tasks": ("title", "notes"),
+}
+"""Collection → free texts in what hangs on a consumer; they are about that person and go."""
+POSITIONS_OF_VISIT: tuple[str, ...] = (
+    "checkInLatE7",
+    "checkInLonE7",
+    "checkInAccuracyM",
+    "checkInFixAgeS",
+    "checkOutLatE7",
+    "checkOutLonE7",
+)
+"""Where a visit was made. At a consumer's that is where the person lives."""
+
+TEXTS_SEARCHED: Mapping[str, tuple[str, ...]] = {
+    "customers": ("notes",),
+    "contacts": ("notes",),
+    **TEXTS_OF_CHILDREN,
+    "attachments": ("fileName", "caption"),
+}
+"""Collection → free texts in which somebody may have named a person who is somebody else's contact."""
+TERM_CHARACTERS_MIN = 2
+"""A single character names nobody."""
+
+
+def erased_customer(stands: Mapping[str, object]) -> dict[str, object]:
+    """The fields of an erased consumer that change: document name → value in stored form.
+
+    `stands` needs `kind` and what is kept of it.
+    """
+    kept = {name: value for name, value in stands.items() if name in KEPT_OF_CUSTOMER}
+    neutral = {n: v for n, v in with_defaults(CUSTOMER, {}).items() if n not in KEPT_OF_CUSTOMER}
+    neutral.update(ERASED_NAMES)
+    return neutral | derived_fields({**kept, **neutral})
+
+
+def terms_of(person: Mapping[str, object]) -> tuple[str, ...]:
+    """What a text would name the person by: names, telephone number, e-mail and other addresses, longest first."""
+    channels = person.get("channels")
+    addresses: Iterable[object] = channels.values() if isinstance(channels, Mapping) else ()
+    given = (*(person.get(name) for name in (*ERASED_NAMES, "phone", "email")), *addresses)
+    found = {one.strip() for one in given if isinstance(one, str) and len(one.strip()) >= TERM_CHARACTERS_MIN}
+    return tuple(sorted(found - set(ERASED_NAMES.values()), key=lambda term: (-len(term), term)))
+
+
+def telling_terms(person: Mapping[str, object]) -> tuple[str, ...]:
+    """Of these what belongs to one person alone: numbers and addresses, no names, which others may bear too."""
+    names = {person.get(name) for name in ERASED_NAMES}
+    return tuple(term for term in terms_of(person) if term not in names)
+
+
+def without_terms(text: str, terms: Iterable[str]) -> str:
+    """The text with the terms struck out."""
+    for term in terms:
+        text = text.replace(term, ERASED_TEXT)
+    return text

@@ -1,0 +1,641 @@
+"""Erasing a person: out of tables, feed, receipts, sync issues, undo data, audit values, files, and off every device.
+
+One work takes everything the database holds; files and the database's own log are cleared after it has committed,
+and the ids go on the erasure list, which outlives the database: a backup from before brings the person back only
+until the list is applied again (`Eraser.reapply`). Source: promises.md §1, R49.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import orjson
+
+from backend.auth.principal import Principal, PrincipalKind
+from backend.clock import Clock
+from backend.config import Settings
+from backend.domain.audit import AuditAction
+from backend.domain.customers import CustomerKind
+from backend.domain.names import sort_key
+from backend.domain.permissions import Action, Collection, Reach, reach
+from backend.domain.privacy import (
+    ERASED_COLLEAGUE,
+    ERASED_TEXT,
+    KEPT_OF_CUSTOMER,
+    POSITIONS_OF_VISIT,
+    TEXTS_OF_CHILDREN,
+    TEXTS_SEARCHED,
+    ErasureReason,
+    erased_customer,
+    telling_terms,
+    terms_of,
+    without_terms,
+)
+from backend.errors import Code, Problem, Refused
+from backend.ids import is_id, new_id
+from backend.integrations.erasures import ErasedId, ErasureList
+from backend.storage.audit import audit_open, forget_deleted_copies
+from backend.storage.engine import Connection, Engine
+from backend.storage.forgetting import forget_log
+from backend.sync.collections import COLLECTIONS, column_of
+from backend.sync.documents import JSON_KINDS, canonical
+from backend.sync.issues import ISSUES
+from backend.sync.matching import drop_keys
+from backend.sync.receipts import ERASED_HASH, problem_record
+from backend.sync.work import Door, Work, in_work
+
+CONTACTS, CUSTOMERS, PEOPLE = "contacts", "customers", "people"
+RIGHT_ON: Mapping[str, Collection] = {
+    CONTACTS: Collection.CONTACTS,
+    CUSTOMERS: Collection.CUSTOMERS,
+    PEOPLE: Collection.USERS,
+}
+"""Collections in which people stand → what the right to erase them is given on."""
+ERASER = Principal(PrincipalKind.SERVICE, service_id="privacy")
+"""Whoever applies the erasure list again, and the nightly retention."""
+MENTIONS_PER_FIELD_MAX = 50
+REMEMBERED_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """Somebody else's text that names the person, for somebody to look at."""
+
+    collection: str
+    record_id: str
+    field: str
+
+
+@dataclass(slots=True)
+class Erased:
+    """What an erasure did. `counts`: what was removed or cleared, by kind."""
+
+    id: str
+    collection: str
+    erasure_id: str
+    reason: str
+    at_ms: int
+    ids: dict[str, str] = field(default_factory=dict)
+    """every id that is of the person → its collection"""
+    counts: dict[str, int] = field(default_factory=dict)
+    mentions: list[Mention] = field(default_factory=list)
+    attachment_ids: list[str] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    already: bool = False
+    """erased before: nothing was left to do"""
+
+    def count(self, kind: str, rows: int) -> None:
+        if rows:
+            self.counts[kind] = self.counts.get(kind, 0) + rows
+
+
+async def erase_person(work: Work, record_id: str, reason: ErasureReason, *, strike_mentions: bool = False) -> Erased:
+    """Take everything told of a contact, a consumer, or a colleague who has left out of the database.
+
+    Orders, visits and tasks of a consumer stay, without texts and positions, with a customer that is nobody.
+    Free texts of other records that name the person are returned for somebody to look at; with `strike_mentions` the
+    names, numbers and addresses are struck out of them. Erasing again does nothing.
+    Raises NOT_PERMITTED, NOT_FOUND, NOT_ALLOWED_VALUE for a customer that is no person, NOT_EDITABLE for a colleague
+    who has not left.
+    """
+    _check_may_erase(work)
+    found = await _find(work, record_id)
+    if found is None:
+        raise Refused(Problem(Code.NOT_FOUND, ("id",)))
+    collection, head = found
+    _check_right(work, collection)
+    erased = Erased(head, collection, new_id(), ErasureReason(reason).value, work.now_ms)
+    if collection == PEOPLE:
+        await _erase_colleague(work, erased)
+    elif collection == CUSTOMERS:
+        await _erase_consumer(work, erased, strike_mentions=strike_mentions)
+    else:
+        await _erase_contacts(work, erased, [head], strike_mentions=strike_mentions)
+    standing = await work.conn.fetch("SELECT id FROM erased_person WHERE id = ANY(?)", sorted(erased.ids))
+    new = sorted(set(erased.ids) - {row[0] for row in standing})
+    erased.already = not new and not erased.counts
+    await work.conn.execute_many(
+        "INSERT INTO erased_person (id, collection, erasure_id, reason, erased_at, erased_by)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [(i, erased.ids[i], erased.erasure_id, erased.reason, work.now_ms, work.principal.actor) for i in new],
+    )
+    if not erased.already:
+        work.audit(AuditAction.ERASE, collection, head, sorted(erased.counts))
+    return erased
+
+
+def _check_may_erase(work: Work) -> None:
+    """Whoever may erase nobody at all does not learn which ids exist."""
+    if work.door is not Door.JOB and not any(_may_erase(work, collection) for collection in RIGHT_ON):
+        raise Refused(Problem(Code.NOT_PERMITTED))
+
+
+def _check_right(work: Work, collection: str) -> None:
+    if work.door is not Door.JOB and not _may_erase(work, collection):
+        raise Refused(Problem(Code.NOT_PERMITTED))
+
+
+def _may_erase(work: Work, collection: str) -> bool:
+    role = work.principal.role
+    return role is not None and reach(role, Action.ERASE, RIGHT_ON[collection]) is Reach.ALL
+
+
+async def _find(work: Work, record_id: str) -> tuple[str, str] | None:
+    """(collection, the record's own id) of an id that is or was somebody's, aliases followed."""
+    if not is_id(record_id):
+        return None
+    rows = await work.conn.fetch("SELECT collection, record_id FROM record_alias WHERE alias_id = ?", record_id)
+    if rows:
+        return rows[0][0], rows[0][1]
+    rows = await work.conn.fetch(
+        "SELECT collection, record_id FROM feed WHERE key = ANY(?) UNION ALL"
+        " SELECT collection, id FROM erased_person WHERE id = ?",
+        [f"{name}:{record_id}" for name in RIGHT_ON],
+        record_id,
+    )
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+# -- contacts -----------------------------------------------------------------------------------------------------
+
+
+async def _erase_contacts(work: Work, erased: Erased, heads: Sequence[str], *, strike_mentions: bool) -> None:
+    """The contacts with their links, attachments and every copy; devices are told that they are gone."""
+    ids = await _with_aliases(work.conn, heads)
+    erased.ids.update(dict.fromkeys(ids, CONTACTS))
+    linked = await work.conn.fetch("SELECT customer_id FROM customer_contact WHERE contact_id = ANY(?)", ids)
+    await work.conn.fetch(
+        "SELECT id FROM customer WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE", sorted({row[0] for row in linked})
+    )
+    rows = await work.conn.fetch(
+        "SELECT name_zh, name_ko, name_en, phone, email, channels FROM contact WHERE id = ANY(?) ORDER BY id"
+        " FOR UPDATE",
+        ids,
+    )
+    people = [_person(row) for row in rows]
+    links = [row[0] for row in await work.conn.fetch("SELECT id FROM customer_contact WHERE contact_id = ANY(?)", ids)]
+    await _take_attachments(work, erased, {CONTACTS: ids})
+    await work.conn.execute("DELETE FROM customer_contact WHERE contact_id = ANY(?)", ids)
+    gone = await work.conn.fetch("DELETE FROM contact WHERE id = ANY(?) RETURNING id", ids)
+    for link_id in links:
+        work.deleted("customerContacts", link_id)
+    for (contact_id,) in gone:
+        work.deleted(CONTACTS, contact_id)
+    erased.count("contacts", len(gone))
+    erased.count("customerContacts", len(links))
+    await _forget_copies(work, erased, CONTACTS, ids, [*ids, *links, *erased.attachment_ids], people)
+    await _mentions(work, erased, people, strike=strike_mentions)
+
+
+def _person(row: Sequence[object]) -> dict[str, object]:
+    names = ("nameZh", "nameKo", "nameEn", "phone", "email")
+    channels = orjson.loads(str(row[5])) if len(row) > 5 and row[5] else {}
+    return {**dict(zip(names, row[:5], strict=True)), "channels": channels}
+
+
+async def _with_aliases(conn: Connection, heads: Sequence[str]) -> list[str]:
+    """These ids and all that were merged into them."""
+    rows = await conn.fetch("SELECT alias_id FROM record_alias WHERE record_id = ANY(?)", list(heads))
+    return sorted({*heads, *(row[0] for row in rows)})
+
+
+# -- consumers ----------------------------------------------------------------------------------------------------
+
+
+async def _erase_consumer(work: Work, erased: Erased, *, strike_mentions: bool) -> None:
+    """A customer who is a person: the record stays for its orders and says nothing of the person any more."""
+    ids = await _with_aliases(work.conn, [erased.id])
+    rows = await work.conn.fetch(
+        "SELECT id, kind, name_zh, name_ko, name_en, phone, email FROM customer WHERE id = ANY(?) ORDER BY id"
+        " FOR UPDATE",
+        ids,
+    )
+    if work.door is not Door.JOB and any(row[1] != CustomerKind.CONSUMER for row in rows):
+        raise Refused(Problem(Code.NOT_ALLOWED_VALUE, ("kind",), (CustomerKind.CONSUMER.value,)))
+    erased.ids.update(dict.fromkeys(ids, CUSTOMERS))
+    people = [_person(row[2:7]) for row in rows]
+    children = await _neutralise_children(work, erased, ids)
+    await _take_attachments(work, erased, {CUSTOMERS: ids, **children})
+    for row in rows:
+        await _neutralise(work, erased, row[0])
+    await work.conn.execute("UPDATE territory_assignment SET reason = NULL WHERE customer_id = ANY(?)", ids)
+    told = [*ids, *(one for found in children.values() for one in found), *erased.attachment_ids]
+    await _forget_copies(work, erased, CUSTOMERS, ids, told, people)
+    # a contact of nobody but a consumer is the consumer, or lives in the same household
+    own = await work.conn.fetch(
+        "SELECT DISTINCT l.contact_id FROM customer_contact l WHERE l.customer_id = ANY(?) AND NOT EXISTS"
+        " (SELECT 1 FROM customer_contact o WHERE o.contact_id = l.contact_id AND o.customer_id <> l.customer_id)",
+        ids,
+    )
+    if own:
+        await _erase_contacts(work, erased, [row[0] for row in own], strike_mentions=strike_mentions)
+    await _mentions(work, erased, people, strike=strike_mentions)
+
+
+async def _neutralise(work: Work, erased: Erased, customer_id: str) -> None:
+    declared = COLLECTIONS[CUSTOMERS]
+    kinds = {one.name: one for one in declared.own_fields}
+    kept = sorted(KEPT_OF_CUSTOMER & declared.columns.keys())
+    columns = ", ".join(declared.columns[name] for name in kept)
+    [row] = await work.conn.fetch(f"SELECT {columns} FROM customer WHERE id = ?", customer_id)
+    wanted = erased_customer(dict(zip(kept, row, strict=True)))
+    names = sorted(wanted.keys() & declared.columns.keys())
+    values = [
+        canonical(wanted[name]).decode()
+        if kinds[name].kind in JSON_KINDS and wanted[name] is not None
+        else wanted[name]
+        for name in names
+    ]
+    changed = await work.conn.fetch(
+        f"UPDATE customer SET {', '.join(f'{declared.columns[name]} = ?' for name in names)}"
+        " WHERE id = ? AND (name_en IS NULL OR name_en <> ? OR phone IS NOT NULL OR search_keys <> ?) RETURNING id",
+        *values,
+        customer_id,
+        wanted["nameEn"],
+        wanted["searchKeys"],
+    )
+    if changed:
+        work.touched(CUSTOMERS, customer_id, [name for name in names if not kinds[name].server_only])
+        erased.count("customers", 1)
+
+
+async def _neutralise_children(work: Work, erased: Erased, customer_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Visits, orders and tasks of a consumer without their texts and positions; collection → all their ids."""
+    children: dict[str, list[str]] = {}
+    for name, texts in TEXTS_OF_CHILDREN.items():
+        declared = COLLECTIONS[name]
+        fields = [*texts, *(POSITIONS_OF_VISIT if name == "visits" else ())]
+        said = " OR ".join(f"{declared.columns[one]} IS NOT NULL" for one in fields)
+        rows = await work.conn.fetch(
+            f"SELECT id, CASE WHEN {said} THEN 1 ELSE 0 END FROM {declared.table} WHERE customer_id = ANY(?)"
+            " ORDER BY id FOR UPDATE",
+            list(customer_ids),
+        )
+        children[name] = [row[0] for row in rows]
+        telling = [row[0] for row in rows if row[1]]
+        if name == "tasks":
+            fields.remove("title")  # may not be empty
+        cleared = ", ".join(f"{declared.columns[one]} = NULL" for one in fields)
+        more = ", title = ?" if name == "tasks" else ""
+        await work.conn.execute(
+            f"UPDATE {declared.table} SET {cleared}{more} WHERE id = ANY(?)",
+            *([ERASED_TEXT] if more else []),
+            telling,
+        )
+        for record_id in telling:
+            work.touched(name, record_id, [*fields, *(("title",) if more else ())])
+        erased.count(name, len(telling))
+    return children
+
+
+# -- colleagues ---------------------------------------------------------------------------------------------------
+
+
+async def _erase_colleague(work: Work, erased: Erased) -> None:
+    """A colleague who has left: the account stays as the author of what was done, without name, address and home."""
+    erased.ids[erased.id] = PEOPLE
+    rows = await work.conn.fetch("SELECT active, name, email FROM user_account WHERE id = ? FOR UPDATE", erased.id)
+    if not rows:
+        return
+    ((active, name, email),) = rows
+    if active and work.door is not Door.JOB:
+        raise Refused(Problem(Code.NOT_EDITABLE, ("active",), ("false",)))
+    if active:  # a backup from before the colleague left
+        await work.conn.execute("UPDATE user_account SET active = ? WHERE id = ?", False, erased.id)
+        work.reseat([erased.id])
+    nobody = f"{erased.id}@erased.invalid"
+    if email != nobody or name != ERASED_COLLEAGUE:
+        await work.conn.execute(
+            "UPDATE user_account SET name = ?, sort_key = ?, email = ?, password_hash = '', home_lat_e7 = NULL,"
+            " home_lon_e7 = NULL, day_minutes = NULL WHERE id = ?",
+            ERASED_COLLEAGUE,
+            sort_key({"zh": None, "ko": None, "en": ERASED_COLLEAGUE}, person=True),
+            nobody,
+            erased.id,
+        )
+        work.touched(PEOPLE, erased.id, ("name",))
+        erased.count("people", 1)
+    devices = await work.conn.fetch("SELECT id FROM device WHERE user_id = ? ORDER BY id FOR UPDATE", erased.id)
+    device_ids = [row[0] for row in devices]
+    await work.conn.execute("UPDATE device SET name = '', state_reason = NULL WHERE id = ANY(?)", device_ids)
+    await work.conn.execute("DELETE FROM refresh_family WHERE user_id = ?", erased.id)
+    await work.conn.execute("UPDATE territory_member SET reason = NULL WHERE user_id = ?", erased.id)
+    await _forget_name_in_issues(work, erased)
+    await _forget_audit(work, erased, [erased.id, *device_ids])
+    work.standings.add(erased.id)
+
+
+async def _forget_name_in_issues(work: Work, erased: Erased) -> None:
+    """Issues keep who said what; of a colleague who is erased they keep that it was somebody who has left."""
+    rows = await work.conn.fetch(
+        "SELECT id, user_id, theirs_by, resolved_by, history, names FROM sync_issue WHERE user_id = ? OR theirs_by = ?"
+        " OR resolved_by = ? OR history LIKE ? OR names LIKE ? ORDER BY id FOR UPDATE",
+        *[erased.id] * 3,
+        *[f"%{erased.id}%"] * 2,
+    )
+    for issue_id, author, theirs, resolver, history, names in rows:
+        told = [
+            {**one, "name": ERASED_COLLEAGUE} if one.get("by") == erased.id else one for one in orjson.loads(history)
+        ]
+        called = orjson.loads(names)
+        if erased.id in called:
+            called[erased.id] = {"name": ERASED_COLLEAGUE}
+        await work.conn.execute(
+            "UPDATE sync_issue SET author_name = CASE WHEN ?::int = 1 THEN ? ELSE author_name END,"
+            " theirs_name = CASE WHEN ?::int = 1 THEN ? ELSE theirs_name END,"
+            " resolved_name = CASE WHEN ?::int = 1 THEN ? ELSE resolved_name END, history = ?, names = ? WHERE id = ?",
+            *(part for who in (author, theirs, resolver) for part in (int(who == erased.id), ERASED_COLLEAGUE)),
+            canonical(told).decode(),
+            canonical(called).decode(),
+            issue_id,
+        )
+        work.touched(ISSUES, issue_id, ("authorName", "theirsName", "resolvedName", "history", "names"))
+    erased.count(ISSUES, len(rows))
+
+
+# -- copies -------------------------------------------------------------------------------------------------------
+
+
+async def _take_attachments(work: Work, erased: Erased, hung_on: Mapping[str, Sequence[str]]) -> None:
+    """Delete what hangs on these records; its bytes go after the commit."""
+    for name, record_ids in hung_on.items():
+        rows = await work.conn.fetch(
+            "DELETE FROM attachment WHERE record_id = ANY(?) AND collection = ?"
+            " RETURNING id, stored_sha256, preview_sha256",
+            list(record_ids),
+            name,
+        )
+        for row in rows:
+            work.deleted("attachments", row[0])
+            erased.attachment_ids.append(row[0])
+            erased.digests += [digest for digest in row[1:] if digest]
+        erased.count("attachments", len(rows))
+    await work.conn.execute("UPDATE stored_file SET check_at = ? WHERE sha256 = ANY(?)", work.now_ms, erased.digests)
+
+
+async def _forget_copies(
+    work: Work,
+    erased: Erased,
+    collection: str,
+    ids: Sequence[str],
+    told: Sequence[str],
+    people: Iterable[Mapping[str, object]],
+) -> None:
+    """What was kept beside the records: undo data, look-alikes, sync issues, receipts, origins, audit values.
+
+    `told`: the ids of all records that told of the person.
+    """
+    conn = work.conn
+    merges = await conn.fetch(
+        "UPDATE record_merge SET undo = '{}', state = 'ERASED' WHERE collection = ? AND state <> 'ERASED'"
+        " AND (survivor_id = ANY(?) OR merged_id = ANY(?)) RETURNING id",
+        collection,
+        list(ids),
+        list(ids),
+    )
+    erased.count("merges", len(merges))
+    await conn.execute("DELETE FROM record_alias WHERE alias_id = ANY(?) OR record_id = ANY(?)", list(ids), list(ids))
+    await drop_keys(conn, collection, list(ids))
+    await conn.execute(
+        "DELETE FROM match_pair WHERE collection = ? AND (first_id = ANY(?) OR second_id = ANY(?))",
+        collection,
+        list(ids),
+        list(ids),
+    )
+    terms = sorted({term for person in people for term in telling_terms(person)})
+    await _forget_issues(work, erased, told, terms)
+    await _forget_receipts(work, erased, ids)
+    externals = await conn.fetch("DELETE FROM external_id WHERE record_id = ANY(?) RETURNING id", list(ids))
+    erased.count("externalIds", len(externals))
+    lines = await conn.fetch(
+        "UPDATE import_row SET problems = '[]' WHERE record_id = ANY(?) AND problems <> '[]' RETURNING id", list(told)
+    )
+    erased.count("importRows", len(lines))
+    erased.count("deletedCopies", await forget_deleted_copies(conn, list(told)))
+    await _forget_audit(work, erased, told)
+
+
+async def _forget_issues(work: Work, erased: Erased, told: Sequence[str], terms: Sequence[str]) -> None:
+    """Issues about the person, and those whose values name an id, a number or an address of the person's."""
+    said = " || ' ' || ".join(
+        f"coalesce({column}, '')"
+        for column in ("base", "mine", "theirs", "about", "names", "problems", "history", "resolved_value", "field")
+    )
+    rows = await work.conn.fetch(
+        "DELETE FROM sync_issue WHERE record_id = ANY(?) RETURNING id, mutation_id", list(told)
+    )
+    for term in [*(one for one in erased.ids if erased.ids[one] in RIGHT_ON), *(_as_json(term) for term in terms)]:
+        rows += await work.conn.fetch(
+            f"DELETE FROM sync_issue WHERE {said} LIKE ? ESCAPE '!' RETURNING id, mutation_id", f"%{_escaped(term)}%"
+        )
+    for issue_id, _ in rows:
+        work.deleted(ISSUES, issue_id)
+    erased.count(ISSUES, len(rows))
+    await _clear_receipts(work, erased, "mutation_id = ANY(?)", [row[1] for row in rows if row[1]])
+
+
+async def _forget_receipts(work: Work, erased: Erased, ids: Sequence[str]) -> None:
+    """Receipts of what was written to the person's record: that it was answered stays, what it said does not."""
+    for record_id in ids:
+        await _clear_receipts(work, erased, "records LIKE ?", f"%{record_id}%")
+
+
+async def _clear_receipts(work: Work, erased: Erased, where: str, arg: object) -> None:
+    said = orjson.dumps([problem_record(Problem(Code.PERSON_ERASED, ("id",)))]).decode()
+    rows = await work.conn.fetch(
+        "UPDATE receipt SET body_hash = ?, problems = CASE WHEN problems = '[]' THEN '[]' ELSE ? END"
+        f" WHERE body_hash <> ? AND {where} RETURNING mutation_id",
+        ERASED_HASH,
+        said,
+        ERASED_HASH,
+        arg,
+    )
+    erased.count("receipts", len(rows))
+
+
+async def _forget_audit(work: Work, erased: Erased, record_ids: Sequence[str]) -> None:
+    """Who changed which field and when stays; no value of these records does, personal by declaration or not."""
+    async with audit_open(work.conn):
+        rows = await work.conn.fetch(
+            "UPDATE audit_entry SET changes = NULL, personal_changes = NULL, reason = NULL WHERE record_id = ANY(?)"
+            " AND (changes IS NOT NULL OR personal_changes IS NOT NULL OR reason IS NOT NULL) RETURNING id",
+            list(record_ids),
+        )
+    erased.count("auditEntries", len(rows))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+
+
+def _as_json(text: str) -> str:
+    """How a text stands inside of JSON, without its quotes."""
+    return orjson.dumps(text).decode()[1:-1]
+
+
+# -- what others wrote --------------------------------------------------------------------------------------------
+
+
+async def _mentions(work: Work, erased: Erased, people: Sequence[Mapping[str, object]], *, strike: bool) -> None:
+    """Texts of other records that name the person; struck out, or listed for somebody to look at."""
+    terms = sorted({term for person in people for term in terms_of(person)}, key=lambda term: (-len(term), term))
+    if not terms:
+        return
+    for name, fields in TEXTS_SEARCHED.items():
+        declared = COLLECTIONS[name]
+        for one in fields:
+            column = declared.columns.get(one, column_of(one))
+            found = " OR ".join([f"{column} LIKE ? ESCAPE '!'"] * len(terms))
+            rows = await work.conn.fetch(
+                f"SELECT id, {column} FROM {declared.table} WHERE {found} ORDER BY id LIMIT {MENTIONS_PER_FIELD_MAX}",
+                *(f"%{_escaped(term)}%" for term in terms),
+            )
+            # SQLite finds without regard to case, which is not how a name is written
+            rows = [row for row in rows if any(term in row[1] for term in terms)]
+            if strike:
+                await _strike(work, erased, name, one, rows, terms)
+            else:
+                erased.mentions += [Mention(name, row[0], one) for row in rows]
+
+
+async def _strike(
+    work: Work, erased: Erased, name: str, one: str, rows: Sequence[Sequence[str]], terms: Sequence[str]
+) -> None:
+    declared = COLLECTIONS[name]
+    for record_id, text in rows:
+        await work.conn.execute(
+            f"UPDATE {declared.table} SET {declared.columns.get(one, column_of(one))} = ? WHERE id = ?",
+            without_terms(text, terms),
+            record_id,
+        )
+        work.touched(name, record_id, (one,))
+        work.audit(AuditAction.ERASE, name, record_id, (one,))
+        erased.count("mentions", 1)
+
+
+# -- what lies beside the database --------------------------------------------------------------------------------
+
+
+class FileKeeper(Protocol):
+    """What removes bytes for good."""
+
+    async def forget(self, attachment_ids: Sequence[str], digests: Sequence[str]) -> int: ...
+
+
+Told = Callable[[int, int], None]
+"""Told (people done, people to do)."""
+
+
+class Eraser:
+    """Erasing from end to end: the work, then bytes, the database's log, and the list. One per process."""
+
+    def __init__(
+        self, engine: Engine, files: FileKeeper, erasures: ErasureList, *, settings: Settings, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._files = files
+        self._erasures = erasures
+        self._settings = settings
+        self._clock = clock
+
+    async def erase(
+        self,
+        principal: Principal,
+        record_id: str,
+        reason: ErasureReason,
+        *,
+        strike_mentions: bool = False,
+        door: Door = Door.ONLINE,
+    ) -> Erased:
+        """Erase a person everywhere; raises what `erase_person` raises."""
+        erased, _ = await in_work(
+            self._engine,
+            principal,
+            lambda work: erase_person(work, record_id, reason, strike_mentions=strike_mentions),
+            clock=self._clock,
+            retries_max=self._settings.write_retries_max,
+            door=door,
+        )
+        self._erasures.add(
+            ErasedId(one, collection, erased.erasure_id, erased.reason, erased.at_ms)
+            for one, collection in sorted(erased.ids.items())
+        )
+        await self._files.forget(erased.attachment_ids, erased.digests)
+        await forget_log(self._engine)
+        return erased
+
+    async def remember(self) -> int:
+        """Write down outside the database whom it knows to be erased; returns how many ids were new to the list."""
+        after, added = "", 0
+        while True:
+            async with self._engine.read() as conn:
+                rows = await conn.fetch(
+                    "SELECT id, collection, erasure_id, reason, erased_at FROM erased_person WHERE id > ? ORDER BY id"
+                    f" LIMIT {REMEMBERED_AT_ONCE}",
+                    after,
+                )
+            if not rows:
+                return added
+            added += self._erasures.add(ErasedId(*row) for row in rows)
+            after = rows[-1][0]
+
+    async def reapply(self, told: Told | None = None) -> int:
+        """Erase again whom the list names and this database does not know to be erased, as after a restore.
+
+        Returns how many ids that were. May be called at any time; costs one query when there is nothing to do.
+        """
+        listed = self._erasures.read()
+        missing = await self._unknown(sorted(listed))
+        by_collection: dict[str, list[str]] = defaultdict(list)
+        for one in missing:
+            by_collection[listed[one].collection].append(one)
+        done = 0
+        for collection in (CUSTOMERS, CONTACTS, PEOPLE):
+            for one in by_collection[collection]:
+                await self._erase_again(listed[one])
+                done += 1
+                if told is not None:
+                    told(done, len(missing))
+        return done
+
+    async def _unknown(self, ids: Sequence[str]) -> list[str]:
+        known: set[str] = set()
+        for start in range(0, len(ids), REMEMBERED_AT_ONCE):
+            async with self._engine.read() as conn:
+                rows = await conn.fetch(
+                    "SELECT id FROM erased_person WHERE id = ANY(?)", list(ids[start : start + REMEMBERED_AT_ONCE])
+                )
+            known |= {row[0] for row in rows}
+        return [one for one in ids if one not in known]
+
+    async def _erase_again(self, listed: ErasedId) -> None:
+        try:
+            await self.erase(ERASER, listed.id, ErasureReason(listed.reason), door=Door.JOB)
+        except Refused as refused:
+            if any(problem.code is not Code.NOT_FOUND for problem in refused.problems):
+                raise
+            # this database has not met the person yet: phones that have are refused
+            await self._note(listed)
+
+    async def _note(self, listed: ErasedId) -> None:
+        async def story(work: Work) -> None:
+            await work.conn.execute(
+                "INSERT INTO erased_person (id, collection, erasure_id, reason, erased_at, erased_by)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+                listed.id,
+                listed.collection,
+                listed.erasure_id,
+                listed.reason,
+                listed.erased_at_ms,
+                work.principal.actor,
+            )
+
+        await in_work(
+            self._engine,
+            ERASER,
+            story,
+            clock=self._clock,
+            retries_max=self._settings.write_retries_max,
+            door=Door.JOB,
+        )
