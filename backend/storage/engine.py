@@ -178,8 +178,10 @@ class Engine(Protocol):
         """How many connections are in use, and how many are open."""
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
-        """What one reading statement finds, in one round trip: a statement is a snapshot of its own."""
-        ...
+        """What one reading statement finds, in one round trip: a statement is a snapshot of its own.
+
+        Raises as `read` does.
+        """
 
 
 class AsyncTransaction(Protocol):
@@ -272,6 +274,15 @@ class SqliteEngine:
         finally:
             self._readers.put_nowait(raw)
 
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        raw = await self._readers.get()
+        try:
+            with self._trouble_told():
+                # cancelled, the statement runs on in its thread and is finished there before the next one begins
+                return await SqliteConnection(raw).fetch(sql, *args)
+        finally:
+            self._readers.put_nowait(raw)
+
     @contextmanager
     def _trouble_told(self) -> Iterator[None]:
         try:
@@ -327,8 +338,18 @@ class PostgresEngine:
     def read(self) -> "AsyncTransaction":
         return self._transaction("repeatable_read", readonly=True)
 
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        async with self._connected() as raw:
+            return await PostgresConnection(raw).fetch(sql, *args)
+
     @asynccontextmanager
     async def _transaction(self, isolation: str, *, readonly: bool) -> AsyncIterator[Connection]:
+        async with self._connected() as raw, raw.transaction(isolation=isolation, readonly=readonly):
+            yield PostgresConnection(raw)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of the pool; what befalls it is told as `write` and `read` say."""
         assert self._pool is not None, "engine not started"
         try:
             raw = await self._pool.acquire(timeout=self._pool_wait_seconds_max)
@@ -337,8 +358,7 @@ class PostgresEngine:
         except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
             raise Refused(Problem(_postgres_trouble(error, lost=True) or Code.UNAVAILABLE)) from error
         try:
-            async with raw.transaction(isolation=isolation, readonly=readonly):
-                yield PostgresConnection(raw)
+            yield raw
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
             raise SerializationFailure(str(error)) from error
         except DatabaseTrouble as trouble:
