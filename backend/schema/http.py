@@ -57,6 +57,7 @@ STATUS_OF: Mapping[Code, int] = {
     Code.DEVICE_WIPED: 403,
     Code.TOO_LARGE: 413,
     Code.BUSY: 503,
+    Code.UNAVAILABLE: 503,
     Code.INTERNAL: 500,
 }
 """Statuses of what stops a request before it runs; all else is 400."""
@@ -480,7 +481,8 @@ def _status(status: int, media_type: str) -> int:
 
 
 def _challenge(code: Code) -> dict[str, str]:
-    return {"www-authenticate": "Bearer"} if STATUS_OF[code] == 401 else {}
+    """What a status asks for beside the answer."""
+    return {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "5"}}.get(STATUS_OF[code], {})
 
 
 def code_of(result: Mapping[str, Any]) -> str:
