@@ -16,6 +16,7 @@ from backend.domain.permissions import Action, Reach, reach
 from backend.reads.entities import (
     ENTITIES,
     LIST_ROWS_MAX,
+    Beside,
     Column,
     Embedded,
     Entity,
@@ -177,7 +178,7 @@ class Plans:
 
 def scope_class(principal: Principal) -> Hashable:
     """What of a principal changes a statement: not whose rows, only which kinds and with which masks."""
-    return principal.role, principal.rights
+    return principal.kind, principal.role, principal.rights
 
 
 Shapes = Sequence[tuple[bool, int]]
@@ -244,6 +245,8 @@ class Scopes:
         """
         if not readable(self.principal, entity):
             return Sql("1 = 0")
+        if entity.sees is not None:
+            return sql_of("(", self.filled(entity.sees(self.principal), alias), ")")
         if entity.unplaced:
             return Sql("1 = 1")
         if entity.part_of is None:
@@ -285,16 +288,18 @@ class Scopes:
             sql_of(*conditions, *scope, by=" AND "),
         )
 
-    def filled(self, template: str, alias: str, scope: Sql | None, values: Sequence[Parameter] = ()) -> Sql:
-        """A template with its alias, the moment and the scope of its further table put in."""
+    def filled(self, template: str, alias: str, values: Sequence[Parameter] = ()) -> Sql:
+        """A template with its alias, the moment, who asks and the scopes of further tables put in."""
         waiting = iter(values)
         pieces: list[str | Sql] = []
         for piece in _PLACEHOLDER.split(template.replace("{a}", alias)):
             if piece == "{now}":
                 pieces.append(Sql("?::bigint", (_NOW,)))
-            elif piece == "{scope}":
-                assert scope is not None, f"no scope declared for {template}"
-                pieces.append(scope)
+            elif piece == "{user}":
+                pieces.append(Sql("?", (_USER,)))
+            elif piece.startswith("{scope "):
+                _, name, further = piece[1:-1].split()
+                pieces.append(self.scope(ENTITIES[name], further))
             elif piece == "?":
                 pieces.append(Sql("?", (next(waiting),)))
             else:
@@ -303,19 +308,18 @@ class Scopes:
 
     def filter_sql(self, declared: Filter, alias: str, dialect: Dialect, values: Sequence[Parameter]) -> Sql:
         template = declared.sqlite if dialect is Dialect.SQLITE and declared.sqlite else declared.sql
-        return self.filled(template, alias, self._further(declared, alias), values)
+        return self.filled(template, alias, values)
 
-    def join_sql(self, order: Order, alias: str) -> Sql:
-        return self.filled(order.join, alias, self._further(order, alias)) if order.join else Sql("")
+    def join_sql(self, entity: Entity, order: Order, alias: str) -> Sql:
+        """What brings in the table of a key that does not stand in the row itself."""
+        return sql_of("LEFT ", self.beside_sql(entity, order.beside, alias)) if order.beside else Sql("")
 
-    def _further(self, declared: Filter | Order, alias: str) -> Sql | None:
-        if declared.scoped is None:
-            return None
-        further = ENTITIES[declared.scoped.collection]
-        return self.scope(further, declared.scoped.alias.replace("{a}", alias))
+    def beside_sql(self, entity: Entity, beside: Beside, alias: str) -> Sql:
+        on = f'{alias}s."{beside.own}" = {alias}."{entity.id_column}"'
+        return self.filled(f"JOIN {beside.table} {alias}s ON {on} AND {{scope {beside.entity} {alias}s}}", alias)
 
 
-_PLACEHOLDER = re.compile(r"(\?|\{now\}|\{scope\})")
+_PLACEHOLDER = re.compile(r"(\?|\{now\}|\{user\}|\{scope \w+ \w+\})")
 
 
 def settled(entity: Entity, name: str | None, descending: bool | None) -> Ordered:
@@ -390,6 +394,21 @@ class _Scoping:
     count_at_once: bool = False
 
 
+_ABOVE_IDS = "g"
+"""Sorts behind every id, which is hexadecimal."""
+
+
+def _taken(outer: _Row, alias: str, key: str | None) -> str:
+    """The columns `outer` uses of the row `alias`, and its sort key."""
+    taken = [f'{alias}."{name}" AS "{name}"' for name in outer.used]
+    return ", ".join([*taken, f"{key} AS sort_by"] if key is not None else taken) or "1 AS one"
+
+
+_OWN_COLUMN = re.compile(r"\{a\}\.(\w+)")
+_HERE = "\x00"
+"""Stands for a value until it is put in."""
+
+
 class _Compiler(Scopes):
     def __init__(self, principal: Principal, dialect: Dialect, shapes: Shapes) -> None:
         super().__init__(principal)
@@ -403,11 +422,11 @@ class _Compiler(Scopes):
         def conditions(alias: str) -> Iterator[Sql]:
             return where_conditions(self, entity, selection, self._dialect, alias)
 
-        if selection.form is Form.ONE:
+        if selection.form in (Form.ONE, Form.EACH):
             row = _Row(self.alias("t"))
             answer = self._object(entity, row, asked)
             return sql_of(
-                "SELECT ",
+                f'SELECT {row.alias}."{entity.id_column}", ' if selection.form is Form.EACH else "SELECT ",
                 self._bytes(answer),
                 self.rows_of(entity, row.alias, conditions(row.alias)),
             )
@@ -416,12 +435,8 @@ class _Compiler(Scopes):
         scoping = _Scoping(at_once=few and entity.few, count_at_once=few)
         if selection.form is Form.PAGE:
             return sql_of("SELECT ", self._bytes(self._page(entity, asked, 0, conditions, ordered, scoping)))
-        return sql_of(
-            "SELECT ",
-            self._bytes(
-                self._list(entity, asked, conditions, ordered, Sql("?", (Parameter(Source.ROWS, 0),)), scoping)
-            ),
-        )
+        most = Sql("?", (Parameter(Source.ROWS, 0),))
+        return sql_of("SELECT ", self._bytes(self._list(entity, asked, conditions, ordered, most, scoping, slot=0)))
 
     def _bytes(self, sql: Sql) -> Sql:
         return Sql(self._printer.as_bytes(sql.text), sql.parameters)
@@ -448,8 +463,7 @@ class _Compiler(Scopes):
 
     def _column(self, entity: Entity, row: _Row, column: Column) -> str | Sql:
         if column.expression is not None:
-            row.column(column.column)
-            return Sql(self._printer.value(column.expression.replace("{a}", row.alias), column.kind, False))
+            return self._expression(entity, row, column)
         nullable = entity.nullable(column.column)
         if not (column.personal and self.principal.masked):
             return Sql(self._printer.value(row.column(column.column), column.kind, nullable))
@@ -460,6 +474,17 @@ class _Compiler(Scopes):
             name, value = column.personal_where
             shown = f"CASE WHEN {row.column(name)} = {literal(value)} THEN {shown} ELSE {plain} END"
         return Sql(self._printer.value(shown, column.kind, nullable))
+
+    def _expression(self, entity: Entity, row: _Row, column: Column) -> Sql:
+        assert column.expression is not None
+        for name in (column.column, *_OWN_COLUMN.findall(column.expression)):
+            row.column(name)
+        value = self.filled(column.expression, row.alias)
+        around = self._printer.value(_HERE, column.kind, column.may_be_null).split(_HERE)
+        pieces: list[str | Sql] = [around[0]]
+        for after in around[1:]:
+            pieces += [value, after]
+        return sql_of(*pieces)
 
     def _embedded(self, entity: Entity, row: _Row, embedded: Embedded, asked: Sequence[Asked]) -> str | Sql:
         by_name = {column.name: column for column in embedded.columns}
@@ -493,7 +518,7 @@ class _Compiler(Scopes):
         if relation.many is Many.FIRST:
             inner = _Row(self.alias("r"))
             answer = self._object(target, inner, asked.fields)
-            picked = self._picked(target, inner, conditions, ordered, False, Sql("1"), _Scoping(part))
+            picked = self._picked(target, inner, conditions, ordered, Sql("1"), _Scoping(part))
             return sql_of("coalesce((SELECT ", answer, " FROM (", picked, f") {inner.alias}), 'null')")
         if relation.many is Many.LIST:
             most = Sql(str(LIST_ROWS_MAX))
@@ -506,31 +531,105 @@ class _Compiler(Scopes):
         outer: _Row,
         conditions: Conditions,
         ordered: Ordered,
-        backward: bool,
         most: Sql,
         scoping: _Scoping,
         *,
+        slot: int | None = None,
         with_key: bool = False,
     ) -> Sql:
-        """The columns `outer` uses of the rows asked for, in order. What is printed comes after the limit."""
+        """The columns `outer` uses of the rows asked for, in order. What is printed comes after the limit.
+
+        `with_key`: with the key as `sort_by`, by which the caller puts them in order himself.
+        """
+        shape = (False, 0) if slot is None else self._shapes[slot]
+        beside = ordered.order.beside
+        if beside and with_key and shape[1] in (0, 2) and not (scoping.part or scoping.at_once):
+            return self._picked_beside(entity, outer, conditions, ordered, most, beside, slot or 0)
         alias = self.alias("t")
+
+        def all_of_it() -> Iterator[Sql]:
+            yield from conditions(alias)
+            yield from behind(entity, ordered, shape, slot or 0, alias)
+
         key = ordered.order.key.sql.replace("{a}", alias)
-        taken = [f'{alias}."{name}" AS "{name}"' for name in outer.used]
-        if with_key:
-            taken.append(f"{key} AS sort_by")
-        way = "DESC" if ordered.descending != backward else "ASC"
+        way = "DESC" if ordered.descending != shape[0] else "ASC"
         return sql_of(
-            f"SELECT {', '.join(taken) or '1 AS one'}",
+            f"SELECT {_taken(outer, alias, key if with_key else None)}",
             self.rows_of(
                 entity,
                 alias,
-                conditions(alias),
-                join=self.join_sql(ordered.order, alias),
+                all_of_it(),
+                join=self.join_sql(entity, ordered.order, alias),
                 scoped_already=scoping.part,
                 at_once=scoping.at_once,
             ),
             f' ORDER BY {key} {way}, {alias}."{entity.id_column}" {way} LIMIT ',
             most,
+        )
+
+    def _picked_beside(
+        self,
+        entity: Entity,
+        outer: _Row,
+        conditions: Conditions,
+        ordered: Ordered,
+        most: Sql,
+        beside: Beside,
+        slot: int,
+    ) -> Sql:
+        """The same by a key of another table, walking that table's index and then the rows that have none in it.
+
+        The join sorted as a whole costs as much as the table is long. What the first walk fills, the second does not
+        begin: its limit is what is left.
+        """
+        backward, held = self._shapes[slot]
+        down = ordered.descending != backward
+        way, sign = ("DESC", "<") if down else ("ASC", ">")
+        at = [Parameter(Source.POSITION, slot, index) for index in range(held)]
+
+        def having() -> Sql:
+            alias = self.alias("t")
+            keys = f'{alias}s."{beside.column}"', f'{alias}s."{beside.own}"'
+
+            def all_of_it() -> Iterator[Sql]:
+                yield from conditions(alias)
+                if at:
+                    yield Sql(f"({', '.join(keys)}) {sign} (?::bigint, ?::text)", tuple(at))
+
+            rows = self.rows_of(entity, alias, all_of_it(), join=self.beside_sql(entity, beside, alias))
+            order = f" ORDER BY {keys[0]} {way}, {keys[1]} {way} LIMIT "
+            return sql_of(f"SELECT {_taken(outer, alias, keys[0])}", rows, order)
+
+        def lacking() -> Sql:
+            alias = self.alias("t")
+            own = f'{alias}."{entity.id_column}"'
+            none, every = ("''", f"'{_ABOVE_IDS}'") if down else (f"'{_ABOVE_IDS}'", "''")
+
+            def all_of_it() -> Iterator[Sql]:
+                yield from conditions(alias)
+                further = f'{alias}s."{beside.own}" = {own} AND {{scope {beside.entity} {alias}s}}'
+                yield self.filled(f"NOT EXISTS (SELECT 1 FROM {beside.table} {alias}s WHERE {further})", alias)
+                if at:
+                    # a range of ids, which an index serves, where a comparison of pairs would not
+                    cases = f"WHEN {beside.absent} THEN ?::text ELSE CASE WHEN ?::bigint"
+                    yield Sql(
+                        f"{own} {sign} CASE ?::bigint {cases} {'>' if down else '<'} {beside.absent}"
+                        f" THEN {every} ELSE {none} END END",
+                        (at[0], at[1], at[0]),
+                    )
+
+            rows = self.rows_of(entity, alias, all_of_it())
+            return sql_of(f"SELECT {_taken(outer, alias, str(beside.absent))}", rows, f" ORDER BY {own} {way} LIMIT ")
+
+        first, second = (having(), lacking()) if down else (lacking(), having())
+        walked, rest = self.alias("w"), self.alias("w")
+        left = sql_of("(SELECT CAST(", most, f" AS BIGINT) - count(*) FROM {walked})")
+        return sql_of(
+            f"WITH {walked} AS MATERIALIZED (",
+            sql_of(first, most),
+            f") SELECT * FROM {walked} UNION ALL SELECT * FROM (",
+            sql_of(second, left),
+            f") {rest}",
         )
 
     def _list(
@@ -541,10 +640,11 @@ class _Compiler(Scopes):
         ordered: Ordered,
         most: Sql,
         scoping: _Scoping,
+        slot: int | None = None,
     ) -> Sql:
         row = _Row(self.alias("r"))
         answer = self._object(entity, row, asked)
-        picked = self._picked(entity, row, conditions, ordered, False, most, scoping)
+        picked = self._picked(entity, row, conditions, ordered, most, scoping, slot=slot)
         outer = self.alias("j")
         return sql_of(
             f"(SELECT {self._printer.gathered(f'{outer}.j')} FROM (SELECT ",
@@ -569,13 +669,9 @@ class _Compiler(Scopes):
         if not page.reads_rows:
             return answer
 
-        def beyond(alias: str) -> Iterator[Sql]:
-            yield from conditions(alias)
-            yield from behind(entity, ordered, self._shapes[slot], slot, alias)
-
         backward = self._shapes[slot][0]
         most = Sql("?", (Parameter(Source.ROWS_AND_ONE, slot),))
-        picked = self._picked(entity, page.row, beyond, ordered, backward, most, scoping, with_key=True)
+        picked = self._picked(entity, page.row, conditions, ordered, most, scoping, slot=slot, with_key=True)
         way = "DESC" if ordered.descending != backward else "ASC"
         row, numbered = page.row.alias, self.alias("n")
         number = f'row_number() OVER (ORDER BY {numbered}.sort_by {way}, {numbered}."{entity.id_column}" {way})'
@@ -608,7 +704,8 @@ class _Page:
         self.reads_rows = False
 
     def field(self, asked: Asked, conditions: Conditions, scoping: _Scoping) -> str | Sql:
-        match asked.name:
+        name = "nodes" if asked.name == self._entity.listed else asked.name
+        match name:
             case "totalCount":
                 return self._total(conditions, scoping)
             case "nodes":
@@ -621,7 +718,7 @@ class _Page:
                 pairs = ((found, self._info_field(found)) for found in asked.fields)
                 return self._compiler._pairs(pairs)
             case _:
-                return f'"{self._entity.typename}Connection"'
+                return f'"{self._entity.page_typename}"'
 
     def _total(self, conditions: Conditions, scoping: _Scoping) -> Sql:
         alias = self._compiler.alias("t")

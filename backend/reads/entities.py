@@ -8,7 +8,7 @@ Templates hold `{a}` where the alias of the entity's row goes.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -66,6 +66,8 @@ class Column:
     personal: bool = False
     expression: str | None = None
     personal_where: tuple[str, str] | None = None
+    may_be_null: bool = False
+    """of an expression; a column's own model says it"""
 
     @property
     def attribute(self) -> str:
@@ -112,22 +114,14 @@ Field = Column | Embedded | Relation
 
 
 @dataclass(frozen=True, slots=True)
-class Scoped:
-    """A further table in a filter or sort, under `alias`, together with the scope of its collection."""
-
-    collection: str
-    alias: str
-
-
-@dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition. `?` takes the values in order, `{now}` the moment of the request, `{scope}` the scope
-    predicate of `scoped`. `sqlite` differs where the databases do. `repeats`: once per value, all must hold.
-    `personal`: it compares what masked roles do not read, so they are refused it, or given `masked` instead."""
+    """A condition. `?` takes the values in order, `{now}` the moment of the request, `{scope <entity> <alias>}` the
+    scope predicate of a further table, which never stands without it. `sqlite` differs where the databases do.
+    `repeats`: once per value, all must hold. `personal`: it compares what masked roles do not read, so they are
+    refused it, or given `masked` instead."""
 
     sql: str
     sqlite: str | None = None
-    scoped: Scoped | None = None
     repeats: bool = False
     personal: bool = False
     masked: str | None = None
@@ -143,13 +137,32 @@ class SortKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """A table with at most one row beside each row of an entity: `own` is that entity's id, `entity` its scope's.
+
+    `column` is NOT NULL and indexed together with `own`; a row without one in scope counts as `absent`, which is
+    below whatever stands there.
+    """
+
+    table: str
+    own: str
+    column: str
+    entity: str
+    absent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """Keys in one direction; the id comes last by itself. `join` brings in a scoped table for a key."""
+    """Keys in one direction; the id comes last by itself. `beside`: where the key stands in another table."""
 
     key: SortKey
     descending: bool = False
-    join: str | None = None
-    scoped: Scoped | None = None
+    beside: Beside | None = None
+
+
+def _beside(beside: Beside) -> Order:
+    """The order of another table's column, the highest first."""
+    return Order(_number_key(f"coalesce({{a}}s.{beside.column}, {beside.absent})"), descending=True, beside=beside)
 
 
 @dataclass(frozen=True)
@@ -159,7 +172,9 @@ class Entity:
     `right`: on what a role must have one of `actions`; None for what every colleague sees.
     `part_of`: (parent entity, own column, parent's column): visible exactly when that parent is.
     `unplaced`: has no scope but the right: the organisation's own records, never synced.
+    `sees`: a scope of its own, as a template; for what is not synced and yet not everybody's.
     `few`: a rep sees hundreds of them, not tens of thousands, so a list is the sorted scope.
+    `listed`, `page_type`: where its pages have names of their own for `nodes` and for the type.
     """
 
     name: str
@@ -175,10 +190,17 @@ class Entity:
     actions: tuple[Action, ...] = (Action.READ,)
     node: bool = False
     few: bool = False
+    sees: Callable[[Principal], str] | None = None
+    listed: str = "nodes"
+    page_type: str | None = None
 
     @cached_property
     def table(self) -> str:
         return str(self.model._meta.db_table)
+
+    @cached_property
+    def page_typename(self) -> str:
+        return self.page_type or f"{self.typename}Connection"
 
     @cached_property
     def by_name(self) -> dict[str, Field]:
@@ -326,12 +348,7 @@ CUSTOMERS = Entity(
     ),
     {
         "NAME": Order(_text_key("{a}.sort_key", personal=True)),
-        "PRIORITY": Order(
-            _number_key("coalesce({a}s.priority, -1)"),
-            descending=True,
-            join="LEFT JOIN customer_score {a}s ON {a}s.customer_id = {a}.id AND {scope}",
-            scoped=Scoped("scores", "{a}s"),
-        ),
+        "PRIORITY": _beside(Beside("customer_score", "customer_id", "priority", "scores", -1)),
         "CREATED_AT": Order(_number_key("{a}.created_at"), descending=True),
         "LAST_ORDER_AT": Order(_number_key("coalesce({a}.last_order_at, 0)"), descending=True),
     },
@@ -397,8 +414,7 @@ CONTACTS = Entity(
         "search": Filter(_FOUND, _FOUND_SQLITE, repeats=True, personal=True),
         "customerId": Filter(
             "EXISTS (SELECT 1 FROM customer_contact {a}l WHERE {a}l.contact_id = {a}.id"
-            " AND {a}l.customer_id = ?::text AND {scope})",
-            scoped=Scoped("customerContacts", "{a}l"),
+            " AND {a}l.customer_id = ?::text AND {scope customerContacts {a}l})"
         ),
     },
     node=True,
@@ -842,8 +858,9 @@ def check_entities(entities: Mapping[str, Entity] = ENTITIES) -> list[str]:
 
 def _misfits(entity: Entity, entities: Mapping[str, Entity]) -> Iterator[str]:
     known = entity.model._meta.fields_map
-    if [entity.part_of is not None, entity.name in PLACES, entity.unplaced].count(True) != 1:
-        yield f"{entity.name}: needs places, a parent or a declared lack of both, and only one of them"
+    scopes = [entity.part_of is not None, entity.name in PLACES, entity.unplaced, entity.sees is not None]
+    if scopes.count(True) != 1:
+        yield f"{entity.name}: needs places, a parent, a scope of its own or a declared lack of all, and only one"
     if len(entity.by_name) != len(entity.fields):
         yield f"{entity.name}: two fields have one name"
     if entity.part_of is not None:

@@ -22,6 +22,5 @@ async def entity_of(engine: Engine, principal: Principal, record_id: str, counte
             arms.append(sql_of(f"SELECT '{entity.name}'", scopes.rows_of(entity, alias, iter([same]))))
     sql = sql_of(*arms, by=" UNION ALL ")
     counted()
-    async with engine.read() as connection:
-        rows = await connection.fetch(sql.text, *arguments_of(sql.parameters, principal, 0, given=[record_id]))
+    rows = await engine.fetch(sql.text, *arguments_of(sql.parameters, principal, 0, given=[record_id]))
     return str(rows[0][0]) if rows else None

@@ -125,12 +125,14 @@ class RecordPage:
         found: Sequence[tuple[Record, str]],
         span: Span,
         count: Callable[[], Any],
+        listed: str = "nodes",
     ) -> None:
         kept = list(found[: span.rows])
         self._kept = kept[::-1] if span.backward else kept
         self._more = len(found) > span.rows
         self._span = span
         self._count = count
+        self.listed = listed
 
     @cached_property
     def nodes(self) -> list[Record]:
@@ -174,11 +176,14 @@ class Loader:
         def conditions(alias: str) -> Iterator[Sql]:
             return where_conditions(scopes, entity, selection, self._engine.dialect, alias)
 
-        if selection.form is Form.ONE:
+        if selection.form in (Form.ONE, Form.EACH):
             alias = scopes.alias("t")
-            sql = sql_of(f"SELECT {_columns(entity, alias)}", scopes.rows_of(entity, alias, conditions(alias)))
+            sql = sql_of("SELECT ", _columns(scopes, entity, alias), scopes.rows_of(entity, alias, conditions(alias)))
             rows = await self._rows(entity, sql, selection=selection)
-            return rows[0][0] if rows else None
+            found = [record for record, _, _ in rows]
+            if selection.form is Form.EACH:
+                return {record.id: record for record in found}
+            return found[0] if found else None
         ordered = settled(entity, selection.order, selection.descending)
         rows = await self._rows(
             entity, _walk(scopes, entity, conditions, ordered, span), selection=selection, span=span
@@ -191,7 +196,7 @@ class Loader:
             counting = sql_of("SELECT count(*)", scopes.rows_of(entity, alias, conditions(alias)))
             return int((await self._fetch(counting, selection=selection))[0][0])
 
-        return RecordPage(self._with_cursors(ordered, rows), span, count)
+        return RecordPage(self._with_cursors(ordered, rows), span, count, entity.listed)
 
     def related(self, entity: Entity, relation: Relation, key: Any, span: Span | None) -> Any:
         """What hangs on `key`: a record or None, a list, or a page of them."""
@@ -199,7 +204,7 @@ class Loader:
         async def load(keys: list[Any]) -> dict[Any, Any]:
             return await self._load(relation, keys, span)
 
-        return self._soon((entity.name, relation.name, span), key, load)
+        return self.soon((entity.name, relation.name, span), key, load)
 
     def _count(self, relation: Relation, key: Any) -> Any:
         async def load(keys: list[Any]) -> dict[Any, Any]:
@@ -213,9 +218,10 @@ class Loader:
             counts = {found: int(number) for found, number in await self._fetch(sql, given=[keys])}
             return {key: counts.get(key, 0) for key in keys}
 
-        return self._soon((relation.entity, relation.name, relation.theirs, "count"), key, load)
+        return self.soon((relation.entity, relation.name, relation.theirs, "count"), key, load)
 
-    def _soon(self, what: Any, key: Any, load: Callable[[list[Any]], Any]) -> Any:
+    def soon(self, what: Any, key: Any, load: Callable[[list[Any]], Any]) -> Any:
+        """What `load` finds for `key` (None where it finds nothing), asked for together with its siblings' keys."""
         loop = asyncio.get_running_loop()
         batch = self._waiting.get(what)
         if batch is None:
@@ -249,7 +255,9 @@ class Loader:
         if relation.many is Many.ONE:
             alias = scopes.alias("t")
             sql = sql_of(
-                f'SELECT {_columns(target, alias)}, {alias}."{relation.theirs}" AS hangs_on',
+                "SELECT ",
+                _columns(scopes, target, alias),
+                f', {alias}."{relation.theirs}" AS hangs_on',
                 scopes.rows_of(target, alias, conditions(alias)),
             )
             return {extra[0]: record for record, _, extra in await self._rows(target, sql, given=[keys])}
@@ -314,8 +322,7 @@ class Loader:
         where = selection.where if selection else ()
         arguments = arguments_of(sql.parameters, self.principal, self._now_ms, where, [span] if span else [], given)
         self._counted()
-        async with self._engine.read() as connection:
-            return await connection.fetch(sql.text, *arguments)
+        return await self._engine.fetch(sql.text, *arguments)
 
 
 def _names(entity: Entity) -> list[str]:
@@ -328,13 +335,13 @@ def _names(entity: Entity) -> list[str]:
     return [*stored, *(column.name for column in entity.columns if column.expression)]
 
 
-def _columns(entity: Entity, alias: str) -> str:
+def _columns(scopes: Scopes, entity: Entity, alias: str) -> Sql:
     expressions = {
-        column.name: column.expression.replace("{a}", alias) for column in entity.columns if column.expression
+        column.name: scopes.filled(column.expression, alias) for column in entity.columns if column.expression
     }
-    return ", ".join(
-        f'{expressions[name]} AS "{name}"' if name in expressions else f'{alias}."{name}" AS "{name}"'
-        for name in _names(entity)
+    return sql_of(
+        *(sql_of(expressions.get(name, f'{alias}."{name}"'), f' AS "{name}"') for name in _names(entity)),
+        by=", ",
     )
 
 
@@ -362,9 +369,11 @@ def _walk(
     return sql_of(
         f"SELECT {', '.join(f'x.{_quoted(name)}' for name in _names(entity))}, ",
         "x.hangs_on, " if hangs_on else "",
-        f"x.sort_by FROM (SELECT {_columns(entity, alias)}, {own}{key} AS sort_by, ",
+        "x.sort_by FROM (SELECT ",
+        _columns(scopes, entity, alias),
+        f", {own}{key} AS sort_by, ",
         f"row_number() OVER ({over}ORDER BY {by}) AS walked",
-        scopes.rows_of(entity, alias, beyond(), join=scopes.join_sql(ordered.order, alias)),
+        scopes.rows_of(entity, alias, beyond(), join=scopes.join_sql(entity, ordered.order, alias)),
         ") x WHERE x.walked <= ?::bigint ORDER BY x.walked",
         Sql("", (Parameter(Source.ROWS_AND_ONE),)),
     )

@@ -21,6 +21,8 @@ class Form(StrEnum):
     """an object, or null when there is none"""
     LIST = "LIST"
     """a list of objects"""
+    EACH = "EACH"
+    """(id, object) of each, for records that stand in one list of an answer"""
     PAGE = "PAGE"
     """a connection: edges, nodes, pageInfo, totalCount"""
 

@@ -150,8 +150,7 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         arguments = plan.arguments(context.caller, context.now_ms, selection, spans)
         context.reads.compiled += 1
         context.reads.statements += 1
-        async with context.engine.read() as connection:
-            rows = await connection.fetch(plan.sql, *arguments)
+        rows = await context.engine.fetch(plan.sql, *arguments)
         return orjson.Fragment(rows[0][0]) if rows else None
 
     def _loader(self) -> Loader:
