@@ -179,7 +179,7 @@ OPERATOR: Mapping[Code, str] = {
     Code.PERSISTED_QUERY_NOT_FOUND: "no trusted document has this hash: send its text, or add it to the folder",
     Code.DOCUMENT_NOT_TRUSTED: "of callers of this kind only trusted documents are taken, by their hash or text",
     Code.BUSY: "the database or a queue is busy; the same request may pass a little later",
-    Code.UNAVAILABLE: "the database does not answer; a write may or may not have been taken: send it again, under its ids",
+    Code.UNAVAILABLE: "the database does not answer; whether a write was taken is not known: send it again, as it was",
     Code.INTERNAL: "an unexpected failure, logged under the id given",
 }
 

@@ -21,7 +21,7 @@ from structlog.contextvars import bound_contextvars
 
 from backend.config import Settings
 from backend.domain.origins import is_allowed_origin
-from backend.errors import Code, Problem, Refused
+from backend.errors import Code, Problem, Refused, Retry
 from backend.ids import new_id
 from backend.schema.execute import encode
 from backend.schema.http import Asked, GraphQLEdge, Malformed, Unrun, asked_from, code_of, error_result, refusal_result
@@ -178,6 +178,9 @@ class _Socket:
 
     async def _check(self) -> Standing:
         standing, refused = await self._edge.who(self._authorization)
+        if standing is None and refused is not None and refused.problems[0].retry is Retry.LATER:
+            # nobody could be asked: that is no word against the caller
+            raise _Against(TRY_LATER, refused.problems[0].code.value)
         if standing is None:
             raise _Against(FORBIDDEN, (refused.problems[0].code if refused else Code.UNAUTHENTICATED).value)
         return standing

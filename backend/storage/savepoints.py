@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from backend.storage.engine import Connection
+from backend.storage.engine import Connection, DatabaseTrouble
 
 
 @asynccontextmanager
@@ -12,6 +12,9 @@ async def savepoint(conn: Connection) -> AsyncIterator[None]:
     await conn.execute("SAVEPOINT part")
     try:
         yield
+    except DatabaseTrouble:
+        # the transaction is over already, and the savepoint with it
+        raise
     except BaseException:
         await conn.execute("ROLLBACK TO SAVEPOINT part")
         await conn.execute("RELEASE SAVEPOINT part")

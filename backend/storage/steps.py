@@ -7,13 +7,13 @@ and now and then while it is old. SQLite tells nobody anything: there one has to
 
 import asyncio
 import random
-import sqlite3
 from collections.abc import Collection
 
 import asyncpg
 
+from backend.errors import Refused
 from backend.storage.dialects import Dialect
-from backend.storage.engine import Connection, Engine, StandingsListener, StepListener
+from backend.storage.engine import Connection, Engine, SerializationFailure, StandingsListener, StepListener
 from backend.telemetry import logger
 
 STEPS_CHANNEL = "selvedge_steps"
@@ -101,7 +101,7 @@ async def look_for_steps(
             if standings != known:
                 known = standings
                 changed(None)
-        except sqlite3.OperationalError as error:
+        except (Refused, SerializationFailure) as error:
             # a file that cannot be read now may be read in a second
             _LOG.warning("not hearing of steps", error_type=type(error).__name__)
         await asyncio.sleep(LOOK_SECONDS)

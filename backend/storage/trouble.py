@@ -4,13 +4,15 @@ import sqlite3
 
 import asyncpg
 
-from backend.storage.engine import SerializationFailure
+from backend.storage.engine import DatabaseTrouble, SerializationFailure
 
 AGAIN = (
     SerializationFailure,
+    DatabaseTrouble,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
     sqlite3.OperationalError,
     OSError,

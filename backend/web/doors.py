@@ -51,6 +51,7 @@ STATUS_OF: Mapping[Code, int] = {
     Code.STORAGE_FULL: 507,
     Code.UPGRADE_REQUIRED: 426,
     Code.BUSY: 503,
+    Code.UNAVAILABLE: 503,
     Code.INTERNAL: 500,
 }
 """What is not named here is 400."""
@@ -110,7 +111,7 @@ class Doors:
         headers = {}
         if status == 401:
             headers["www-authenticate"] = "Bearer"
-        if code is Code.BUSY:
+        if status == 503:
             headers["retry-after"] = str(RETRY_AFTER_SECONDS)
         return json_answer(self.refusal_json(refused, locale), status, headers)
 
