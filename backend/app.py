@@ -52,6 +52,7 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with open_services(settings, clock=clock) as services:
+            await services.shared_keys.start()
             app.state.services = services
             edge = services.graphql_edge()
             app.state.graphql = edge
@@ -152,6 +153,13 @@ async def _graphiql_part(request: Request) -> Response:
     return answer
 
 
+async def _jwks(request: Request) -> Response:
+    """The keys that access tokens are checked with, for integrators who check them themselves."""
+    services: Services = request.app.state.services
+    await services.shared_keys.fresh()
+    return JSONResponse(services.tokens.ring.jwks_at(services.clock()))
+
+
 async def _home(_request: Request) -> Response:
     return RedirectResponse("/graphiql", 307)
 
@@ -166,6 +174,7 @@ ROUTES = (
     Route("/files/{id}/preview", _file_preview, methods=["GET", "PUT"]),
     Route("/graphiql", _graphiql),
     Route("/graphiql/assets/{name}", _graphiql_part),
+    Route("/.well-known/jwks.json", _jwks),
     Route("/live", _live),
     Route("/ready", _ready),
     Route("/", _home),

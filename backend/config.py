@@ -29,6 +29,11 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
     data_dir: Path = Field(default=Path("var"), description="folder for keys and the embedded database")
+    root_secret: SecretStr | None = Field(
+        default=None,
+        description="64 hex digits or more, the same on every server of a database; without, kept in keys.json of the"
+        " data folder",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="least severity that is logged"
     )
@@ -54,6 +59,9 @@ class Settings(BaseSettings):
         default=30, ge=0, le=120, description="how long a refresh whose answer was lost gets the same successor"
     )
     cursor_secret: SecretStr | None = Field(default=None, description="HMAC key of cursors")
+    key_overlap_seconds: int = Field(
+        default=60, ge=5, le=86_400, description="from publishing a new signing key to signing with it"
+    )
     password_hash_workers_max: int = Field(default=2, ge=1, le=16, description="threads that hash passwords")
 
     body_bytes_max: int = Field(default=4_000_000, ge=1_000, description="largest request")
@@ -217,6 +225,14 @@ class Settings(BaseSettings):
     def _is_a_zone(cls, given: str) -> str:
         if given not in available_timezones():
             raise ValueError(f"{given!r} is no IANA time zone")
+        return given
+
+    @field_validator("root_secret")
+    @classmethod
+    def _is_a_secret(cls, given: SecretStr | None) -> SecretStr | None:
+        text = given.get_secret_value() if given else None
+        if text is not None and not re.fullmatch(r"(?:[0-9a-fA-F]{2}){32,}", text):
+            raise ValueError("a root secret has at least 64 hex digits")
         return given
 
     @field_validator("reporting_currency")

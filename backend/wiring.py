@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import strawberry
 
-from backend.auth.keys import Keys, RescueKeys, load_keys, load_rescue_keys
+from backend.auth.keys import KeyRing, Keys, RescueKeys, load_keys, load_rescue_keys
 from backend.auth.passwords import Passwords
 from backend.auth.tokens import Tokens
 from backend.clock import Clock, wall_clock_ms
@@ -35,6 +35,7 @@ from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
 from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.usecases.issues import resolver
+from backend.usecases.keys import SharedKeys
 from backend.usecases.orders import change_orders
 from backend.usecases.sessions import Sessions, Standing
 from backend.usecases.tasks import change_tasks
@@ -80,6 +81,7 @@ class Services:
     keys: Keys
     rescue_keys: RescueKeys
     tokens: Tokens
+    shared_keys: SharedKeys
     passwords: Passwords
     sessions: Sessions
     messages: Catalogue
@@ -166,10 +168,12 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
     Raises `BadSetting` for settings the server cannot start with.
     """
     messages = load_messages()
-    keys = load_keys(settings.data_dir)
+    root = settings.root_secret.get_secret_value() if settings.root_secret else None
+    keys = load_keys(settings.data_dir, root)
     given = settings.cursor_secret
     engine = open_engine(settings.database_url, pool_connections_max=settings.pool_connections_max)
-    tokens = Tokens(keys, settings, clock)
+    tokens = Tokens(KeyRing(keys), settings, clock)
+    shared_keys = SharedKeys(engine, tokens.ring, clock)
     schema = build_schema()
     documents, limits = make_documents(schema, settings)
     trust_operations(documents, settings)
@@ -180,7 +184,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
         subscribers_max=settings.poke_subscribers_max,
         listen_url=settings.poke_listen_url,
     )
-    sessions = Sessions(engine, tokens, passwords, settings=settings, clock=clock)
+    sessions = Sessions(engine, tokens, passwords, settings=settings, clock=clock, shared_keys=shared_keys)
     pokes.standings.forget = sessions.forget
     files = open_file_service(settings, engine, clock)
     try:
@@ -195,6 +199,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             keys=keys,
             rescue_keys=load_rescue_keys(settings.data_dir),
             tokens=tokens,
+            shared_keys=shared_keys,
             passwords=passwords,
             sessions=sessions,
             messages=messages,

@@ -1,9 +1,11 @@
 """The server's own secrets: the keys that sign access tokens, one secret that others are derived from, and the
 keys that open rescue files.
 
-They live in two files of the data folder, readable by their owner only, made on the first start. Every process that
-serves the same database needs the same files. To change a key put a new one in front: what the others have signed
-stays valid until it expires, and what was encrypted for them can still be opened.
+The root secret and the rescue keys live in two files of the data folder, readable by their owner only, made on the
+first start; every process that serves the same database needs the same. The keys that sign are kept in the database,
+sealed under the root secret, so that all its processes hold the same ring: a key is published before anybody signs
+with it and trusted until it is retired. What is derived from the root (cursors, refresh tokens) never rotates with
+them. A fresh deployment's first signing key comes from the file.
 """
 
 import contextlib
@@ -11,14 +13,17 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import orjson
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from backend.errors import BadSetting
@@ -28,6 +33,8 @@ FILE_NAME = "keys.json"
 RESCUE_FILE_NAME = "rescue-keys.json"
 RESCUE_CURVE = ec.SECP256R1()
 SEED_BYTES = 32
+NONCE_BYTES = 12
+SEALING = "signing keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +79,100 @@ def read_keys(text: bytes) -> Keys:
     return Keys(kid, private[kid], {name: key.public_key() for name, key in private.items()}, root)
 
 
-def load_keys(data_dir: Path) -> Keys:
-    """The keys of this deployment, made when there are none yet. Raises `BadSetting` for an unreadable file."""
-    return _load(data_dir / FILE_NAME, new_keys, read_keys)
+def load_keys(data_dir: Path, root_secret: str | None = None) -> Keys:
+    """The keys of this deployment, made when there are none yet. `root_secret`: 64 hex digits or more in place of the
+    file's, for servers that share no folder. Raises `BadSetting` for an unreadable file."""
+    keys = _load(data_dir / FILE_NAME, new_keys, read_keys)
+    return keys if root_secret is None else replace(keys, root=bytes.fromhex(root_secret))
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key of the ring; moments in milliseconds. It signs from `signs_from_ms`, and is trusted until it is retired."""
+
+    kid: str
+    private: Ed25519PrivateKey
+    signs_from_ms: int
+    retired_at_ms: int | None = None
+
+    def trusted_at(self, now_ms: int) -> bool:
+        return self.retired_at_ms is None or now_ms < self.retired_at_ms
+
+
+class KeyRing:
+    """The signing keys as this process read them last; `take` puts what was read anew in their place."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._ring: dict[str, SigningKey] = {keys.kid: SigningKey(keys.kid, keys.signing, 0)}
+        # what a key file of several entries still trusts
+        self._trusted_by_file = keys.verifying
+
+    @property
+    def file_keys(self) -> Keys:
+        """What the file says: the root, and the first key of a fresh deployment."""
+        return self._keys
+
+    def derived(self, purpose: str) -> bytes:
+        return self._keys.derived(purpose)
+
+    def take(self, ring: Iterable[SigningKey]) -> None:
+        """Hold these keys and no others."""
+        self._ring = {key.kid: key for key in ring}
+        self._trusted_by_file = {}
+
+    def signing_at(self, now_ms: int) -> SigningKey:
+        """The key to sign with: the newest whose time has come. Raises LookupError when every key was retired."""
+        trusted = [key for key in self._ring.values() if key.trusted_at(now_ms)]
+        due = [key for key in trusted if key.signs_from_ms <= now_ms]
+        if due:
+            return max(due, key=lambda key: (key.signs_from_ms, key.kid))
+        return min(trusted, key=lambda key: (key.signs_from_ms, key.kid), default=None) or _none_left()
+
+    def verifying_at(self, kid: str, now_ms: int) -> Ed25519PublicKey | None:
+        """The public key of a name that is trusted now."""
+        key = self._ring.get(kid)
+        if key is not None:
+            return key.private.public_key() if key.trusted_at(now_ms) else None
+        return self._trusted_by_file.get(kid)
+
+    def jwks_at(self, now_ms: int) -> dict[str, list[dict[str, str]]]:
+        """The public keys trusted now as a JWK set (RFC 7517, RFC 8037)."""
+        return {
+            "keys": [
+                {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": key.kid, "x": _public_x(key)}
+                for key in sorted(self._ring.values(), key=lambda one: (one.signs_from_ms, one.kid))
+                if key.trusted_at(now_ms)
+            ]
+        }
+
+    def seal(self, kid: str, private: Ed25519PrivateKey) -> str:
+        """A private key as the database keeps it: AES-GCM under the root, bound to its name."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        sealed = AESGCM(self.derived(SEALING)).encrypt(nonce, private.private_bytes_raw(), kid.encode())
+        return urlsafe_b64encode(nonce + sealed).decode()
+
+    def unseal(self, kid: str, sealed: str) -> Ed25519PrivateKey:
+        """Raises ValueError for what was sealed under another root secret, for another name, or altered."""
+        try:
+            given = urlsafe_b64decode(sealed)
+            seed = AESGCM(self.derived(SEALING)).decrypt(given[:NONCE_BYTES], given[NONCE_BYTES:], kid.encode())
+            return Ed25519PrivateKey.from_private_bytes(seed)
+        except (InvalidTag, ValueError):
+            raise ValueError(f"the key {kid} was sealed under another root secret") from None
+
+
+def new_signing_key() -> tuple[str, Ed25519PrivateKey]:
+    """(kid, key), made up."""
+    return secrets.token_hex(8), Ed25519PrivateKey.generate()
+
+
+def _public_x(key: SigningKey) -> str:
+    return urlsafe_b64encode(key.private.public_key().public_bytes_raw()).decode().rstrip("=")
+
+
+def _none_left() -> SigningKey:
+    raise LookupError("no signing key is left")
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,8 @@ class Principal:
     rights: frozenset[str] = field(default_factory=frozenset)
     locale: str = "en"
     formerly: Formerly | None = None
+    requests_per_minute: int = 0
+    """a service's own limit; 0: what the settings say of everybody"""
 
     @property
     def holder(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import jwt
 
-from backend.auth.keys import Keys
+from backend.auth.keys import KeyRing, Keys
 from backend.clock import Clock
 from backend.config import Settings
 from backend.errors import Code, Problem, Refused
@@ -40,8 +40,9 @@ class Claims:
 
 
 class Tokens:
-    def __init__(self, keys: Keys, settings: Settings, clock: Clock) -> None:
-        self._keys = keys
+    def __init__(self, keys: Keys | KeyRing, settings: Settings, clock: Clock) -> None:
+        self.ring = keys if isinstance(keys, KeyRing) else KeyRing(keys)
+        """the signing keys, which whoever shares them between processes renews"""
         self._settings = settings
         self._clock = clock
         self._refresh_secret = keys.derived("refresh tokens")
@@ -50,6 +51,7 @@ class Tokens:
         """An access token and the moment it expires, in milliseconds."""
         now_s = self._clock() // 1_000
         expires_s = now_s + self._settings.access_token_seconds
+        key = self.ring.signing_at(self._clock())
         token = jwt.encode(
             {
                 "iss": self._settings.token_issuer,
@@ -63,9 +65,9 @@ class Tokens:
                 "role": role,
                 "locale": locale,
             },
-            self._keys.signing,
+            key.private,
             algorithm=ALGORITHM,
-            headers={"kid": self._keys.kid, "typ": TYPE},
+            headers={"kid": key.kid, "typ": TYPE},
         )
         return token, expires_s * 1_000
 
@@ -88,7 +90,7 @@ class Tokens:
             raise Refused(Problem(Code.UNAUTHENTICATED))
         try:
             header = jwt.get_unverified_header(token)
-            key = self._keys.verifying.get(str(header.get("kid")))
+            key = self.ring.verifying_at(str(header.get("kid")), self._clock())
             if key is None or header.get("typ") != TYPE:
                 raise Refused(Problem(Code.UNAUTHENTICATED))
             return jwt.decode(

@@ -5,6 +5,8 @@ the generation before is answered with the same successor for a few seconds, bec
 field; an older one means two parties hold the family, and ends it.
 """
 
+import hashlib
+import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -16,13 +18,20 @@ from backend.auth.tokens import Claims, Tokens
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.devices import DeviceState, state_at, unserved
+from backend.domain.permissions import Action, Collection
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id, new_id
 from backend.storage.engine import Connection, Engine
-from backend.sync.work import Work, in_work
+from backend.sync.work import Door, Work, in_work
+from backend.usecases.keys import SharedKeys
+from backend.usecases.services import SERVICE_KEY_PREFIX, GivenKey, ServiceUse, read_service_key, read_service_principal
+from backend.usecases.throttle import Throttle
 
 T = TypeVar("T")
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+RESET_TOKEN_BYTES = 32
+RESET_TOKEN_CHARACTERS = 43
 EMAIL_CHARACTERS_MAX = 254
 PASSWORD_CHARACTERS_MIN = 10
 DEVICE_NAME_CHARACTERS_MAX = 120
@@ -84,7 +93,7 @@ class Me:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Whether a sign-in still holds, and as whom."""
+    """Whether a sign-in, or a service's key, still holds, and as whom."""
 
     principal: Principal
     device_state: str
@@ -248,6 +257,85 @@ async def find_account(conn: Connection, email: str) -> Account | None:
     return Account(*rows[0]) if rows else None
 
 
+async def _account(conn: Connection, user_id: str) -> Account | None:
+    rows = await conn.fetch(
+        "SELECT id, name, email, role, locale, password_hash FROM user_account WHERE id = ? AND active", user_id
+    )
+    return Account(*rows[0]) if rows else None
+
+
+async def _is_known(conn: Connection, device_id: str, user_id: str | None) -> bool:
+    """Whether the account has signed in on the device before, and is still served there. For an unknown account the
+    same is asked, so that it costs the same."""
+    rows = await conn.fetch(
+        "SELECT 1 FROM device WHERE id = ? AND user_id = ? AND state IN ('ACTIVE', 'DRAINING')",
+        device_id,
+        user_id or "",
+    )
+    return bool(rows)
+
+
+async def _check_password_stands(work: Work, account: Account) -> None:
+    """Raise BUSY where the password was changed, or the colleague let out, since it was looked at."""
+    rows = await work.conn.fetch("SELECT password_hash, active FROM user_account WHERE id = ? FOR UPDATE", account.id)
+    if not rows or rows[0][0] != account.password_hash or not rows[0][1]:
+        raise Refused(Problem(Code.BUSY))
+
+
+async def write_password(work: Work, user_id: str, password_hash: str, *, spared_device: str | None = None) -> None:
+    """A colleague's new password; his sign-ins end, but for those on one device."""
+    await work.conn.execute("UPDATE user_account SET password_hash = ? WHERE id = ?", password_hash, user_id)
+    await work.conn.execute(
+        "UPDATE refresh_family SET revoked_at = ? WHERE user_id = ? AND device_id <> ? AND revoked_at IS NULL",
+        work.now_ms,
+        user_id,
+        spared_device or "",
+    )
+    await work.conn.execute("DELETE FROM password_reset WHERE user_id = ?", user_id)
+    work.audit("UPDATE", "users", user_id, ("password",))
+    work.standings.add(user_id)
+
+
+async def begin_reset(work: Work, user_id: str, *, hours: int) -> str:
+    """A one-time token with which a colleague sets a new password; an earlier one is worth nothing from now on.
+
+    Raises `Refused`: NOT_PERMITTED, NOT_FOUND.
+    """
+    if work.door is not Door.JOB and not work.principal.may(Action.UPDATE, Collection.USERS):
+        raise Refused(Problem(Code.NOT_PERMITTED))
+    rows = await work.conn.fetch("SELECT id FROM user_account WHERE id = ? AND active FOR UPDATE", user_id)
+    if not rows:
+        raise Refused(Problem(Code.NOT_FOUND, ("userId",)))
+    token = secrets.token_urlsafe(RESET_TOKEN_BYTES)
+    await work.conn.execute("DELETE FROM password_reset WHERE user_id = ? OR expires_at <= ?", user_id, work.now_ms)
+    await work.conn.execute(
+        "INSERT INTO password_reset (token_sha256, user_id, expires_at, created_at) VALUES (?, ?, ?, ?)",
+        _sha256(token),
+        user_id,
+        work.now_ms + hours * HOUR_MS,
+        work.now_ms,
+    )
+    work.audit("GRANT", "users", user_id, ("password",))
+    return token
+
+
+async def take_reset(work: Work, token: str, password_hash: str) -> None:
+    rows = await work.conn.fetch(
+        "SELECT r.user_id, r.expires_at FROM password_reset r JOIN user_account u ON u.id = r.user_id"
+        " WHERE r.token_sha256 = ? AND u.active FOR UPDATE",
+        _sha256(token),
+    )
+    if not rows or rows[0][1] <= work.now_ms:
+        raise Refused(Problem(Code.UNAUTHENTICATED, ("token",)))
+    user_id = rows[0][0]
+    work.principal = Principal(PrincipalKind.STAFF, user_id=user_id)
+    await write_password(work, user_id, password_hash)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 async def read_me(conn: Connection, principal: Principal) -> Me:
     """The colleague who asks and his device; raises `Refused(UNAUTHENTICATED)` for any other principal."""
     rows = await conn.fetch(
@@ -265,9 +353,20 @@ class Sessions:
     """The door to signing in: opens the transactions and keeps the slow work out of them."""
 
     def __init__(
-        self, engine: Engine, tokens: Tokens, passwords: Passwords, *, settings: Settings, clock: Clock
+        self,
+        engine: Engine,
+        tokens: Tokens,
+        passwords: Passwords,
+        *,
+        settings: Settings,
+        clock: Clock,
+        shared_keys: SharedKeys | None = None,
     ) -> None:
         self._engine = engine
+        self._shared_keys = shared_keys
+        self._service_use = ServiceUse(engine, clock=clock)
+        self._throttle = Throttle(engine, tokens.ring.derived("sign-in throttle"), clock=clock,
+                                  retries_max=settings.write_retries_max)  # fmt: skip
         self._tokens = tokens
         self._passwords = passwords
         self._settings = settings
@@ -277,26 +376,38 @@ class Sessions:
 
     async def password_hash(self, password: str) -> tuple[str, list[Problem]]:
         """The hash of a new password, and OUT_OF_RANGE for one too short or too long, which is not hashed."""
-        if not PASSWORD_CHARACTERS_MIN <= len(password) <= PASSWORD_CHARACTERS_MAX:
-            bounds = (str(PASSWORD_CHARACTERS_MIN), str(PASSWORD_CHARACTERS_MAX))
-            return "", [Problem(Code.OUT_OF_RANGE, ("password",), bounds)]
-        return await self._passwords.hash(password), []
+        problems = _password_problems(password, "password")
+        return ("", problems) if problems else (await self._passwords.hash(password), [])
 
-    async def sign_in(self, email: str, password: str, device: DeviceGiven) -> Session:
+    async def sign_in(self, email: str, password: str, device: DeviceGiven, *, address: str = "") -> Session:
         """A session for whoever knows the password. An unknown e-mail costs and answers what a wrong one does.
 
-        Raises `Refused` with every problem of form, else SIGN_IN_FAILED, BUSY or what `open_session` raises.
+        `address`: what tries are counted under beside the account (`rates.address_key`); empty for none.
+        Raises `Refused` with every problem of form, else RATE_LIMITED, SIGN_IN_FAILED, BUSY or what `open_session`
+        raises.
         """
         email = email.strip()
         refuse_if(_form_problems(email, password, device))
         async with self._engine.read() as conn:
             account = await find_account(conn, email)
-        if not await self._passwords.matches(password, account.password_hash if account else None) or account is None:
+            known_device = await _is_known(conn, device.id, account.id if account else None)
+        attempt = await self._throttle.attempt(
+            email, address, (account.id, device.id) if account and known_device else None
+        )
+        try:
+            right = await self._passwords.matches(password, account.password_hash if account else None)
+        except Refused:
+            # nobody looked at the password
+            await self._throttle.succeeded(attempt)
+            raise
+        if not right or account is None:
             raise Refused(Problem(Code.SIGN_IN_FAILED))
+        await self._throttle.succeeded(attempt)
         fresh = await self._passwords.hash(password) if self._passwords.outdated(account.password_hash) else None
         known = account
 
         async def story(work: Work) -> Session:
+            await _check_password_stands(work, known)
             if fresh is not None:
                 await work.conn.execute(
                     "UPDATE user_account SET password_hash = ? WHERE id = ? AND password_hash = ?",
@@ -307,6 +418,55 @@ class Sessions:
             return await open_session(work, self._tokens, self._settings, known, device)
 
         return await self._told(_staff(account.id, device.id, account.role, account.locale), story)
+
+    async def open_for(self, user_id: str, device: DeviceGiven) -> Session:
+        """A session for a colleague another provider vouches for. Raises `Refused`: SIGN_IN_FAILED for one who is
+        not let in, and what `open_session` raises."""
+
+        async def story(work: Work) -> Session:
+            account = await _account(work.conn, user_id)
+            if account is None:
+                raise Refused(Problem(Code.SIGN_IN_FAILED))
+            work.principal = _staff(account.id, device.id, account.role, account.locale)
+            return await open_session(work, self._tokens, self._settings, account, device)
+
+        return await self._told(Principal(PrincipalKind.STAFF, user_id=user_id, device_id=device.id), story)
+
+    async def change_password(self, principal: Principal, current: str, wanted: str) -> None:
+        """A colleague's own new password. His sign-ins on other devices end; the one he asks with goes on.
+
+        Raises `Refused`: OUT_OF_RANGE, RATE_LIMITED, SIGN_IN_FAILED at `current`, UNAUTHENTICATED for anybody else
+        than a colleague.
+        """
+        if principal.kind is not PrincipalKind.STAFF or principal.user_id is None or principal.device_id is None:
+            raise Refused(Problem(Code.UNAUTHENTICATED))
+        refuse_if(_password_problems(wanted, "newPassword"))
+        async with self._engine.read() as conn:
+            account = await _account(conn, principal.user_id)
+        if account is None:
+            raise Refused(Problem(Code.UNAUTHENTICATED))
+        attempt = await self._throttle.attempt(account.email, "", (account.id, principal.device_id))
+        if not await self._passwords.matches(current, account.password_hash):
+            raise Refused(Problem(Code.SIGN_IN_FAILED, ("currentPassword",)))
+        await self._throttle.succeeded(attempt)
+        fresh, known = await self._passwords.hash(wanted), account
+
+        async def story(work: Work) -> None:
+            await _check_password_stands(work, known)
+            await write_password(work, known.id, fresh, spared_device=principal.device_id)
+
+        await self._told(principal, story)
+
+    async def reset_password(self, token: str, wanted: str) -> None:
+        """A new password by a one-time token; every sign-in of the colleague ends.
+
+        Raises `Refused`: OUT_OF_RANGE, UNAUTHENTICATED for a token that is not ours, was used or has run out.
+        """
+        refuse_if(_password_problems(wanted, "newPassword"))
+        if len(token) != RESET_TOKEN_CHARACTERS:
+            raise Refused(Problem(Code.UNAUTHENTICATED, ("token",)))
+        fresh = await self._passwords.hash(wanted)
+        await self._told(Principal(PrincipalKind.STAFF), lambda work: take_reset(work, token, fresh))
 
     async def refresh(self, refresh_token: str) -> Session:
         """The next session of the family. Raises `Refused`: UNAUTHENTICATED for a token that is not ours or whose
@@ -354,17 +514,29 @@ class Sessions:
     async def standing(self, access_token: str) -> Standing:
         """Who asks, by an access token whose sign-in still holds.
 
-        Role and language are the database's, not the token's. Raises `Refused`: UNAUTHENTICATED, TOKEN_EXPIRED,
-        DEVICE_REVOKED, DEVICE_WIPED.
+        Role, rights and language are the database's, not the token's. A service's key stands in the same place.
+        Raises `Refused`: UNAUTHENTICATED, TOKEN_EXPIRED, DEVICE_REVOKED, DEVICE_WIPED.
         """
+        if access_token.startswith(SERVICE_KEY_PREFIX):
+            key = read_service_key(access_token)
+            standing = await self._standing_of(key.cached_as, lambda conn, now_ms: _service_standing(conn, key, now_ms))
+            await self._service_use.note(key.id)
+            return standing
+        if self._shared_keys is not None:
+            await self._shared_keys.fresh()
         claims = self._tokens.read(access_token)
-        found = self._standings.get(claims.family_id)
+        return await self._standing_of(claims.family_id, lambda conn, now_ms: read_standing(conn, claims, now_ms))
+
+    async def _standing_of(
+        self, cached_as: str, read: Callable[[Connection, int], Awaitable[Standing | Refused]]
+    ) -> Standing:
+        found = self._standings.get(cached_as)
         if found is None or not 0 <= self._clock() - found[0] < STANDING_FRESH_MS:
             asked_at_ms, changes = self._clock(), self._changes
             async with self._engine.read() as conn:
-                found = asked_at_ms, await read_standing(conn, claims, asked_at_ms)
+                found = asked_at_ms, await read(conn, asked_at_ms)
             if changes == self._changes:
-                self._keep(claims.family_id, found)
+                self._keep(cached_as, found)
         if isinstance(found[1], Refused):
             raise Refused(*found[1].problems)
         return found[1]
@@ -388,10 +560,18 @@ class Sessions:
             return
 
     async def _told(self, principal: Principal, story: Callable[[Work], Awaitable[T]]) -> T:
+        if self._shared_keys is not None:
+            # whatever is signed is signed with a key that every process knows
+            await self._shared_keys.fresh()
         result, _ = await in_work(
             self._engine, principal, story, clock=self._clock, retries_max=self._settings.write_retries_max
         )
         return result
+
+
+async def _service_standing(conn: Connection, key: GivenKey, now_ms: int) -> Standing | Refused:
+    found = await read_service_principal(conn, key, now_ms)
+    return found if isinstance(found, Refused) else Standing(found, DeviceState.ACTIVE.value)
 
 
 async def read_standing(conn: Connection, claims: Claims, now_ms: int) -> Standing | Refused:
@@ -421,22 +601,40 @@ def _unserved(state: DeviceState, active: bool, ended: bool) -> Problem | None:
     return Problem(Code.UNAUTHENTICATED) if ended else None
 
 
+def _password_problems(password: str, name: str) -> list[Problem]:
+    if not PASSWORD_CHARACTERS_MIN <= len(password) <= PASSWORD_CHARACTERS_MAX:
+        bounds = (str(PASSWORD_CHARACTERS_MIN), str(PASSWORD_CHARACTERS_MAX))
+        return [Problem(Code.OUT_OF_RANGE, (name,), bounds)]
+    return [] if _storable(password) else [Problem(Code.INVALID_VALUE, (name,))]
+
+
 def _form_problems(email: str, password: str, device: DeviceGiven) -> list[Problem]:
-    problems = []
-    for path, text, characters_max in (
-        (("email",), email, EMAIL_CHARACTERS_MAX),
-        (("password",), password, PASSWORD_CHARACTERS_MAX),
+    return [
+        *_text_problems((("email",), email, EMAIL_CHARACTERS_MAX), (("password",), password, PASSWORD_CHARACTERS_MAX)),
+        *device_problems(device),
+    ]
+
+
+def device_problems(device: DeviceGiven) -> list[Problem]:
+    """What is wrong with a device as it describes itself."""
+    problems = _text_problems(
         (("device", "name"), device.name, DEVICE_NAME_CHARACTERS_MAX),
         (("device", "platform"), device.platform, DEVICE_PLATFORM_CHARACTERS_MAX),
-    ):
+    )
+    if not is_id(device.id):
+        problems.append(Problem(Code.INVALID_VALUE, ("device", "id"), ("a UUID in small letters",)))
+    return problems
+
+
+def _text_problems(*given: tuple[tuple[str, ...], str, int]) -> list[Problem]:
+    problems = []
+    for path, text, characters_max in given:
         if not text.strip():
             problems.append(Problem(Code.REQUIRED, path))
         elif len(text) > characters_max:
             problems.append(Problem(Code.TOO_LONG, path, (str(characters_max),)))
         elif not _storable(text):
             problems.append(Problem(Code.INVALID_VALUE, path))
-    if not is_id(device.id):
-        problems.append(Problem(Code.INVALID_VALUE, ("device", "id"), ("a UUID in small letters",)))
     return problems
 
 
