@@ -13,6 +13,7 @@ from backend.clock import Clock, wall_clock_ms
 from backend.config import Settings, load_messages
 from backend.domain.attachments import AttachmentLimits
 from backend.domain.messages import Catalogue
+from backend.integrations.erasures import ErasureList
 from backend.integrations.files import open_files
 from backend.integrations.spool import Spool
 from backend.reads.compiler import Plans
@@ -37,6 +38,7 @@ from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.usecases.issues import resolver
 from backend.usecases.keys import SharedKeys
 from backend.usecases.orders import change_orders
+from backend.usecases.privacy import Eraser, Told
 from backend.usecases.sessions import Sessions, Standing
 from backend.usecases.tasks import change_tasks
 from backend.usecases.uploads import Files, limits_of
@@ -93,6 +95,7 @@ class Services:
     cursor_secret: bytes
     use_cases: UseCaseTable
     files: Files
+    eraser: Eraser
 
     def context(self, standing: Standing | None, locale: str) -> Context:
         """What the resolvers of one request are handed."""
@@ -111,6 +114,7 @@ class Services:
             rescue_door=self.rescue_keys,
             session_door=self.sessions,
             poke_hub=self.pokes,
+            privacy_door=self.eraser,
         )
 
     def doors(self) -> Doors:
@@ -161,6 +165,27 @@ def open_file_service(settings: Settings, engine: Engine, clock: Clock) -> Files
     return Files(engine, store, Spool(settings.data_dir / "uploads"), settings=settings, clock=clock)
 
 
+def open_eraser(settings: Settings, engine: Engine, files: Files, clock: Clock) -> Eraser:
+    """What erases people, with the list beside the database that outlives any backup of it."""
+    return Eraser(engine, files, ErasureList(settings.data_dir / "erasures.jsonl"), settings=settings, clock=clock)
+
+
+async def reapply_erasures(settings: Settings, *, clock: Clock = wall_clock_ms, told: Told | None = None) -> int:
+    """Erase again whom a restored backup brought back; returns how many ids that were.
+
+    To be called after a restore, on a migrated database, before anything is served from it. `told` hears
+    (people done, people to do).
+    """
+    engine = open_engine(settings.database_url, pool_connections_max=2)
+    await engine.start()
+    files = open_file_service(settings, engine, clock)
+    try:
+        return await open_eraser(settings, engine, files, clock).reapply(told)
+    finally:
+        await files.close()
+        await engine.close()
+
+
 @asynccontextmanager
 async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> AsyncIterator[Services]:
     """Everything a process needs, on a database that is migrated already; closed when the block ends.
@@ -187,8 +212,11 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
     sessions = Sessions(engine, tokens, passwords, settings=settings, clock=clock, shared_keys=shared_keys)
     pokes.standings.forget = sessions.forget
     files = open_file_service(settings, engine, clock)
+    eraser = open_eraser(settings, engine, files, clock)
     try:
         await engine.start()
+        await eraser.remember()
+        await eraser.reapply()
         pokes.start()
         files.start()
         yield Services(
@@ -211,6 +239,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             cursor_secret=given.get_secret_value().encode() if given else keys.derived("cursors"),
             use_cases=use_cases_within(limits_of(settings)),
             files=files,
+            eraser=eraser,
         )
     finally:
         await files.close()

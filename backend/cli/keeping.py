@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from backend.cli.privacy import reapply_listed
 from backend.cli.terminal import (
     FAILED_SHOWN,
     OPERATOR_PRINCIPAL,
@@ -294,6 +295,8 @@ def epoch(
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{now}\n", "utf-8")
     say.print(f"epoch {before} has ended, epoch {now} has begun", soft_wrap=True)
+    if again := reapply_listed(settings):
+        say.print(f"{again:,} ids of people erased since the backup were erased again")
 
 
 def _epoch_file(settings: Settings) -> Path:

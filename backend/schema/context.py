@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backend.reads.ordinary import Loader
     from backend.storage.engine import Engine
     from backend.sync.poke import Pokes
+    from backend.usecases.privacy import Eraser
     from backend.usecases.sessions import Sessions
 
 
@@ -59,6 +60,7 @@ class Context:
     rescue_door: "RescueKeys | None" = None
     session_door: "Sessions | None" = None
     poke_hub: "Pokes | None" = None
+    privacy_door: "Eraser | None" = None
     connected_clock: int | None = None
     """The feed's clock before the connection was acknowledged; None where there is no connection that stays open."""
     look_again: Callable[[], Awaitable[Principal | None]] | None = None
@@ -98,6 +100,12 @@ class Context:
         """What rescue files are encrypted for, which every served request has."""
         assert self.rescue_door is not None, "no rescue keys were handed in"
         return self.rescue_door
+
+    @property
+    def eraser(self) -> "Eraser":
+        """What erases people, which every served request has."""
+        assert self.privacy_door is not None, "nothing that erases was handed in"
+        return self.privacy_door
 
     @property
     def sessions(self) -> "Sessions":

@@ -117,7 +117,7 @@ async def erase_person(work: Work, record_id: str, reason: ErasureReason, *, str
     erased.already = not new and not erased.counts
     await work.conn.execute_many(
         "INSERT INTO erased_person (id, collection, erasure_id, reason, erased_at, erased_by)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         [(i, erased.ids[i], erased.erasure_id, erased.reason, work.now_ms, work.principal.actor) for i in new],
     )
     if not erased.already:
@@ -178,14 +178,23 @@ async def _erase_contacts(work: Work, erased: Erased, heads: Sequence[str], *, s
     await _take_attachments(work, erased, {CONTACTS: ids})
     await work.conn.execute("DELETE FROM customer_contact WHERE contact_id = ANY(?)", ids)
     gone = await work.conn.fetch("DELETE FROM contact WHERE id = ANY(?) RETURNING id", ids)
-    for link_id in links:
-        work.deleted("customerContacts", link_id)
-    for (contact_id,) in gone:
-        work.deleted(CONTACTS, contact_id)
+    _gone(work, "customerContacts", links)
+    _gone(work, CONTACTS, [row[0] for row in gone])
     erased.count("contacts", len(gone))
     erased.count("customerContacts", len(links))
     await _forget_copies(work, erased, CONTACTS, ids, [*ids, *links, *erased.attachment_ids], people)
     await _mentions(work, erased, people, strike=strike_mentions)
+
+
+def _gone(work: Work, collection: str, ids: Sequence[str]) -> None:
+    for record_id in ids:
+        work.deleted(collection, record_id)
+        _note(work, collection, record_id)
+
+
+def _note(work: Work, collection: str, record_id: str, fields: Sequence[str] = ()) -> None:
+    """Every record that changed gets an entry of its own, for what no entry tells of is told with its values."""
+    work.audit(AuditAction.ERASE, collection, record_id, fields)
 
 
 def _person(row: Sequence[object]) -> dict[str, object]:
@@ -256,7 +265,9 @@ async def _neutralise(work: Work, erased: Erased, customer_id: str) -> None:
         wanted["searchKeys"],
     )
     if changed:
-        work.touched(CUSTOMERS, customer_id, [name for name in names if not kinds[name].server_only])
+        told = [name for name in names if not kinds[name].server_only]
+        work.touched(CUSTOMERS, customer_id, told)
+        _note(work, CUSTOMERS, customer_id, told)
         erased.count("customers", 1)
 
 
@@ -285,6 +296,7 @@ async def _neutralise_children(work: Work, erased: Erased, customer_ids: Sequenc
         )
         for record_id in telling:
             work.touched(name, record_id, [*fields, *(("title",) if more else ())])
+            _note(work, name, record_id, fields)
         erased.count(name, len(telling))
     return children
 
@@ -315,6 +327,7 @@ async def _erase_colleague(work: Work, erased: Erased) -> None:
             erased.id,
         )
         work.touched(PEOPLE, erased.id, ("name",))
+        _note(work, PEOPLE, erased.id, ("name",))
         erased.count("people", 1)
     devices = await work.conn.fetch("SELECT id FROM device WHERE user_id = ? ORDER BY id FOR UPDATE", erased.id)
     device_ids = [row[0] for row in devices]
@@ -366,10 +379,9 @@ async def _take_attachments(work: Work, erased: Erased, hung_on: Mapping[str, Se
             list(record_ids),
             name,
         )
-        for row in rows:
-            work.deleted("attachments", row[0])
-            erased.attachment_ids.append(row[0])
-            erased.digests += [digest for digest in row[1:] if digest]
+        _gone(work, "attachments", [row[0] for row in rows])
+        erased.attachment_ids += [row[0] for row in rows]
+        erased.digests += [digest for row in rows for digest in row[1:] if digest]
         erased.count("attachments", len(rows))
     await work.conn.execute("UPDATE stored_file SET check_at = ? WHERE sha256 = ANY(?)", work.now_ms, erased.digests)
 
@@ -429,8 +441,7 @@ async def _forget_issues(work: Work, erased: Erased, told: Sequence[str], terms:
         rows += await work.conn.fetch(
             f"DELETE FROM sync_issue WHERE {said} LIKE ? ESCAPE '!' RETURNING id, mutation_id", f"%{_escaped(term)}%"
         )
-    for issue_id, _ in rows:
-        work.deleted(ISSUES, issue_id)
+    _gone(work, ISSUES, [row[0] for row in rows])
     erased.count(ISSUES, len(rows))
     await _clear_receipts(work, erased, "mutation_id = ANY(?)", [row[1] for row in rows if row[1]])
 
@@ -510,7 +521,7 @@ async def _strike(
             record_id,
         )
         work.touched(name, record_id, (one,))
-        work.audit(AuditAction.ERASE, name, record_id, (one,))
+        _note(work, name, record_id, (one,))
         erased.count("mentions", 1)
 
 
@@ -546,16 +557,19 @@ class Eraser:
         reason: ErasureReason,
         *,
         strike_mentions: bool = False,
-        door: Door = Door.ONLINE,
+        by_operator: bool = False,
     ) -> Erased:
-        """Erase a person everywhere; raises what `erase_person` raises."""
+        """Erase a person everywhere; raises what `erase_person` raises.
+
+        `by_operator`: at the command line, or by the list, where no role is asked for and no state stands against it.
+        """
         erased, _ = await in_work(
             self._engine,
             principal,
             lambda work: erase_person(work, record_id, reason, strike_mentions=strike_mentions),
             clock=self._clock,
             retries_max=self._settings.write_retries_max,
-            door=door,
+            door=Door.JOB if by_operator else Door.ONLINE,
         )
         self._erasures.add(
             ErasedId(one, collection, erased.erasure_id, erased.reason, erased.at_ms)
@@ -611,14 +625,14 @@ class Eraser:
 
     async def _erase_again(self, listed: ErasedId) -> None:
         try:
-            await self.erase(ERASER, listed.id, ErasureReason(listed.reason), door=Door.JOB)
+            await self.erase(ERASER, listed.id, ErasureReason(listed.reason), by_operator=True)
         except Refused as refused:
             if any(problem.code is not Code.NOT_FOUND for problem in refused.problems):
                 raise
             # this database has not met the person yet: phones that have are refused
-            await self._note(listed)
+            await self._list(listed)
 
-    async def _note(self, listed: ErasedId) -> None:
+    async def _list(self, listed: ErasedId) -> None:
         async def story(work: Work) -> None:
             await work.conn.execute(
                 "INSERT INTO erased_person (id, collection, erasure_id, reason, erased_at, erased_by)"

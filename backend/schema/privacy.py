@@ -1,0 +1,91 @@
+"""Erasing people, what is held about one, what was pulled unusually, and what retention would remove."""
+
+from typing import Annotated
+
+import strawberry
+
+from backend.domain.privacy import ErasureReason
+from backend.errors import Refused
+from backend.schema.context import Info
+from backend.schema.refusals import Refusal, refuse
+from backend.schema.scalars import Instant
+from backend.usecases.privacy import Erased
+
+ID = strawberry.ID
+
+strawberry.enum(ErasureReason, description="Why a person's data is erased.")
+
+
+@strawberry.type(description="So many of one kind.")
+class KindCount:
+    kind: str = strawberry.field(description="What: a collection, or a kind of copy such as `receipts`.")
+    count: int = strawberry.field(description="How many.")
+
+
+@strawberry.type(description="A text of another record that names the person.")
+class Mention:
+    collection: str = strawberry.field(description="Its collection.")
+    record_id: ID = strawberry.field(description="Its id.")
+    field: str = strawberry.field(description="Which of its texts.")
+
+
+@strawberry.type(description="A person was erased, or had been before. No value of theirs is told.")
+class PersonErased:
+    id: ID = strawberry.field(description="The person's record; its id is taken by nobody ever again.")
+    collection: str = strawberry.field(
+        description="`contacts`: it is gone. `customers`, `people`: it stays for its orders or work, and is nobody."
+    )
+    ids: list[ID] = strawberry.field(
+        description="All ids that were the person's: those merged into it, and contacts of an erased consumer alone."
+    )
+    erased_at: Instant = strawberry.field(description="When.")
+    already: bool = strawberry.field(description="It had been erased before: nothing was left to do.")
+    removed: list[KindCount] = strawberry.field(description="What was removed or cleared.")
+    mentions: list[Mention] = strawberry.field(
+        description="Texts of other records that name the person, for somebody to look at; a name may be another's too."
+    )
+
+
+ErasePersonResult = Annotated[
+    PersonErased | Refusal, strawberry.union("ErasePersonResult", description="Who was erased, or why nobody was.")
+]
+
+
+@strawberry.type
+class PrivacyMutations:
+    @strawberry.mutation(
+        description="Erase a person everywhere, for good: a contact, a customer of kind CONSUMER, or a colleague who"
+        " has left. Orders stay. Devices drop what they hold with their next pull."
+    )
+    async def erase_person(
+        self,
+        info: Info,
+        id: Annotated[ID, strawberry.argument(description="The contact, the customer or the colleague.")],
+        reason: Annotated[ErasureReason, strawberry.argument(description="Why.")],
+        strike_mentions: Annotated[
+            bool,
+            strawberry.argument(
+                description="Strike names, numbers and addresses out of other records' texts, instead of listing them."
+            ),
+        ] = False,
+    ) -> ErasePersonResult:
+        context = info.context
+        try:
+            erased = await context.eraser.erase(context.caller, id, reason, strike_mentions=strike_mentions)
+        except Refused as refused:
+            return refuse(info, refused)
+        return _shown(erased)
+
+
+def _shown(erased: Erased) -> PersonErased:
+    return PersonErased(
+        id=ID(erased.id),
+        collection=erased.collection,
+        ids=[ID(one) for one in sorted(erased.ids)],
+        erased_at=Instant(erased.at_ms),
+        already=erased.already,
+        removed=[KindCount(kind=kind, count=count) for kind, count in sorted(erased.counts.items())],
+        mentions=[
+            Mention(collection=one.collection, record_id=ID(one.record_id), field=one.field) for one in erased.mentions
+        ],
+    )
