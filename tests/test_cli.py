@@ -156,7 +156,8 @@ def test_the_contract_is_written_and_checked(selvedge: CommandLine) -> None:
     assert selvedge("contract", "--check", "--folder", str(folder)).status == 1
     assert not folder.exists()
     assert selvedge("contract", "--folder", str(folder)).status == 0
-    assert {path.name for path in folder.iterdir()} == set(CONTRACT)
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert written == set(CONTRACT)
     assert selvedge("contract", "--check", "--folder", str(folder)).status == 0
     schema = folder / "schema.graphql"
     schema.write_text(schema.read_text().replace("type Query", "type Question"))

@@ -15,6 +15,7 @@ from backend.domain.issues import field_kinds
 from backend.errors import OPERATOR, RETRY, Code, Retry
 from backend.schema.root import print_sdl
 from backend.schema.rxdb import rxdb_schemas_text
+from backend.schema.trusted import MANIFEST, manifest_text
 from backend.sync.versions import declared_versions
 from backend.sync.watermelon import app_schema
 
@@ -120,6 +121,7 @@ RXDB_SCHEMAS = "rxdb-schemas.json"
 WATERMELON_SCHEMA = "watermelon-schema.json"
 CONTRACT: Mapping[str, Callable[[], str]] = {
     "schema.graphql": print_sdl,
+    f"operations/{MANIFEST}": manifest_text,
     "errors.md": errors_text,
     "fields.json": fields_text,
     "versions.json": versions_text,

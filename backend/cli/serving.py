@@ -21,9 +21,12 @@ from backend.cli.terminal import (
 )
 from backend.config import PREFIX, Settings
 from backend.errors import BadSetting
+from backend.schema.root import build_schema
+from backend.schema.trusted import check_operations
 from backend.storage.engine import open_engine
 from backend.telemetry import configure_logs
 from backend.usecases.demo import PASSWORD, sign_ins_of
+from backend.web.graphiql import is_built
 from backend.web.pages import sign_in_example
 
 GRACEFUL_SECONDS = 20
@@ -34,6 +37,7 @@ verbs = typer.Typer()
 def serve(host: Host = None, port: Port = None, database: Database = None) -> None:
     """Bring the database to the present shape and answer requests until stopped."""
     settings = settings_from(host=host, port=port, database_url=database)
+    check_operations(build_schema(), settings)
     listening = _listen(settings)
     with contextlib.closing(listening):
         configure_logs(settings.log_level)
@@ -50,7 +54,8 @@ def serve(host: Host = None, port: Port = None, database: Database = None) -> No
             timeout_graceful_shutdown=GRACEFUL_SECONDS,
         )
         with contextlib.suppress(KeyboardInterrupt):
-            _Server(config, app_served, address_of(settings), asyncio.run(_demo_email(settings))).run(
+            email = asyncio.run(_demo_email(settings))
+            _Server(config, app_served, address_of(settings), email, graphiql=settings.graphiql_open).run(
                 sockets=[listening]
             )
 
@@ -58,16 +63,19 @@ def serve(host: Host = None, port: Port = None, database: Database = None) -> No
 class _Server(uvicorn.Server):
     """Says where it listens once it does."""
 
-    def __init__(self, config: uvicorn.Config, app: Starlette, address: str, demo_email: str | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: Starlette, address: str, demo_email: str | None, *, graphiql: bool
+    ) -> None:
         super().__init__(config)
         self._app = app
         self._address = address
         self._demo_email = demo_email
+        self._graphiql = graphiql
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            greet(self._address, self._demo_email)
+            greet(self._address, self._demo_email, graphiql=self._graphiql)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # streams end by themselves only when their readers leave; the others are waited for
@@ -87,10 +95,15 @@ async def _demo_email(settings: Settings) -> str | None:
     return sign_ins[0].email if sign_ins else None
 
 
-def greet(address: str, demo_email: str | None) -> None:
+def greet(address: str, demo_email: str | None, *, graphiql: bool) -> None:
     """Where the server is, and how to ask it something; with the demo company the command works as printed."""
     say.print(f"Selvedge answers at [bold]{address}/graphql[/bold]  (stop with Ctrl-C)")
-    say.print(f"GraphiQL is not built here: {address}/graphiql shows how to ask from a terminal, or sign in now:\n")
+    if is_built() and graphiql:
+        say.print(f"GraphiQL, to look around in: [bold]{address}/graphiql[/bold]; or sign in from a terminal:\n")
+    elif graphiql:
+        say.print(f"GraphiQL is not built here: {address}/graphiql shows how to ask from a terminal, or sign in now:\n")
+    else:
+        say.print("To sign in from a terminal:\n")
     example = sign_in_example(address, email=demo_email, password=PASSWORD) if demo_email else sign_in_example(address)
     say.print(escape(example), soft_wrap=True)
 

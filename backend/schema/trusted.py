@@ -5,15 +5,16 @@ which then cannot ask what nobody has looked at. Source: GraphQL over HTTP, appe
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import strawberry
 from graphql import GraphQLSyntaxError, OperationDefinitionNode, parse
 
-from backend.config import PREFIX, Settings
-from backend.errors import BadSetting, Refused
+from backend.config import Settings
+from backend.errors import BadSetting
 from backend.schema.execute import Documents, document_hash
+from backend.schema.http import make_documents
 
 OPERATIONS_DIR = Path(__file__).resolve().parents[2] / "mobile_contract" / "operations"
 MANIFEST = "manifest.json"
@@ -22,12 +23,10 @@ SUFFIX = ".graphql"
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A document of one operation, as it lies in its file."""
+    """A document as it lies in its file."""
 
-    file: str
+    path: Path
     text: str
-    name: str
-    kind: str
 
     @property
     def sha256(self) -> str:
@@ -35,49 +34,59 @@ class Operation:
 
 
 def read_operations(folder: Path = OPERATIONS_DIR) -> list[Operation]:
-    """The documents of a folder, by the names of their files; raises `BadSetting` naming a file that is none."""
+    """The documents of a folder, by the names of their files; raises `BadSetting` for what cannot be read."""
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
-        return [_operation(path) for path in paths]
+        return [Operation(path, path.read_text("utf-8")) for path in paths]
     except (OSError, UnicodeDecodeError) as error:
         raise BadSetting(f"{folder}: {error}") from None
 
 
-def _operation(path: Path) -> Operation:
-    text = path.read_text("utf-8")
+def manifest_text(folder: Path = OPERATIONS_DIR) -> str:
+    """What an app or a gateway is built with: each file with its operation and its hash. Raises `BadSetting`."""
+    entries: dict[str, object] = {}
+    for operation in read_operations(folder):
+        node = _operation_of(operation)
+        assert node.name is not None
+        kind, name = node.operation.value, node.name.value
+        entries[operation.path.name] = {"kind": kind, "operation": name, "sha256": operation.sha256}
+    return json.dumps(entries, indent=1, sort_keys=True) + "\n"
+
+
+def _operation_of(operation: Operation) -> OperationDefinitionNode:
     try:
-        definitions = parse(text, no_location=True).definitions
+        definitions = parse(operation.text, no_location=True).definitions
     except GraphQLSyntaxError as error:
-        raise BadSetting(f"{path}: {error.message}") from None
+        raise BadSetting(f"{operation.path}: {error.message}") from None
     found = [each for each in definitions if isinstance(each, OperationDefinitionNode)]
     if len(found) != 1 or found[0].name is None:
-        raise BadSetting(f"{path}: wanted: one operation, with a name")
-    return Operation(path.name, text, found[0].name.value, found[0].operation.value)
+        raise BadSetting(f"{operation.path}: wanted: one operation, with a name")
+    return found[0]
 
 
-def manifest_text(folder: Path = OPERATIONS_DIR) -> str:
-    """What an app or a gateway is built with: each file with its operation and its hash."""
-    operations: Mapping[str, object] = {
-        each.file: {"kind": each.kind, "operation": each.name, "sha256": each.sha256}
-        for each in read_operations(folder)
-    }
-    return json.dumps(operations, indent=1, sort_keys=True) + "\n"
-
-
-def trust_operations(documents: Documents, settings: Settings) -> None:
+def trust_operations(documents: Documents, settings: Settings) -> list[Operation]:
     """Let the contract's operations, and those of the folder of the settings, be asked for by their hashes.
 
-    Raises `BadSetting` naming each file that the schema does not answer. One that asks for more than the limits
-    allow is refused when it is asked for, as any other document is.
+    Raises `BadSetting` when a folder cannot be read.
     """
     operations = read_operations()
     if settings.trusted_documents_dir is not None:
         operations += read_operations(settings.trusted_documents_dir)
-    wrong = [
-        f"{operation.file}: {error.message}"
-        for operation in operations
-        for error in documents.trust(operation.text).errors
-        if not isinstance(error.original_error, Refused)
-    ]
+    for operation in operations:
+        documents.trust(operation.text)
+    return operations
+
+
+def check_operations(schema: strawberry.Schema, settings: Settings) -> None:
+    """Before a server starts: raises `BadSetting` naming each file that the schema does not answer.
+
+    One that asks for more than the limits of the settings allow counts as such.
+    """
+    documents, _ = make_documents(schema, settings)
+    wrong = []
+    for operation in trust_operations(documents, settings):
+        _operation_of(operation)
+        found = documents.trusted(operation.sha256)
+        wrong += [f"{operation.path}: {error.message}" for error in (found.errors if found else ())]
     if wrong:
-        raise BadSetting("\n".join([f"{PREFIX}TRUSTED_DOCUMENTS_DIR: documents the schema does not answer:", *wrong]))
+        raise BadSetting("\n".join(["trusted documents that cannot be answered:", *wrong]))
