@@ -246,7 +246,9 @@ class Scopes:
         if not readable(self.principal, entity):
             return Sql("1 = 0")
         if entity.sees is not None:
-            return sql_of("(", self.filled(entity.sees(self.principal), alias), ")")
+            seen = entity.sees(self.principal)
+            assert seen is not None, "not readable otherwise"
+            return sql_of("(", self.filled(seen, alias), ")")
         if entity.unplaced:
             return Sql("1 = 1")
         if entity.part_of is None:

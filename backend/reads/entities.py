@@ -19,8 +19,20 @@ from backend.auth.principal import Principal
 from backend.domain.customers import CustomerKind
 from backend.domain.permissions import Action, Collection
 from backend.reads.selection import SortKind
-from backend.storage.models import attachments, catalogue, customers, insight, people, sync, territories, work
-from backend.storage.visibility import HOLDERS, PLACES
+from backend.storage.imports import sees_batch
+from backend.storage.models import (
+    attachments,
+    catalogue,
+    customers,
+    insight,
+    merges,
+    people,
+    records,
+    sync,
+    territories,
+    work,
+)
+from backend.storage.visibility import HOLDERS, PLACES, devices_seen
 
 
 class Kind(StrEnum):
@@ -172,7 +184,7 @@ class Entity:
     `right`: on what a role must have one of `actions`; None for what every colleague sees.
     `part_of`: (parent entity, own column, parent's column): visible exactly when that parent is.
     `unplaced`: has no scope but the right: the organisation's own records, never synced.
-    `sees`: a scope of its own, as a template; for what is not synced and yet not everybody's.
+    `sees`: a scope of its own, as a template, None for who sees nothing; for what is not synced and not everybody's.
     `few`: a rep sees hundreds of them, not tens of thousands, so a list is the sorted scope.
     `listed`, `page_type`: where its pages have names of their own for `nodes` and for the type.
     """
@@ -190,7 +202,7 @@ class Entity:
     actions: tuple[Action, ...] = (Action.READ,)
     node: bool = False
     few: bool = False
-    sees: Callable[[Principal], str] | None = None
+    sees: Callable[[Principal], str | None] | None = None
     listed: str = "nodes"
     page_type: str | None = None
 
@@ -238,6 +250,9 @@ def _columns(fields: tuple[Field, ...]) -> Iterator[Column]:
 
 def readable(principal: Principal, entity: Entity) -> bool:
     """True when the role, or a service's rights, may read this kind of record at all; which, the scope says."""
+    if entity.sees is not None:
+        permitted = entity.right is None or any(principal.may(action, entity.right) for action in entity.actions)
+        return permitted and entity.sees(principal) is not None
     if entity.right is None:
         return principal.role is not None or principal.may(Action.READ, Collection.USERS)
     return any(principal.may(action, entity.right) for action in entity.actions)
@@ -710,6 +725,126 @@ SCORE_RUNS = Entity(
     actions=(Action.SCORE, Action.OVERRIDE),
 )
 
+
+def _devices_seen(principal: Principal) -> str | None:
+    seen = devices_seen(principal, "{a}")
+    return seen[0].replace("?", "{user}") if seen else None
+
+
+_DEVICE_STATE = "CASE WHEN {a}.state = 'DRAINING' AND {a}.drain_until <= {now} THEN 'REVOKED' ELSE {a}.state END"
+_OPEN_ISSUES = "FROM sync_issue i WHERE i.user_id = {a}.user_id AND i.state = 'OPEN' AND i.device_id = {a}.id"
+_OWNER = "(SELECT u.{name} FROM user_account u WHERE u.id = {a}.user_id)"
+# up to date is who has seen a step of this epoch that the feed still leads on from
+_BEHIND = (
+    "(SELECT CASE WHEN {a}.acked_seq >= k.horizon AND ({a}.acked_seq >> 40) = (k.seq >> 40)"
+    " THEN k.seq - {a}.acked_seq END FROM sync_clock k WHERE k.id = 1)"
+)
+
+DEVICES = Entity(
+    "devices",
+    "DeviceStatus",
+    people.Device,
+    None,
+    (
+        *columns(_ID, "id", "userId"),
+        Column("userName", Kind.TEXT, "user_id", expression=_OWNER.replace("{name}", "name")),
+        Column("role", Kind.ENUM, "user_id", expression=_OWNER.replace("{name}", "role")),
+        *columns(Kind.TEXT, "name", "platform", "appVersion", "stateReason"),
+        *columns(Kind.INT, "schemaVersion", unsent="unsent_count", refused="refused_count"),
+        Column("state", Kind.ENUM, "state", expression=_DEVICE_STATE),
+        *columns(
+            Kind.TIMESTAMP,
+            "stateSince",
+            "drainUntil",
+            "droppedAt",
+            "createdAt",
+            "lastSeenAt",
+            "pulledAt",
+            "pushedAt",
+            "unsentOldestAt",
+            "reportedAt",
+            wipeAcknowledgedAt="wipe_acked_at",
+        ),
+        *columns(Kind.BIGINT, "ackedSeq", "clockOffsetMs", ackedMutation="last_client_seq"),
+        Column("behind", Kind.BIGINT, "acked_seq", expression=_BEHIND, may_be_null=True),
+        Column("openIssues", Kind.INT, "id", expression=f"(SELECT count(*) {_OPEN_ISSUES})"),
+    ),
+    {"LAST_SEEN_AT": Order(_number_key("{a}.last_seen_at"))},
+    {
+        **_BY_ID,
+        **_same("userId", "user_id"),
+        "stateIn": Filter(f"({_DEVICE_STATE}) = ANY(?)"),
+        "silentSince": Filter("{a}.last_seen_at <= ?::bigint"),
+        "unsent": Filter("{a}.unsent_count > 0"),
+        "openIssues": Filter(f"EXISTS (SELECT 1 {_OPEN_ISSUES})"),
+    },
+    sees=_devices_seen,
+    listed="devices",
+    page_type="DeviceStatusPage",
+)
+
+_CUSTOMERS_MADE = (
+    "(SELECT count(*) FROM external_id e WHERE e.batch_id = {a}.id AND e.collection = 'customers' AND NOT EXISTS"
+    " (SELECT 1 FROM import_row r WHERE r.batch_id = e.batch_id AND r.outcome = 'LINKED'"
+    " AND r.record_id = e.record_id))"
+)
+
+IMPORT_BATCHES = Entity(
+    "importBatches",
+    "ImportBatch",
+    records.ImportBatch,
+    Collection.IMPORTS,
+    (
+        *columns(_ID, "id"),
+        Column("startedById", _ID, "started_by", expression="substr({a}.started_by, 7)"),
+        *columns(Kind.TEXT, "system", "fileName"),
+        *columns(Kind.ENUM, "state"),
+        *columns(Kind.INT, "rowsTotal", "rowsUnchanged", "rowsFailed", ordersCreated="rows_created"),
+        Column("customersCreated", Kind.INT, "id", expression=_CUSTOMERS_MADE),
+        *columns(Kind.TIMESTAMP, "startedAt", "finishedAt", "undoneAt"),
+    ),
+    {"STARTED_AT": Order(_number_key("{a}.started_at"), descending=True)},
+    _BY_ID,
+    sees=lambda _: sees_batch("{a}").replace("?", "{user}"),
+)
+
+
+def _pair_of(entity: str, table: str) -> str:
+    """Both records are seen; of a pair that was merged one record is no more, and the other is."""
+
+    def there(column: str, more: str = "") -> str:
+        return f"EXISTS (SELECT 1 FROM {table} {{a}}x WHERE {{a}}x.id = {{a}}.{column}{more})"
+
+    seen = f" AND {{scope {entity} {{a}}x}}"
+    either = [f"({there(column, seen)} OR NOT {there(column)})" for column in ("first_id", "second_id")]
+    merged = f"{{a}}.state = 'MERGED' AND {' AND '.join(either)} AND ({there('first_id')} OR {there('second_id')})"
+    both = f"{there('first_id', seen)} AND {there('second_id', seen)}"
+    return f"{{a}}.collection = '{entity}' AND ({{a}}.state <> 'MERGED' AND {both} OR {merged})"
+
+
+MATCH_PAIRS = Entity(
+    "matchPairs",
+    "MatchPair",
+    merges.MatchPair,
+    Collection.CUSTOMERS,
+    (
+        *columns(_ID, "id", "firstId", "secondId"),
+        *columns(Kind.TEXT, "collection"),
+        *columns(Kind.INT, "points"),
+        *columns(Kind.ENUM, "state"),
+        *columns(Kind.TEXTS, reasonCodes="reasons"),
+        *columns(Kind.TIMESTAMP, "foundAt"),
+        _one("firstCustomer", "customers", "first_id"),
+        _one("secondCustomer", "customers", "second_id"),
+        _one("firstContact", "contacts", "first_id"),
+        _one("secondContact", "contacts", "second_id"),
+    ),
+    {"FOUND_AT": Order(_number_key("{a}.found_at"), descending=True)},
+    {**_BY_ID, **_same("collection", "collection"), **_same("state", "state")},
+    actions=(Action.MERGE,),
+    sees=lambda _: f"({_pair_of('customers', 'customer')} OR {_pair_of('contacts', 'contact')})",
+)
+
 SEASONS = Entity(
     "seasons",
     "Season",
@@ -828,6 +963,9 @@ ENTITIES: Mapping[str, Entity] = {
         SCORE_LINES,
         SCORE_RUNS,
         SYNC_ISSUES,
+        DEVICES,
+        IMPORT_BATCHES,
+        MATCH_PAIRS,
         SEASONS,
         STYLES,
         COLOURS,

@@ -4,21 +4,20 @@ from typing import Annotated
 
 import strawberry
 
-from backend.domain.devices import DeviceState
+from backend.domain.devices import DeviceState, days_ago
 from backend.domain.permissions import Role
-from backend.errors import Refused
+from backend.errors import Refused, refuse_if
+from backend.reads.selection import PageRequest
 from backend.schema.changes import tell
 from backend.schema.context import Info
-from backend.schema.paging import PageInfo
+from backend.schema.paging import PageInfo, select_page
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.scalars import BigInt, Instant
 from backend.usecases.devices import DeviceStatus as FoundStatus
-from backend.usecases.devices import Report, Wanted, change_device, sync_status, take_report
+from backend.usecases.devices import Report, Wanted, change_device, status_problems, take_report
 
 ID = strawberry.ID
 FIRST_DEFAULT = 50
-
-strawberry.enum(DeviceState, description="What a device may do.")
 
 
 @strawberry.type(description="How a device stands. A moment is null where nothing was ever noted.")
@@ -111,7 +110,7 @@ class DeviceQueries:
         description="How devices stand: one's own; for a manager also those of reps below; for service agents and"
         " admins all."
     )
-    async def sync_status(
+    def sync_status(
         self,
         info: Info,
         filter: Annotated[SyncStatusFilter | None, strawberry.argument(description="Which devices.")] = None,
@@ -119,33 +118,21 @@ class DeviceQueries:
         after: Annotated[str | None, strawberry.argument(description="`endCursor` of the page before.")] = None,
     ) -> DeviceStatusPage:
         context, given = info.context, filter or SyncStatusFilter()
-        wanted = Wanted(
-            given.device_id,
-            given.user_id,
-            tuple(given.state or ()),
-            given.silent_since_days,
-            given.unsent,
-            given.open_issues,
-        )
-        async with context.engine.read() as conn:
-            page = await sync_status(
-                conn,
-                context.caller,
-                wanted,
-                first=first,
-                after=after,
-                now_ms=context.now_ms,
-                rows_max=context.settings.page_rows_max,
-            )
-        return DeviceStatusPage(
-            devices=[_shown(device) for device in page.devices],
-            page_info=PageInfo(
-                has_next_page=page.after is not None,
-                has_previous_page=after is not None,
-                start_cursor=None,
-                end_cursor=page.after,
+        wanted = Wanted(given.device_id, given.user_id, tuple(given.state or ()), given.silent_since_days)
+        refuse_if(status_problems(wanted, first=first, rows_max=context.settings.page_rows_max))
+        silent_days = given.silent_since_days
+        return select_page(  # type: ignore[no-any-return]
+            info,
+            "devices",
+            PageRequest(first, after),
+            (
+                ("id", given.device_id),
+                ("userId", given.user_id),
+                ("stateIn", given.state or None),
+                ("silentSince", None if silent_days is None else days_ago(context.now_ms, silent_days)),
+                ("unsent", () if given.unsent else None),
+                ("openIssues", () if given.open_issues else None),
             ),
-            total_count=page.total,
         )
 
 

@@ -10,12 +10,15 @@ from backend.domain.catalogue import ArticleState
 from backend.domain.consent import Channel, ConsentChange, ConsentChannel, ConsentPurpose, ConsentSource
 from backend.domain.contacts import ContactRole, Language
 from backend.domain.customers import CustomerKind, LifecycleStage
+from backend.domain.devices import DeviceState
+from backend.domain.imports import ImportState
 from backend.domain.issues import IssueState, Resolution, WayOut
 from backend.domain.orders import OrderSource, OrderState
 from backend.domain.permissions import Role
 from backend.domain.tasks import TaskPriority, TaskSource, TaskState
 from backend.domain.territories import TerritoryKind
 from backend.domain.visits import VisitOutcome, VisitPurpose, VisitReason, VisitState, VisitVerification
+from backend.usecases.matches import MatchState
 
 ENUMS: Mapping[str, type[StrEnum]] = {
     members.__name__: strawberry.enum(members, description=(members.__doc__ or "").strip())
@@ -31,9 +34,12 @@ ENUMS: Mapping[str, type[StrEnum]] = {
         ConsentSource,
         ContactRole,
         CustomerKind,
+        DeviceState,
+        ImportState,
         IssueState,
         Language,
         LifecycleStage,
+        MatchState,
         OrderSource,
         OrderState,
         PreviewState,

@@ -1,11 +1,12 @@
 """The executor that completes a `Selection` in the database.
 
 A resolver of a table-backed field checks permission and returns a `Selection`. What the document asks below it
-becomes one SQL statement (`backend/reads/compiler.py`), whose bytes stand in the answer as they come. Where a
-computed field is asked, or more levels than the database can read, records are read the ordinary way and the
-library goes on as usual.
+becomes one SQL statement (`backend/reads/compiler.py`), whose bytes stand in the answer as they come. Records that
+stand in one list of an answer share a statement. Where a computed field is asked, or more levels than the database
+can read, records are read the ordinary way and the library goes on as usual: that is counted by field.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -24,11 +25,25 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from backend.errors import Code, Problem, Refused
 from backend.reads.compiler import Plan, compile_selection, scope_class
 from backend.reads.entities import ENTITIES
-from backend.reads.ordinary import Loader, Record
+from backend.reads.ordinary import Loader, Record, RecordPage
 from backend.reads.selection import Form, Selection, Span
 from backend.schema.context import Context
 from backend.schema.finished import Finished, pick, picked_of
 from backend.schema.selection import NestedPage, Wanted, spans_of, variables_shape, wanted_of
+from backend.schema.types import COMPUTED
+from backend.telemetry import counter, gauge
+
+DEPTH = "depth"
+COMPUTED_FIELDS = tuple(f"{kind}.{name}" for kind, fields in sorted(COMPUTED.items()) for name in sorted(fields))
+"""Fields that always send their selection the ordinary way, as `Type.field`."""
+_COMPILED = counter("reads_compiled", "Selections answered by one statement.")
+_FALLBACKS = counter(
+    "reads_fallbacks",
+    "Selections read field by field, by the computed field asked; depth: nested deeper than the database reads.",
+    field=(*COMPUTED_FIELDS, DEPTH),
+)
+_PLAN_LOOKUPS = counter("plan_lookups", "How often a plan was looked for in the cache.", outcome=("hit", "miss"))
+_PLANS = gauge("plans", "Plans in the cache.")
 
 
 class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -68,19 +83,56 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
 
         Raised here when null may not stand: the caller sees a coroutine, which is never None.
         """
-        self._count_selection(info)
-        steps = tuple(step for step in path.as_list() if isinstance(step, str))
-        plan_or_wanted, spans = self._planned(return_type, details, selection, steps)
-        if isinstance(plan_or_wanted, Plan):
-            answer = await self._run(plan_or_wanted, selection, spans)
+        at = path.as_list()
+        steps = tuple(step for step in at if isinstance(step, str))
+        if len(steps) < len(at) and selection.form is Form.ONE:
+            found = await self._with_its_siblings(return_type, details, info, selection, steps)
         else:
-            found = await self._loader().read(selection, spans[0])
+            self._count_selection(info)
+            found = await self._read(return_type, details, selection, (info.parent_type.name, *steps))
+        if isinstance(found, orjson.Fragment) or found is None:
+            answer = found
+        else:
             answer = self.complete_value(return_type, details, info, path, found, position_context)
             if self.is_awaitable(answer):
                 answer = await answer
         if answer is None and is_non_null_type(return_type):
             raise TypeError(f"Cannot return null for non-nullable field {info.parent_type}.{info.field_name}.")
         return answer
+
+    async def _with_its_siblings(
+        self,
+        return_type: GraphQLOutputType,
+        details: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        selection: Selection,
+        steps: tuple[str, ...],
+    ) -> Any:
+        """One record of a list of answers: read together with those that stand at the same place of the others."""
+        ((name, (record_id,)),) = selection.where
+        assert name == "id", "records in a list are named by their ids"
+
+        async def load(ids: list[str]) -> Mapping[str, Any]:
+            self._count_selection(info)
+            each = Selection(selection.entity, Form.EACH, (("ids", (ids,)),))
+            found: Mapping[str, Any] = await self._read(return_type, details, each, (info.parent_type.name, *steps))
+            return found
+
+        place = (info.parent_type.name, steps, selection.entity)
+        return await self._loader().soon(place, record_id, load)
+
+    async def _read(
+        self,
+        return_type: GraphQLOutputType,
+        details: FieldDetailsList,
+        selection: Selection,
+        place: tuple[str, ...],
+    ) -> Any:
+        """Finished bytes, or records (a page, a list) of the ordinary way; of EACH, by id. `place`: type, then path."""
+        plan_or_wanted, spans = self._planned(return_type, details, selection, place)
+        if isinstance(plan_or_wanted, Plan):
+            return await self._run(plan_or_wanted, selection, spans)
+        return await self._loader().read(selection, spans[0])
 
     def _count_selection(self, info: GraphQLResolveInfo[Any]) -> None:
         context = self.context_value
@@ -94,14 +146,15 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         return_type: GraphQLOutputType,
         details: FieldDetailsList,
         selection: Selection,
-        steps: tuple[str, ...],
+        place: tuple[str, ...],
     ) -> tuple[Plan | Wanted, list[Span]]:
         """A plan, kept or new; or what is wanted, when it cannot be compiled."""
         context, principal = self.context_value, self.context_value.caller
+        steps = place[1:]
         key = (
             context.document_key,
             self.operation.name.value if self.operation.name else None,
-            steps,
+            place,
             selection.shape,
             _page_shape(selection),
             variables_shape(self.variable_values.coerced),
@@ -110,15 +163,22 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         )
         if context.compiled and context.document_key and (plan := context.plans.get(key)) is not None:
             context.reads.plan_hits += 1
+            _PLAN_LOOKUPS.add(outcome="hit")
             return plan, self._spans(selection, plan.note, steps)
         wanted = wanted_of(self, selection, self._kind(return_type, selection), details, steps)
         spans = self._spans(selection, wanted.nested, steps)
-        plan = None if wanted.computed or not context.compiled else self._compiled(selection, wanted, spans)
+        if not context.compiled:
+            return wanted, spans
+        plan = None if wanted.computed else self._compiled(selection, wanted, spans)
         if plan is None:
             context.reads.fallbacks += 1
+            for field in wanted.computed or (DEPTH,):
+                _FALLBACKS.add(field=field)
             return wanted, spans
         if context.document_key:
+            _PLAN_LOOKUPS.add(outcome="miss")
             context.plans.keep(key, plan)
+            _PLANS.set(len(context.plans))
         return plan, spans
 
     def _compiled(self, selection: Selection, wanted: Wanted, spans: list[Span]) -> Plan | None:
@@ -150,7 +210,10 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         arguments = plan.arguments(context.caller, context.now_ms, selection, spans)
         context.reads.compiled += 1
         context.reads.statements += 1
+        _COMPILED.add()
         rows = await context.engine.fetch(plan.sql, *arguments)
+        if selection.form is Form.EACH:
+            return {row[0]: orjson.Fragment(row[1]) for row in rows}
         return orjson.Fragment(rows[0][0]) if rows else None
 
     def _loader(self) -> Loader:
@@ -167,4 +230,6 @@ def _page_shape(selection: Selection) -> tuple[bool, ...]:
 
 def read_attribute(source: Any, name: str) -> Any:
     """How a field without a resolver of its own finds its value."""
-    return source.read(name) if isinstance(source, Record) else getattr(source, name)
+    if isinstance(source, Record):
+        return source.read(name)
+    return getattr(source, "nodes" if isinstance(source, RecordPage) and name == source.listed else name)

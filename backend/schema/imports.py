@@ -13,8 +13,10 @@ from backend.domain.fields import parse_id
 from backend.domain.imports import TARGETS, ImportState, KeptReason
 from backend.errors import Code, Problem, Refused
 from backend.integrations.tables import read_table
+from backend.reads.entities import ENTITIES, readable
+from backend.reads.selection import PageRequest
 from backend.schema.context import Context, Info
-from backend.schema.paging import Connection, Edge, PageInfo
+from backend.schema.paging import Connection, select_one, select_page
 from backend.schema.refusals import Problem as ShownProblem
 from backend.schema.refusals import Refusal, refuse, show_problems
 from backend.schema.scalars import Instant
@@ -23,7 +25,6 @@ from backend.usecases.imports import (
     ImportReport,
     ImportWish,
     import_orders,
-    list_imports,
     read_failed,
     read_import,
 )
@@ -31,7 +32,6 @@ from backend.usecases.imports import (
 BATCHES_DEFAULT = 20
 FAILED_DEFAULT = 100
 
-strawberry.enum(ImportState, description="Where an import stands.")
 strawberry.enum(KeptReason, description="Why undoing an import left a record it had made.")
 
 FirstFailed = Annotated[int, strawberry.argument(description="How many.")]
@@ -140,39 +140,21 @@ UndoImportResult = Annotated[
 @strawberry.type
 class ImportQueries:
     @strawberry.field(description="Your imports and those you answer for, the latest first.")
-    async def import_batches(
+    def import_batches(
         self,
         info: Info,
         first: Annotated[int, strawberry.argument(description="How many.")] = BATCHES_DEFAULT,
         after: Annotated[str | None, strawberry.argument(description="Only those behind this cursor.")] = None,
     ) -> Connection[ImportBatch]:
-        context = info.context
-        _check_first(context, first)
-        place = None if after is None else _place(after)
-        page = await list_imports(context.engine, context.caller, first=first, after=place)
-        edges = [Edge(cursor=_cursor(report), node=_shown(report)) for report in page.imports]
-        return Connection(
-            edges=edges,
-            nodes=[edge.node for edge in edges],
-            page_info=PageInfo(
-                has_next_page=page.more,
-                has_previous_page=after is not None,
-                start_cursor=edges[0].cursor if edges else None,
-                end_cursor=edges[-1].cursor if edges else None,
-            ),
-            total_count=page.total,
-        )
+        return select_page(info, "importBatches", PageRequest(first, after))  # type: ignore[no-any-return]
 
     @strawberry.field(description="One import; null when it is not yours to see.")
-    async def import_batch(
+    def import_batch(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Its id.")]
     ) -> ImportBatch | None:
-        context = info.context
-        try:
-            report = await read_import(context.engine, context.caller, parse_id(id))
-        except Refused:
+        if not readable(info.context.caller, ENTITIES["importBatches"]):
             return None
-        return _shown(report) if report else None
+        return select_one(info, "importBatches", id)  # type: ignore[no-any-return]
 
 
 @strawberry.type
@@ -288,20 +270,6 @@ def _record_id(text: str) -> str:
         return parse_id(text)
     except Refused:
         raise Refused(Problem(Code.NOT_FOUND, ("batchId",))) from None
-
-
-def _cursor(report: ImportReport) -> str:
-    assert report.batch is not None
-    return base64.urlsafe_b64encode(f"{report.batch.started_at}:{report.batch.id}".encode()).decode()
-
-
-def _place(cursor: str) -> tuple[int, str]:
-    """The start and id a cursor stands for; raises CURSOR_INVALID."""
-    try:
-        started_at, _, batch_id = base64.urlsafe_b64decode(cursor).decode("ascii").partition(":")
-        return int(started_at), parse_id(batch_id)
-    except (binascii.Error, ValueError, Refused):
-        raise Refused(Problem(Code.CURSOR_INVALID, ("after",))) from None
 
 
 def _shown(report: ImportReport) -> ImportBatch:

@@ -11,14 +11,15 @@ from backend.domain.duplicates import MatchLevel, MatchReason
 from backend.domain.fields import Shape
 from backend.domain.messages import label
 from backend.errors import Refused
-from backend.reads.selection import one
+from backend.reads.selection import PageRequest, one
 from backend.schema.changes import tell
 from backend.schema.context import Info
 from backend.schema.inputs import given_fields, make_input
+from backend.schema.paging import select_list, to_one
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.scalars import Instant
 from backend.schema.types import Contact, Customer
-from backend.usecases.matches import MatchState, dismiss_match, likely_duplicates, match_queue, name_pair
+from backend.usecases.matches import MatchState, check_queue, dismiss_match, likely_duplicates, name_pair
 from backend.usecases.merges import merge_records, undo_merge
 
 ID = strawberry.ID
@@ -26,7 +27,7 @@ CUSTOMERS, CONTACTS = "customers", "contacts"
 DUPLICATES_SHOWN = 5
 PAIRS_SHOWN = 20
 
-for _enum in (MatchLevel, MatchReason, MatchState):
+for _enum in (MatchLevel, MatchReason):
     strawberry.enum(_enum, description=(_enum.__doc__ or "").strip())
 
 
@@ -68,25 +69,17 @@ class MatchPair:
     first_id: ID = strawberry.field(description="One of them.")
     second_id: ID = strawberry.field(description="The other.")
     points: int = strawberry.field(description="What the evidence adds up to.")
-    reasons: list[MatchEvidence] = strawberry.field(description="The evidence as it was when they were compared.")
+    reason_codes: list[str] = strawberry.field(description="The evidence as it was when they were compared, as codes.")
     state: MatchState = strawberry.field(description="What became of the pair.")
     found_at: Instant = strawberry.field(description="When they were compared.")
+    first_customer: Customer | None = to_one("The two customers that still exist, where customers were compared.")
+    second_customer: Customer | None = to_one("The second customer.")
+    first_contact: Contact | None = to_one("The first contact, where contacts were compared.")
+    second_contact: Contact | None = to_one("The second contact.")
 
-    @strawberry.field(description="The two customers that still exist, where customers were compared.")
-    def first_customer(self) -> Customer | None:
-        return one(CUSTOMERS, self.first_id)  # type: ignore[return-value]
-
-    @strawberry.field(description="The second customer.")
-    def second_customer(self) -> Customer | None:
-        return one(CUSTOMERS, self.second_id)  # type: ignore[return-value]
-
-    @strawberry.field(description="The first contact, where contacts were compared.")
-    def first_contact(self) -> Contact | None:
-        return one(CONTACTS, self.first_id)  # type: ignore[return-value]
-
-    @strawberry.field(description="The second contact.")
-    def second_contact(self) -> Contact | None:
-        return one(CONTACTS, self.second_id)  # type: ignore[return-value]
+    @strawberry.field(description="The evidence as it was when they were compared.")
+    def reasons(self: Any, info: Info) -> list[MatchEvidence]:
+        return [_evidence(info, MatchReason(code)) for code in self.read("reason_codes")]
 
 
 @strawberry.type(description="Records were merged. Whoever still writes to a merged id writes to the survivor.")
@@ -205,28 +198,17 @@ class MergeQueries:
         after: Annotated[ID | None, strawberry.argument(description="The last pair of the page before.")] = None,
     ) -> list[MatchPair]:
         context = info.context
-        pairs = await match_queue(
+        await check_queue(
             context.engine,
             context.caller,
             collection,
-            state=state,
             first=first,
             after=after,
             rows_max=context.settings.page_rows_max,
         )
-        return [
-            MatchPair(
-                id=ID(pair.id),
-                collection=pair.collection,
-                first_id=ID(pair.first_id),
-                second_id=ID(pair.second_id),
-                points=pair.points,
-                reasons=[_evidence(info, reason) for reason in pair.reasons],
-                state=pair.state,
-                found_at=Instant(pair.found_at_ms),
-            )
-            for pair in pairs
-        ]
+        return select_list(  # type: ignore[no-any-return]
+            info, "matchPairs", PageRequest(first, after), (("collection", collection), ("state", state))
+        )
 
 
 async def _merge(info: Info, collection: str, survivor_id: str, merged_ids: list[ID], take: list[str] | None) -> Any:

@@ -1,6 +1,7 @@
 """Pages, and the fields that lead from one record to others."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -106,7 +107,8 @@ def select_page(
     sort: StrEnum | None = None,
     direction: Direction | None = None,
 ) -> Any:
-    """A page of an entity's records. A filter given as None is left out; `search` is cut into its terms.
+    """A page of an entity's records. A filter given as None is left out, one that takes no value is given as `()`;
+    `search` is cut into its terms.
 
     Raises NOT_PERMITTED for a filter that compares what a masked role does not read.
     """
@@ -115,7 +117,7 @@ def select_page(
     filters = tuple(
         (_allowed(entity, name, masked), values)
         for name, given in where
-        if given is not None and (values := _values(name, given, masked))
+        if given is not None and ((values := _values(name, given, masked)) or given == ())
     )
     return Selection(
         entity,
@@ -125,6 +127,12 @@ def select_page(
         None if direction is None else direction is Direction.DESC,
         page,
     )
+
+
+def select_list(info: Info, entity: str, page: PageRequest, where: Iterable[tuple[str, Any]] = ()) -> Any:
+    """A bounded list of an entity's records in its first order; `page.after` is the id of the last one seen."""
+    selected: Selection = select_page(info, entity, page, where)
+    return replace(selected, form=Form.LIST)
 
 
 def allow(context: Context, entity: str) -> None:
@@ -146,6 +154,8 @@ def _allowed(entity: str, name: str, masked: bool) -> str:
 def _values(name: str, given: Any, masked: bool) -> tuple[Any, ...]:
     if name == "search":
         return _terms(given, masked)
+    if given == ():
+        return ()
     if isinstance(given, list):
         return ([_storable(item, name) for item in given],)
     return (_storable(given, name),)

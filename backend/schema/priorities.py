@@ -11,8 +11,6 @@ from backend.domain.priority import LineCode
 from backend.domain.score_runs import EmptyBecause, RunState
 from backend.domain.times import local_day
 from backend.errors import Refused
-from backend.reads.entities import ENTITIES, Relation
-from backend.reads.ordinary import Loader
 from backend.reads.selection import one
 from backend.schema.context import Context, Info
 from backend.schema.refusals import Problem, Refusal, refuse, show_problems
@@ -46,12 +44,8 @@ class RankedCustomer:
     lines: list[PriorityLine] = strawberry.field(description="What the score is made of, in the order to be shown.")
 
     @strawberry.field(description="The customer.")
-    async def customer(self, info: Info) -> Customer | None:
-        relation = ENTITIES["scores"].by_name["customer"]
-        assert isinstance(relation, Relation)
-        return await _loader(info.context).related(  # type: ignore[no-any-return]
-            ENTITIES["scores"], relation, str(self.customer_id), None
-        )
+    def customer(self) -> Customer | None:
+        return one("customers", self.customer_id)  # type: ignore[return-value]
 
 
 @strawberry.type(description="Why a list is empty.")
@@ -150,12 +144,6 @@ class PriorityMutations:
         except Refused as refused:
             return refuse(info, refused)
         return _run(info, summary)
-
-
-def _loader(context: Context) -> Loader:
-    if context.loader is None:
-        context.loader = Loader(context.engine, context.caller, context.now_ms, context.reads.count_statement)
-    return context.loader
 
 
 def _shown(context: Context, found: Ranking) -> VisitPriorities:

@@ -47,11 +47,11 @@ class NestedPage:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked below a selection. `computed`: some of it is no column, so nothing can be compiled."""
+    """What is asked below a selection. `computed`: what of it is no column, as `Type.field`, so nothing is compiled."""
 
     asked: tuple[Asked, ...]
     nested: tuple[NestedPage, ...]
-    computed: bool
+    computed: tuple[str, ...]
 
 
 class _Reader:
@@ -60,7 +60,7 @@ class _Reader:
     def __init__(self, executor: Executor[Any]) -> None:
         self._executor = executor
         self.nested: list[NestedPage] = []
-        self.computed = False
+        self.computed: dict[str, None] = {}
 
     def fields(
         self, kind: GraphQLObjectType, details: FieldDetailsList
@@ -83,7 +83,7 @@ class _Reader:
             assert definition is not None, "validated documents name known fields"
             match entity.by_name.get(name):
                 case None:
-                    self.computed = True
+                    self.computed[f"{kind.name}.{name}"] = None
                 case Column():
                     asked.append(Asked(key, name))
                 case Embedded():
@@ -115,7 +115,7 @@ class _Reader:
         asked: list[Asked] = []
         for key, name, definition, found in self.fields(kind, details):
             inner: tuple[Asked, ...] = ()
-            if name == "nodes" and definition is not None:
+            if name in ("nodes", entity.listed) and definition is not None:
                 inner = self.of_entity(entity, _object(definition), found, (*path, key))
             elif name == "edges" and definition is not None:
                 inner = self._edges(entity, _object(definition), found, (*path, key))
@@ -159,7 +159,7 @@ def wanted_of(
         asked = reader.of_page(entity, kind, details, path)
     else:
         asked = reader.of_entity(entity, kind, details, path)
-    return Wanted(asked, tuple(reader.nested), reader.computed)
+    return Wanted(asked, tuple(reader.nested), tuple(reader.computed))
 
 
 def spans_of(
@@ -190,8 +190,12 @@ def spans_of(
             problems.extend(refused.problems)
 
     ordered = settled(ENTITIES[selection.entity], selection.order, selection.descending)
-    root_default = ROOT_ROWS_DEFAULT if selection.form is Form.PAGE else settings.page_rows_max
-    add(selection.page, settings.page_rows_max, root_default, ordered.name, ordered.order, path)
+    if selection.form is Form.LIST and selection.page.after is not None:
+        # a list has no cursors: whoever selects it says behind which record, and has seen to it that there is one
+        spans.append(Span(selection.page.first or 0, position=(selection.page.after,)))
+    else:
+        root_default = ROOT_ROWS_DEFAULT if selection.form is Form.PAGE else settings.page_rows_max
+        add(selection.page, settings.page_rows_max, root_default, ordered.name, ordered.order, path)
     for found in nested:
         page = page_request(executor, found.field, found.details)
         rows_max = settings.nested_page_rows_max

@@ -4,7 +4,7 @@ A field below that is no column and no relation is *computed*: a selection askin
 ordinary way, record by record.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import strawberry
@@ -451,12 +451,23 @@ NODE_TYPES = (
     PriceList,
 )
 
-COMPUTED: dict[str, frozenset[str]] = {
-    "Customer": frozenset({"distanceM"}),
-    "Order": frozenset({"ageDays"}),
-    "SyncIssue": frozenset({"title", "text", "waysOut", "escalated"}),
+_WORDS = "is said in the reader's language"
+COMPUTED: Mapping[str, Mapping[str, str]] = {
+    "Customer": {"distanceM": "is reckoned from a position that is given"},
+    "Order": {"ageDays": "is reckoned from a day that is given"},
+    "SyncIssue": {
+        "title": _WORDS,
+        "text": _WORDS,
+        "waysOut": _WORDS,
+        "escalated": "depends on a setting of the organisation",
+    },
+    "MatchPair": {"reasons": _WORDS},
+    "ImportBatch": {"failedRows": "holds problems, which are said in the reader's language"},
 }
-"""Type → fields that are no columns. Whatever is not named here has to be in the entity table."""
+"""Type → field that is no column → why. A selection with one of them is read the ordinary way, record by record.
+
+Whatever is not named here has to be in the entity table.
+"""
 
 _SCALARS: dict[Kind, frozenset[str]] = {
     Kind.ID: frozenset({"ID"}),
@@ -483,7 +494,10 @@ def _differences(entity: Entity, schema: GraphQLSchema) -> Iterator[str]:
         return
     if entity.node != any(interface.name == "Node" for interface in kind.interfaces):
         yield f"{entity.typename}: Node in one place and not in the other"
-    declared = set(kind.fields) - COMPUTED.get(entity.typename, frozenset())
+    computed = set(COMPUTED.get(entity.typename, ()))
+    for name in sorted(computed - set(kind.fields)):
+        yield f"{entity.typename}.{name}: computed, but not in the types"
+    declared = set(kind.fields) - computed
     for name in sorted(declared ^ set(entity.by_name)):
         yield f"{entity.typename}.{name}: only in {'the types' if name in declared else 'the entity table'}"
     for name in sorted(declared & set(entity.by_name)):
@@ -497,8 +511,9 @@ def _difference(entity: Entity, kind: GraphQLObjectType, name: str) -> Iterator[
         case Column():
             if named not in _SCALARS.get(found.kind, frozenset(ENUMS)):
                 yield f"{where}: {named}, but stored as {found.kind}"
-            may_be_null = found.expression is None and (
-                entity.nullable(found.column) or (found.personal and found.kind is not Kind.TEXT)
+            may_be_null = found.may_be_null or (
+                found.expression is None
+                and (entity.nullable(found.column) or (found.personal and found.kind is not Kind.TEXT))
             )
             if may_be_null == isinstance(shown, GraphQLNonNull):
                 yield f"{where}: null in one place and not in the other"
@@ -508,8 +523,8 @@ def _difference(entity: Entity, kind: GraphQLObjectType, name: str) -> Iterator[
             if entity.nullable(*found.unless_null) == isinstance(shown, GraphQLNonNull):
                 yield f"{where}: null in one place and not in the other"
         case Relation():
-            target = ENTITIES[found.entity].typename
-            if named != (f"{target}Connection" if found.many is Many.PAGE else target):
-                yield f"{where}: {named}, but leads to {target}"
+            target = ENTITIES[found.entity]
+            if named != (target.page_typename if found.many is Many.PAGE else target.typename):
+                yield f"{where}: {named}, but leads to {target.typename}"
             if found.many in (Many.ONE, Many.FIRST) and isinstance(shown, GraphQLNonNull):
                 yield f"{where}: what can leave the scope must be nullable"

@@ -97,10 +97,11 @@ async def attempts(conn: Connection, file_sha256: str, system: str, mapping: str
     return int(rows[0][0])
 
 
-def _sees_batch() -> str:
+def sees_batch(alias: str = "import_batch") -> str:
+    """The predicate "this user (asked for once) may see the batch"."""
     # other kinds, such as the demo company, are nobody's to page through or to undo;
     # whoever holds `user:<id>` sees what that user imported: everybody his own, an admin everybody's
-    return f"kind = '{ORDERS_KIND}' AND substr(started_by, 7) IN ({granted_keys_sql('user')})"
+    return f"{alias}.kind = '{ORDERS_KIND}' AND substr({alias}.started_by, 7) IN ({granted_keys_sql('user')})"
 
 
 async def visible_batches(
@@ -109,7 +110,7 @@ async def visible_batches(
     """The principal's batches and those of whom he answers for, the latest first; `before` a (start, id)."""
     older, args = ("", ()) if before is None else (" AND (started_at, id) < (?, ?)", before)
     rows = await conn.fetch(
-        f"SELECT {_BATCH_COLUMNS} FROM import_batch WHERE {_sees_batch()}{older}"
+        f"SELECT {_BATCH_COLUMNS} FROM import_batch WHERE {sees_batch()}{older}"
         " ORDER BY started_at DESC, id DESC LIMIT ?",
         principal.holder,
         *args,
@@ -119,14 +120,14 @@ async def visible_batches(
 
 
 async def count_batches(conn: Connection, principal: Principal) -> int:
-    rows = await conn.fetch(f"SELECT count(*) FROM import_batch WHERE {_sees_batch()}", principal.holder)
+    rows = await conn.fetch(f"SELECT count(*) FROM import_batch WHERE {sees_batch()}", principal.holder)
     return int(rows[0][0])
 
 
 async def visible_batch(conn: Connection, principal: Principal, batch_id: str, *, lock: bool = False) -> Batch | None:
     """The batch, for whom `visible_batches` would show it to."""
     rows = await conn.fetch(
-        f"SELECT {_BATCH_COLUMNS} FROM import_batch WHERE {_sees_batch()} AND id = ?{' FOR UPDATE' if lock else ''}",
+        f"SELECT {_BATCH_COLUMNS} FROM import_batch WHERE {sees_batch()} AND id = ?{' FOR UPDATE' if lock else ''}",
         principal.holder,
         batch_id,
     )

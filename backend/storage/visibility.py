@@ -8,7 +8,8 @@ Scopes: `territory:<id>`, `user:<id>`, `unassigned`, `catalogue`, `organisation`
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from backend.auth.principal import Principal
+from backend.auth.principal import Principal, PrincipalKind, Role
+from backend.domain.permissions import DEVICES_RIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,26 @@ def _stands(place: Place, record: str, more: str = "") -> str:
 
 def _granted(scope: str) -> str:
     return f"EXISTS (SELECT 1 FROM user_scope g WHERE g.user_id = ? AND g.scope = '{scope}' AND g.revoked_seq IS NULL)"
+
+
+SEES_ALL_DEVICES = frozenset({Role.SERVICE_AGENT, Role.ADMIN})
+"""Roles that see how every device stands."""
+
+
+def devices_seen(principal: Principal, alias: str) -> tuple[str, int] | None:
+    """The predicate "this principal may see how the device `alias` stands", and how often it asks for the user's id.
+
+    A colleague sees his own, a manager those of reps below too. None for who sees no device at all.
+    """
+    if principal.kind is PrincipalKind.SERVICE and DEVICES_RIGHT in principal.rights:
+        return "(1 = 1)", 0
+    if principal.kind is not PrincipalKind.STAFF:
+        return None
+    if principal.role in SEES_ALL_DEVICES:
+        return "(1 = 1)", 0
+    if principal.role is Role.MANAGER:
+        return f"({alias}.user_id = ? OR {alias}.user_id IN ({granted_keys_sql('user')}))", 2
+    return f"({alias}.user_id = ?)", 1
 
 
 def territories_held(principal: Principal) -> tuple[str, list[str | int]]:

@@ -8,12 +8,11 @@ from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.devices import DeviceState, days_ago, state_at, state_problem
-from backend.domain.permissions import DEVICES_RIGHT
 from backend.domain.times import DAY_MS
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id
 from backend.storage.engine import Connection, Engine, Row
-from backend.storage.visibility import granted_keys_sql
+from backend.storage.visibility import devices_seen
 from backend.sync.feed import read_clock
 from backend.sync.work import Door, Work, in_work
 
@@ -22,8 +21,6 @@ REASON_CHARACTERS_MAX = 200
 COUNT_MAX = 1_000_000
 SILENT_DAYS_MAX = 3_650
 EPOCH_BITS = 40
-SEES_ALL = frozenset({Role.SERVICE_AGENT, Role.ADMIN})
-"""Roles that see how every device stands."""
 ACTION_OF: Mapping[DeviceState, str] = {
     DeviceState.ACTIVE: "REACTIVATE",
     DeviceState.DRAINING: "DRAIN",
@@ -209,14 +206,7 @@ async def sync_status(
 
     Raises `Refused`: NOT_PERMITTED, CURSOR_INVALID, OUT_OF_RANGE, INVALID_VALUE.
     """
-    problems = []
-    if not 1 <= first <= rows_max:
-        problems.append(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
-    if wanted.silent_days is not None and not 0 <= wanted.silent_days <= SILENT_DAYS_MAX:
-        problems.append(Problem(Code.OUT_OF_RANGE, ("silentSinceDays",), ("0", str(SILENT_DAYS_MAX))))
-    for name, given in (("deviceId", wanted.device_id), ("userId", wanted.user_id)):
-        if given is not None and not is_id(given):
-            problems.append(Problem(Code.INVALID_VALUE, (name,), ("UUID",)))
+    problems = status_problems(wanted, first=first, rows_max=rows_max)
     place = None if after is None else _AFTER.fullmatch(after)
     if after is not None and place is None:
         problems.append(Problem(Code.CURSOR_INVALID, ("after",)))
@@ -240,18 +230,26 @@ async def sync_status(
     return StatusPage(devices, total, f"{last.last_seen_at_ms}.{last.id}" if last else None)
 
 
+def status_problems(wanted: Wanted, *, first: int, rows_max: int) -> list[Problem]:
+    """What is wrong with a question about devices, by its arguments' names."""
+    problems = []
+    if not 1 <= first <= rows_max:
+        problems.append(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
+    if wanted.silent_days is not None and not 0 <= wanted.silent_days <= SILENT_DAYS_MAX:
+        problems.append(Problem(Code.OUT_OF_RANGE, ("silentSinceDays",), ("0", str(SILENT_DAYS_MAX))))
+    for name, given in (("deviceId", wanted.device_id), ("userId", wanted.user_id)):
+        if given is not None and not is_id(given):
+            problems.append(Problem(Code.INVALID_VALUE, (name,), ("UUID",)))
+    return problems
+
+
 def _seen_by(principal: Principal) -> tuple[str, list[object]]:
-    """The predicate "this principal may see how the device `d` stands", and its arguments."""
-    if principal.kind is PrincipalKind.SERVICE and DEVICES_RIGHT in principal.rights:
-        return "(1 = 1)", []
-    if principal.kind is not PrincipalKind.STAFF:
+    """The predicate "this principal may see how the device `d` stands", and its arguments; raises NOT_PERMITTED."""
+    seen = devices_seen(principal, "d")
+    if seen is None:
         raise Refused(Problem(Code.NOT_PERMITTED))
-    if principal.role in SEES_ALL:
-        return "(1 = 1)", []
-    if principal.role is Role.MANAGER:
-        keys = granted_keys_sql("user")
-        return f"(d.user_id = ? OR d.user_id IN ({keys}))", [principal.holder, principal.holder]
-    return "(d.user_id = ?)", [principal.holder]
+    sql, asks = seen
+    return sql, [principal.holder] * asks
 
 
 def _matching(wanted: Wanted, now_ms: int) -> tuple[str, list[object]]:

@@ -1,19 +1,18 @@
 """Records that may be one: named before one is made, queued when one was, and said to be two (R32)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
-
-import orjson
 
 from backend.auth.principal import Principal
 from backend.clock import Clock
-from backend.domain.duplicates import Match, MatchReason, name_cores
+from backend.domain.duplicates import Match, name_cores
 from backend.domain.fields import validate
 from backend.domain.merging import MERGE_RIGHT_ON, MERGEABLE
 from backend.domain.permissions import Action, may
 from backend.errors import Code, Problem, Refused, refuse_if
-from backend.storage.engine import Connection, Engine
+from backend.ids import is_id
+from backend.storage.engine import Engine
 from backend.storage.visibility import visible_to
 from backend.sync.changes import load_records
 from backend.sync.collections import COLLECTIONS
@@ -31,20 +30,6 @@ class MatchState(StrEnum):
     OPEN = "OPEN"
     MERGED = "MERGED"
     DISTINCT = "DISTINCT"
-
-
-@dataclass(frozen=True, slots=True)
-class MatchPair:
-    """Two records somebody should look at."""
-
-    id: str
-    collection: str
-    first_id: str
-    second_id: str
-    points: int
-    reasons: tuple[MatchReason, ...]
-    state: MatchState
-    found_at_ms: int
 
 
 async def dismiss_match(work: Work, pair_id: str) -> None:
@@ -111,59 +96,25 @@ async def likely_duplicates(
         return (await matches_of(conn, collection, clean, visible=visible, args=args))[:first]
 
 
-async def match_queue(
-    engine: Engine,
-    principal: Principal,
-    collection: str,
-    *,
-    state: MatchState,
-    first: int,
-    after: str | None,
-    rows_max: int,
-) -> list[MatchPair]:
-    """Pairs of which the caller sees both records, newest first; `after` is the id of the last pair seen.
+async def check_queue(
+    engine: Engine, principal: Principal, collection: str, *, first: int, after: str | None, rows_max: int
+) -> None:
+    """Refuse a question for pairs that nobody may ask so; `after` is the id of the last pair seen.
 
-    Raises NOT_PERMITTED for whoever may not merge, OUT_OF_RANGE for `first`.
+    Raises NOT_ALLOWED_VALUE, NOT_PERMITTED for whoever may not merge, and OUT_OF_RANGE for `first` together with
+    CURSOR_INVALID.
     """
-    role = principal.role
     if collection not in MERGE_RIGHT_ON:
         raise Refused(Problem(Code.NOT_ALLOWED_VALUE, ("collection",), tuple(MERGE_RIGHT_ON)))
-    if role is None or not may(role, Action.MERGE, MERGE_RIGHT_ON[collection]):
+    if not principal.may(Action.MERGE, MERGE_RIGHT_ON[collection]):
         raise Refused(Problem(Code.NOT_PERMITTED))
+    problems = []
     if not 1 <= first <= rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
-    async with engine.read() as conn:
-        return await _pairs(conn, principal, collection, state, first, after)
-
-
-async def _pairs(
-    conn: Connection, principal: Principal, collection: str, state: MatchState, first: int, after: str | None
-) -> list[MatchPair]:
-    table = COLLECTIONS[collection].table
-    visible, args = visible_to(principal, collection, "a")
-    visible_too, args_too = visible_to(principal, collection, "b")
-    # of merged pairs one record is no more
-    other = "JOIN" if state is not MatchState.MERGED else "LEFT JOIN"
-    seen_too = visible_too if state is not MatchState.MERGED else f"(b.id IS NULL OR {visible_too})"
-    seen = visible if state is not MatchState.MERGED else f"(a.id IS NULL OR {visible})"
-    rows = await conn.fetch(
-        "SELECT p.id, p.collection, p.first_id, p.second_id, p.points, p.reasons, p.state, p.found_at"
-        f" FROM match_pair p {other} {table} a ON a.id = p.first_id {other} {table} b ON b.id = p.second_id"
-        f" WHERE p.collection = ? AND p.state = ? AND (a.id IS NOT NULL OR b.id IS NOT NULL) AND {seen} AND {seen_too}"
-        " AND (?::text IS NULL OR (p.found_at, p.id) < (SELECT q.found_at, q.id FROM match_pair q WHERE q.id = ?))"
-        " ORDER BY p.found_at DESC, p.id DESC LIMIT ?",
-        collection,
-        state.value,
-        *args,
-        *args_too,
-        after,
-        after,
-        first,
-    )
-    return [
-        MatchPair(r[0], r[1], r[2], r[3], r[4], tuple(map(MatchReason, orjson.loads(r[5]))), MatchState(r[6]), r[7])
-        for r in rows
-    ]
+        problems.append(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
+    pair = "SELECT 1 FROM match_pair WHERE id = ? AND collection = ?"
+    if after is not None and not (is_id(after) and await engine.fetch(pair, after, collection)):
+        problems.append(Problem(Code.CURSOR_INVALID, ("after",)))
+    refuse_if(problems)
 
 
 async def keep_match_keys(
