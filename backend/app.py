@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any
@@ -24,8 +24,9 @@ from backend.errors import OPERATOR, Code
 from backend.ids import new_id
 from backend.schema.sockets import GraphQLSockets
 from backend.schema.streams import GraphQLStreams
-from backend.telemetry import logger
+from backend.telemetry import counter, histogram, logger
 from backend.web.compression import Compression
+from backend.web.metrics import MetricsDoor
 from backend.wiring import Services, open_services
 
 READY_SECONDS = 3
@@ -63,7 +64,23 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
             app.state.streams = GraphQLStreams(edge, settings)
             app.state.sockets = GraphQLSockets(edge, settings)
             app.state.graphiql = services.graphiql()
-            yield
+            app.state.metrics = MetricsDoor(
+                services.engine,
+                {
+                    "websockets": lambda: app.state.sockets.open,
+                    "pokes": lambda: services.pokes.subscribers,
+                    "streams": lambda: services.pokes.standings.watchers,
+                    "documents": lambda: len(services.documents),
+                    "plans": lambda: len(services.plans),
+                },
+                settings=settings,
+                clock=clock,
+            )
+            app.state.metrics.start()
+            try:
+                yield
+            finally:
+                await app.state.metrics.close()
 
     middleware = [
         pages_welcome(settings),
@@ -126,14 +143,21 @@ async def _file_preview(request: Request) -> Response:
     return answer
 
 
+async def _metrics(request: Request) -> Response:
+    answer: Response = await request.app.state.metrics.answer(request)
+    return answer
+
+
 async def _live(_request: Request) -> Response:
     """The process answers; of the database it says nothing."""
     return JSONResponse({"status": "live"})
 
 
 async def _ready(request: Request) -> Response:
-    """The database answers too."""
+    """The database answers too, and the server is not about to stop."""
     services: Services = request.app.state.services
+    if request.app.state.doors.ending.is_set():
+        return JSONResponse({"status": "the server is about to stop"}, 503)
     try:
         async with asyncio.timeout(READY_SECONDS), services.engine.read() as conn:
             await conn.fetch("SELECT seq FROM sync_clock")
@@ -176,11 +200,17 @@ ROUTES = (
     Route("/graphiql/assets/{name}", _graphiql_part),
     Route("/.well-known/jwks.json", _jwks),
     Route("/live", _live),
+    Route("/metrics", _metrics),
     Route("/ready", _ready),
     Route("/", _home),
 )
 PATHS = frozenset(route.path for route in ROUTES)
 """What a log line may name; any other path is a client's own words."""
+ELSEWHERE = "elsewhere"
+_PATH_OF: Mapping[Any, str] = {route.endpoint: route.path for route in ROUTES}
+_STATUSES = tuple(str(status) for status in range(100, 600))
+_REQUESTS = counter("http_requests", "answers by path and status", path=PATHS, status=_STATUSES)
+_SECONDS = histogram("http_seconds", "from a request's arrival to the last byte of its answer", path=PATHS)
 
 
 class Edge:
@@ -216,8 +246,10 @@ class Edge:
                 if status:
                     raise
                 await _failure(request_id)(scope, receive, send_marked)
-            path = scope["path"]
-            _LOG.info("answered", where=path if path in PATHS else "elsewhere", code=status, milliseconds=_since(began))
+            path = _PATH_OF.get(scope.get("endpoint"), ELSEWHERE)
+            _REQUESTS.add(path=path, status=str(status))
+            _SECONDS.observe(perf_counter() - began, path=path)
+            _LOG.info("answered", where=path, code=status, milliseconds=_since(began))
 
 
 def _headers(request_id: str) -> list[tuple[bytes, bytes]]:

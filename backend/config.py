@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="least severity that is logged"
     )
+    metrics_token: SecretStr | None = Field(
+        default=None, description="bearer token /metrics is read with; without, only from this machine, past no proxy"
+    )
     demo: bool = Field(default=False, description="build the demo world when the database is empty")
 
     organisation_timezone: str = Field(default="Asia/Shanghai", description="IANA zone of its quarters")
@@ -177,6 +180,9 @@ class Settings(BaseSettings):
     )
     write_retries_max: int = Field(default=3, ge=0, le=10, description="times a write that met another is tried again")
     pool_connections_max: int = Field(default=10, ge=1, le=200, description="PostgreSQL connections of one process")
+    pool_wait_seconds_max: int = Field(
+        default=10, ge=1, le=120, description="how long a request waits for a PostgreSQL connection"
+    )
     rxdb_echo_seconds: int = Field(
         default=15, ge=0, le=600, description="after it an RxDB device is told once more of what it has just pushed"
     )

@@ -77,6 +77,8 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 """The metrics of this process, one of each however many applications it holds, as with loggers."""
 disable_created_metrics()  # type: ignore[no-untyped-call]
 OTHER = "other"
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable that names the folder where the processes of one port put their counts together."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the buckets of a duration."""
 Words = Collection[str] | int

@@ -196,7 +196,11 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
     root = settings.root_secret.get_secret_value() if settings.root_secret else None
     keys = load_keys(settings.data_dir, root)
     given = settings.cursor_secret
-    engine = open_engine(settings.database_url, pool_connections_max=settings.pool_connections_max)
+    engine = open_engine(
+        settings.database_url,
+        pool_connections_max=settings.pool_connections_max,
+        pool_wait_seconds_max=settings.pool_wait_seconds_max,
+    )
     tokens = Tokens(KeyRing(keys), settings, clock)
     shared_keys = SharedKeys(engine, tokens.ring, clock)
     schema = build_schema()

@@ -7,6 +7,7 @@ from graphql import GraphQLError
 
 from backend.errors import OPERATOR, Code, Problem, Refused
 from backend.ids import new_id
+from backend.sync.counted import count_refused
 from backend.telemetry import logger
 
 _LOG = logger(__name__)
@@ -24,6 +25,7 @@ def problem_json(problem: Problem) -> dict[str, Any]:
 
 
 def refusal_extensions(refused: Refused) -> dict[str, Any]:
+    count_refused(refused.problems, "graphql")
     return {
         "code": refused.problems[0].code.value,
         "problems": [problem_json(problem) for problem in refused.problems],

@@ -32,9 +32,12 @@ from backend.schema.context import Context, ReadCounts
 from backend.schema.errors import errors_json
 from backend.schema.executor import SelectionExecutor
 from backend.schema.malformed import put_aside
+from backend.telemetry import counter
 
 VALIDATION_ERRORS_MAX = 20
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
+
+_LOOKUPS = counter("document_lookups", "documents looked for among those kept", found=("yes", "no", "trusted"))
 
 DocumentCheck = Callable[[DocumentNode], None]
 """Looks at a parsed document before validation; raises `Refused` when it asks for too much."""
@@ -76,11 +79,16 @@ class Documents:
     def is_trusted(self, text: str) -> bool:
         return document_hash(text) in self._trusted
 
+    def __len__(self) -> int:
+        return len(self._prepared)
+
     def prepare(self, text: str) -> Prepared:
         key = document_hash(text)
         if (trusted := self._trusted.get(key)) is not None:
+            _LOOKUPS.add(found="trusted")
             return trusted
         found = self._prepared.get(key)
+        _LOOKUPS.add(found="no" if found is None else "yes")
         if found is not None:
             self._prepared.move_to_end(key)
             return found

@@ -39,6 +39,7 @@ from backend.schema.execute import Documents, Prepared, core_schema, document_ha
 from backend.schema.limits import Limits
 from backend.schema.rxdb import PUSH_FIELDS
 from backend.sync.poke import Standings
+from backend.telemetry import counter
 from backend.usecases.sessions import Sessions, Standing
 
 GRAPHQL_TYPE = "application/graphql-response+json"
@@ -65,6 +66,15 @@ ANSWER_VARIES = "Accept, Accept-Language, Authorization"
 """Headers of a request that its answer depends on."""
 TAG_CHARACTERS = 32
 ANSWERED_AT_ONCE = (OperationType.QUERY, OperationType.MUTATION)
+
+UNTRUSTED = "untrusted"
+TRUSTED_NAMES_MAX = 500
+_OPERATIONS = counter(
+    "graphql_operations",
+    "operations that were run, by kind and, of trusted documents, by name",
+    kind=[kind.value for kind in OperationType],
+    name=TRUSTED_NAMES_MAX,
+)
 
 MakeContext = Callable[[Standing | None, str], Context]
 """What a request's resolvers are handed, for who asks and in which language."""
@@ -258,6 +268,7 @@ class GraphQLEdge:
             self._limits.check_variables(prepared.document, operation, asked.variables)
         except Refused as costly:
             raise Unrun(400, refusal_result(costly)) from None
+        _OPERATIONS.add(kind=operation.operation.value, name=_name_to_count(prepared, operation))
         return prepared, operation
 
     def _prepared(self, asked: Asked, standing: Standing | None, refused: Refused | None, locale: str) -> Prepared:
@@ -326,6 +337,11 @@ class GraphQLEdge:
         except orjson.JSONDecodeError:
             raise Malformed(400, "the body is not JSON in UTF-8") from None
         return asked_from(found)
+
+
+def _name_to_count(prepared: Prepared, operation: OperationDefinitionNode) -> str:
+    """Names of trusted documents are ours; any other is a client's own words."""
+    return operation.name.value if prepared.trusted and operation.name else UNTRUSTED
 
 
 def _shut(

@@ -8,6 +8,7 @@ from backend.domain.messages import render_problem
 from backend.errors import Problem as FoundProblem
 from backend.errors import Refused, Retry
 from backend.schema.context import Info
+from backend.sync.counted import count_refused
 
 strawberry.enum(Retry, description="When sending the same again can help.")
 
@@ -43,4 +44,5 @@ def show_problems(info: Info, problems: Sequence[FoundProblem]) -> list[Problem]
 
 def refuse(info: Info, refused: Refused) -> Refusal:
     """What a mutation answers instead of its payload."""
+    count_refused(refused.problems, "graphql")
     return Refusal(problems=show_problems(info, refused.problems))

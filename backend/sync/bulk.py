@@ -20,6 +20,7 @@ from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection, Engine
 from backend.sync.buckets import BUCKET_ROWS, narrowing
 from backend.sync.collections import COLLECTIONS
+from backend.sync.counted import count_pulled
 from backend.sync.cursor import END, Backfill, Cursor, Position, expired, seal, unseal
 from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.feed import read_clock
@@ -234,6 +235,7 @@ class _Stream:
                 self.sent.add(place)
                 size += len(row.document)
         self.count += len(lines)
+        count_pulled(len(lines), "bulk")
         self._measure(len(lines), size)
         return lines, replace(entry, after=places[-1][1:]) if self.pack else None
 
@@ -318,6 +320,7 @@ class _Stream:
                 document = stored if doc_version == shape else shown[name, record_id]
                 lines.append(b'%b%d,"document":%b}\n' % (head, seq, document))
         self.count += len(lines)
+        count_pulled(len(lines), "bulk")
         return lines, size
 
     def _measure(self, rows: int, size: int) -> None:
@@ -343,6 +346,7 @@ class _Stream:
             schema_oldest=self.limits.schema_oldest,
             sums=self.sums,
             bucket_rows=self.limits.bucket_rows,
+            client="bulk",
         )
         self.cursor = unseal(
             page.cursor,

@@ -13,6 +13,7 @@ from backend.auth.principal import Principal
 from backend.storage.engine import Connection
 from backend.sync.buckets import BUCKET_ROWS, buckets_for, narrowing
 from backend.sync.collections import COLLECTIONS
+from backend.sync.counted import count_pulled
 from backend.sync.cursor import Backfill, Cursor, Position, expired, seal, unseal
 from backend.sync.feed import digest_text, read_clock
 from backend.sync.places import Place, Row, documents_at, held_scopes, places_after, rows_of
@@ -103,6 +104,7 @@ async def pull(
     schema_oldest: int = 1,
     sums: SumsKept | None = None,
     bucket_rows: int = BUCKET_ROWS,
+    client: str = "native",
 ) -> Page:
     """One page for the principal's device; `conn` is one snapshot.
 
@@ -131,6 +133,7 @@ async def pull(
     position = await _delta(conn, cursor.position, open_scopes, clock, page, version)
     remaining = await _fill_back(conn, backfill, page, version)
     complete = position == Position(clock) and not remaining
+    count_pulled(sum(len(block.rows) for block in page.blocks.values()), client)
     rows = await conn.fetch("SELECT last_client_seq FROM device WHERE id = ?", device_id)
     return Page(
         clock=clock,

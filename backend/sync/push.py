@@ -21,6 +21,7 @@ from backend.storage.trouble import wants_another_try
 from backend.storage.visibility import visible_to
 from backend.sync.changes import Change, Intent, Outcome, Status, UseCase
 from backend.sync.collections import COLLECTIONS
+from backend.sync.counted import count_pushed
 from backend.sync.devices import lock_pushing_device
 from backend.sync.grace import late_changes
 from backend.sync.issues import keep_refused, sendable, tells_of_erased
@@ -186,7 +187,10 @@ async def push(
         offset_ms,
         work.principal.device_id,
     )
-    return [answers[index] for index in range(len(mutations))]
+    told = [answers[index] for index in range(len(mutations))]
+    for answer in told:
+        count_pushed(answer.status, answer.problems)
+    return told
 
 
 async def take(

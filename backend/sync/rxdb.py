@@ -21,6 +21,7 @@ from backend.auth.principal import Principal
 from backend.clock import Clock
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection, Engine
+from backend.sync.counted import count_pulled
 from backend.sync.cursor import Position, expired, open_body, seal_body
 from backend.sync.devices import NOTE_SECONDS, NOTE_STEPS, pulling_device
 from backend.sync.feed import read_clock
@@ -270,6 +271,7 @@ async def pull(
     if not filling.found.keys().isdisjoint(await reader.pushed_since(now_ms - echo_ms)):
         before = at.again or replace(at, scopes_at=clock)
         reached = replace(reached, again=before, due_ms=now_ms + echo_ms)
+    count_pulled(len(filling.found), "rxdb")
     return Page(tuple(filling.found.values()), reached, 0 if presented is None else presented.base)
 
 

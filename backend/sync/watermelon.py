@@ -27,6 +27,7 @@ from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id
 from backend.storage.engine import Connection, Engine
 from backend.sync.collections import COLLECTIONS, Collection
+from backend.sync.counted import count_pulled
 from backend.sync.cursor import expired
 from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.documents import JSON_KINDS
@@ -247,6 +248,7 @@ async def watermelon_pull(
         % (name.encode(), b",".join(updated[name]), orjson.dumps(deleted[name]))
         for name in tables
     ]
+    count_pulled(len(found) + len(gone), "watermelon")
     return WatermelonPage(b"{%s}" % b",".join(parts), now, since or 0, len(found) + len(gone))
 
 
@@ -464,6 +466,7 @@ async def turbo_text(
                     ids = await _standing_at(conn, principal.holder, now, scope, name, after, chunk_rows_max)
                     rows = [row for _, row in await printed_rows(conn, [(name, one) for one, seen in ids if seen])]
                 after = ids[-1][0] if len(ids) == chunk_rows_max else None
+                count_pulled(len(rows), "turbo")
                 if rows:
                     yield separator + b",".join(rows)
                     separator = b","

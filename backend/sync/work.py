@@ -25,9 +25,11 @@ from backend.sync.attached import ATTACHMENTS, delete_with_records, hanging_on_t
 from backend.sync.feed import Touch, read_clock, step_clock, write_feed
 from backend.sync.grants import write_grants
 from backend.sync.receipts import Receipt, save_receipts
+from backend.telemetry import counter
 
 T = TypeVar("T")
 RETRY_PAUSE_S = 0.02
+_RETRIES = counter("write_retries", "transactions begun again, by door", door=[door.value for door in Door])
 
 
 @dataclass(slots=True)
@@ -192,5 +194,6 @@ async def in_work(
                 result = await story(work)
             return result, work
         except SerializationFailure:
+            _RETRIES.add(door=door.value)
             await sleep(RETRY_PAUSE_S * (attempt + random.random()))
     raise Refused(Problem(Code.BUSY))

@@ -20,6 +20,7 @@ from backend.domain.devices import DeviceState, unread
 from backend.domain.messages import Catalogue, render_problem
 from backend.domain.wishes import accepted_locale
 from backend.errors import Code, Problem, Refused, refuse_if
+from backend.sync.counted import count_refused
 from backend.sync.protocol import check_syncing
 from backend.usecases.sessions import Sessions, Standing
 
@@ -106,6 +107,7 @@ class Doors:
 
     def refusal(self, refused: Refused, locale: str) -> Response:
         """The answer that says no, with every problem and a status by the first."""
+        count_refused(refused.problems, "door")
         code = refused.problems[0].code
         status = STATUS_OF.get(code, 400)
         headers = {}
