@@ -65,17 +65,48 @@ class Settings(BaseSettings):
     key_overlap_seconds: int = Field(
         default=60, ge=5, le=86_400, description="from publishing a new signing key to signing with it"
     )
+    password_reset_hours: int = Field(default=24, ge=1, le=168, description="life of a token to set a new password")
+    oidc_issuer: str | None = Field(
+        default=None, description="provider to sign in with, as its tokens name it: an https address"
+    )
+    oidc_client_id: str = Field(default="", max_length=300, description="how the provider knows this deployment")
+    oidc_client_secret: SecretStr | None = Field(default=None, description="only where the provider gave one")
+    oidc_redirect_uris: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="where browsers and apps come back to, by commas; no other address is taken"
+    )
+    oidc_link_by_email: bool = Field(
+        default=True, description="a colleague is known by the e-mail the provider verified, until he is by its subject"
+    )
+    oidc_create_role: Literal["REP", "MANAGER", "SERVICE_AGENT", "MARKETER", "ANALYST", "BACK_OFFICE"] | None = Field(
+        default=None, description="role of colleagues made on their first sign-in; without, none are made"
+    )
     password_hash_workers_max: int = Field(default=2, ge=1, le=16, description="threads that hash passwords")
 
     body_bytes_max: int = Field(default=4_000_000, ge=1_000, description="largest request")
     body_seconds_max: int = Field(default=20, ge=1, le=600, description="seconds a request may take to arrive")
-    document_tokens_max: int = Field(default=8_000, ge=100, description="largest GraphQL document, in tokens")
+    document_characters_max: int = Field(
+        default=100_000, ge=1_000, description="largest GraphQL document, in characters"
+    )
+    document_tokens_max: int = Field(default=4_000, ge=100, description="largest GraphQL document, in tokens")
+    document_definitions_max: int = Field(default=100, ge=1, description="operations and fragments of a document")
+    document_selections_max: int = Field(
+        default=2_000, ge=200, description="fields and spreads written in a document, each counted once"
+    )
+    document_repeats_max: int = Field(
+        default=100, ge=0, description="selections of a document that repeat one beside them"
+    )
+    document_values_max: int = Field(
+        default=2_000, ge=100, description="values written in a document; what is many belongs into variables"
+    )
     document_depth_max: int = Field(default=14, ge=3, le=50, description="deepest selection")
     document_aliases_max: int = Field(
         default=200, ge=1, description="aliases in a document, fragments counted as often as they are spread"
     )
     document_cost_max: int = Field(default=60_000, ge=100, description="rows a document may ask for, pages multiplied")
     document_cache_entries_max: int = Field(default=500, ge=1, description="parsed documents kept")
+    document_cache_characters_max: int = Field(
+        default=500_000, ge=0, description="characters of documents kept parsed, each about 100 bytes of memory"
+    )
     plan_cache_entries_max: int = Field(default=1_000, ge=1, description="compiled reads kept")
     root_selections_max: int = Field(default=10, ge=1, le=50, description="fields at the top of a document")
     page_rows_max: int = Field(default=200, ge=1, le=1_000, description="largest `first` of a connection")
@@ -135,6 +166,9 @@ class Settings(BaseSettings):
         default=10, ge=0, le=3_600, description="how often what a device reports of itself is noted at most"
     )
     history_days_min: int = Field(default=30, ge=1, le=365, description="history younger than this is never collected")
+    restore_days: int = Field(
+        default=30, ge=1, le=365, description="days after its deletion within which a record can be brought back"
+    )
     receipt_days: int = Field(
         default=210, ge=60, le=3_650, description="days a receipt is kept: those of a silent device, and 30 more"
     )
@@ -226,12 +260,65 @@ class Settings(BaseSettings):
         default=20, ge=1, le=600, description="how long a reader may leave a message untaken"
     )
 
+    nightly: bool = Field(default=True, description="whether this process may carry out nightly jobs")
+    nightly_hour: int = Field(
+        default=3, ge=0, le=23, description="from which hour of the organisation's day nightly jobs are due"
+    )
+    nightly_rows_per_work: int = Field(
+        default=200, ge=1, le=5_000, description="rows that retention changes or removes in one transaction"
+    )
+    retain_unrelated_contact_days: int = Field(
+        default=730, ge=0, le=36_500, description="days a contact at no customer is kept; 0: for ever, as below"
+    )
+    retain_unconsented_birthday_days: int = Field(
+        default=90, ge=0, le=36_500, description="days a birthday is kept without consent to marketing"
+    )
+    retain_visit_position_days: int = Field(
+        default=365, ge=0, le=36_500, description="days it is kept where a rep checked in and out"
+    )
+    retain_attachment_days: int = Field(
+        default=1_825, ge=0, le=36_500, description="days photos and papers are kept, but those of orders"
+    )
+    retain_settled_issue_days: int = Field(
+        default=180, ge=0, le=36_500, description="days a settled sync issue is kept"
+    )
+    retain_import_problem_days: int = Field(
+        default=180, ge=0, le=36_500, description="days it is kept what was wrong with rows of imported files"
+    )
+    retain_audit_value_days: int = Field(
+        default=365, ge=0, le=36_500, description="days the audit keeps values before and after"
+    )
+    retain_audit_entry_days: int = Field(
+        default=1_825, ge=0, le=36_500, description="days an entry of the audit is kept"
+    )
+    retain_ended_device_days: int = Field(
+        default=365, ge=0, le=36_500, description="days the name of a device that was given up is kept"
+    )
+    retain_ended_sign_in_days: int = Field(
+        default=90, ge=0, le=36_500, description="days a sign-in that is over is kept"
+    )
+    retain_security_event_days: int = Field(default=730, ge=0, le=36_500, description="days a security event is kept")
+
     @field_validator("organisation_timezone")
     @classmethod
     def _is_a_zone(cls, given: str) -> str:
         if given not in available_timezones():
             raise ValueError(f"{given!r} is no IANA time zone")
         return given
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _is_a_provider(cls, given: str | None) -> str | None:
+        if given is not None and not re.fullmatch(
+            r"https://[^/?#\s]+[^?#\s]*|http://(?:127\.0\.0\.1|localhost)(?::\d+)?[^?#\s]*", given
+        ):
+            raise ValueError(f"{given!r} is no https address of a provider")
+        return given
+
+    @field_validator("oidc_redirect_uris", mode="before")
+    @classmethod
+    def _addresses_by_commas(cls, given: object) -> object:
+        return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
 
     @field_validator("root_secret")
     @classmethod
@@ -260,7 +347,6 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"https?://[^/?#\s]+", origin):
                 raise ValueError(f"{origin!r} is not an origin")
         return given
-
 
     @property
     def graphiql_open(self) -> bool:

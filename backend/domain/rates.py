@@ -64,11 +64,6 @@ class Buckets:
         self._keep(key, full_at_ms)
         return 0
 
-    def give_back(self, key: str, tokens: int = 1) -> None:
-        """Undo a `take`."""
-        if key in self._full_at_ms:
-            self._full_at_ms[key] -= tokens * self.rate.refill_ms / self.rate.tokens
-
     def _keep(self, key: str, full_at_ms: float) -> None:
         self._full_at_ms[key] = full_at_ms
         self._full_at_ms.move_to_end(key)
@@ -86,46 +81,6 @@ def retry_after_seconds(refused: Refused) -> int | None:
     """When a RATE_LIMITED refusal says to come again; None for a refusal of another kind."""
     problem = refused.problems[0]
     return int(problem.params["retryAfterSeconds"]) if problem.code is Code.RATE_LIMITED else None
-
-
-class SignInRates:
-    """How often a password may be guessed: for one account from one address, for it from anywhere, from an address.
-
-    The first is narrow; the second wide, so that a stranger who guesses does not keep the owner out for long. Each
-    try takes a token before the password is looked at, so that many at once are not let in together, and who knew
-    the password gets it back. An empty `address` (see `address_key`) is not held to the last.
-    """
-
-    def __init__(self, *, pair: Rate, account: Rate, address: Rate, keys_max: int) -> None:
-        self._pairs = Buckets(pair, keys_max=keys_max)
-        self._accounts = Buckets(account, keys_max=keys_max)
-        self._addresses = Buckets(address, keys_max=keys_max)
-
-    def attempt(self, account: str, address: str, now_ms: int) -> None:
-        """Before a password is looked at. `account`: as it was typed, whether there is such a one or not.
-
-        Raises `Refused(RATE_LIMITED)` with the longest wait of those that refuse; then no token is taken.
-        """
-        waits = []
-        taken = []
-        for buckets, key in self._of(account, address):
-            wait_ms = buckets.take(key, now_ms)
-            (waits.append((wait_ms, buckets.rate.tokens)) if wait_ms else taken.append((buckets, key)))
-        if waits:
-            for buckets, key in taken:
-                buckets.give_back(key)
-            wait_ms, limit = max(waits)
-            raise rate_limited("signIn", limit, wait_ms)
-
-    def succeeded(self, account: str, address: str) -> None:
-        """The password was right: the try counts for nothing."""
-        for buckets, key in self._of(account, address):
-            buckets.give_back(key)
-
-    def _of(self, account: str, address: str) -> list[tuple[Buckets, str]]:
-        account = account.strip().lower()
-        found = [(self._pairs, f"{account} {address}"), (self._accounts, account)]
-        return [*found, (self._addresses, address)] if address else found
 
 
 def address_key(host: str) -> str:

@@ -1,7 +1,7 @@
 """From a document's text to the bytes of its answer. Parsed and validated documents are kept, bounded."""
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -31,6 +31,7 @@ from backend.errors import Refused
 from backend.schema.context import Context, ReadCounts
 from backend.schema.errors import errors_json
 from backend.schema.executor import SelectionExecutor
+from backend.schema.limits import Limits
 from backend.schema.malformed import put_aside
 from backend.telemetry import counter
 
@@ -38,9 +39,6 @@ VALIDATION_ERRORS_MAX = 20
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 
 _LOOKUPS = counter("document_lookups", "documents looked for among those kept", found=("yes", "no", "trusted"))
-
-DocumentCheck = Callable[[DocumentNode], None]
-"""Looks at a parsed document before validation; raises `Refused` when it asks for too much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,57 +57,69 @@ class Documents:
     Trusted ones are prepared once, stay, and take no room of the others.
     """
 
-    def __init__(self, schema: strawberry.Schema, settings: Settings, check: DocumentCheck | None = None) -> None:
+    def __init__(self, schema: strawberry.Schema, settings: Settings, limits: Limits | None = None) -> None:
         self._schema = core_schema(schema)
         self._settings = settings
-        self._check = check
-        self._prepared: OrderedDict[str, Prepared] = OrderedDict()
+        self._limits = limits
+        self._prepared: OrderedDict[str, tuple[int, Prepared]] = OrderedDict()
+        self._characters = 0
+        self._trusted_texts: dict[str, str] = {}
         self._trusted: dict[str, Prepared] = {}
 
-    def trust(self, text: str) -> Prepared:
-        """Keep a document for good, to be asked for by its hash; what is wrong with it is in the answer."""
+    def trust(self, text: str) -> str:
+        """Take a document to be asked for by its hash, which is answered. It is prepared when first asked for."""
         key = document_hash(text)
-        prepared = self._trusted[key] = replace(self._prepare(key, text), trusted=True)
-        return prepared
+        self._trusted_texts[key] = text
+        return key
 
     def trusted(self, key: str) -> Prepared | None:
         """The trusted document with this hash."""
-        return self._trusted.get(key)
+        found = self._trusted.get(key)
+        if found is None and (text := self._trusted_texts.get(key)) is not None:
+            found = self._trusted[key] = replace(self._prepare(key, text), trusted=True)
+        return found
 
     def is_trusted(self, text: str) -> bool:
-        return document_hash(text) in self._trusted
+        return document_hash(text) in self._trusted_texts
 
     def __len__(self) -> int:
         return len(self._prepared)
 
     def prepare(self, text: str) -> Prepared:
         key = document_hash(text)
-        if (trusted := self._trusted.get(key)) is not None:
+        if (trusted := self.trusted(key)) is not None:
             _LOOKUPS.add(found="trusted")
             return trusted
         found = self._prepared.get(key)
         _LOOKUPS.add(found="no" if found is None else "yes")
         if found is not None:
             self._prepared.move_to_end(key)
-            return found
+            return found[1]
         prepared = self._prepare(key, text)
-        self._prepared[key] = prepared
-        while len(self._prepared) > self._settings.document_cache_entries_max:
-            self._prepared.popitem(last=False)
+        self._prepared[key] = len(text), prepared
+        self._characters += len(text)
+        settings = self._settings
+        while (
+            len(self._prepared) > settings.document_cache_entries_max
+            or self._characters > settings.document_cache_characters_max
+        ):
+            _, (characters, _) = self._prepared.popitem(last=False)
+            self._characters -= characters
         return prepared
 
     def _prepare(self, key: str, text: str) -> Prepared:
         try:
+            if self._limits is not None:
+                self._limits.check_text(text)
             document = parse(text, max_tokens=self._settings.document_tokens_max)
+            if self._limits is not None:
+                self._limits.check(document)
+        except Refused as refused:
+            return Prepared(key, None, (GraphQLError(str(refused), original_error=refused),))
         except GraphQLSyntaxError as error:
             return Prepared(key, None, (error,))
         except RecursionError:
             return Prepared(key, None, (GraphQLError("The document is nested too deeply to be read."),))
-        if self._check is not None:
-            try:
-                self._check(document)
-            except Refused as refused:
-                return Prepared(key, None, (GraphQLError(str(refused), original_error=refused),))
         errors = validate(self._schema, document, RULES, max_errors=VALIDATION_ERRORS_MAX)
         return Prepared(key, None if errors else document, tuple(errors))
 

@@ -31,6 +31,7 @@ from structlog.contextvars import bind_contextvars
 from backend.auth.principal import Principal, kind_of
 from backend.config import Settings
 from backend.domain.messages import LOCALE_DEFAULT, Catalogue, render_problem
+from backend.domain.rates import address_key
 from backend.domain.wishes import HEADER_CHARACTERS_MAX, accepted_locale, quality_of
 from backend.errors import OPERATOR, Code, Problem, Refused
 from backend.schema.context import Context
@@ -46,6 +47,7 @@ GRAPHQL_TYPE = "application/graphql-response+json"
 JSON_TYPE = "application/json"
 OPEN_FIELDS = frozenset(
     {"signIn", "refresh", "signOut", "acknowledgeWipe", "rescueKey", "__schema", "__type", "__typename"}
+    | {"beginOidcSignIn", "signInWithOidc", "resetPassword"}
 )
 """Root fields for which nobody needs to have signed in."""
 DRAINING_FIELDS = OPEN_FIELDS | {"me", "serverTime", "syncPush", "syncReport", "watermelonPush"} | PUSH_FIELDS
@@ -161,9 +163,12 @@ class GraphQLEdge:
         except Unrun as unrun:
             return unrun_response(unrun, media_type, locale)
         context = self._make_context(standing, locale)
+        context.address = address_key(request.client.host) if request.client else ""
         result = await run(self._schema, context, prepared, asked.variables, asked.operation_name)
         status = 200 if "data" in result else _status(400, media_type)
         response = _respond(result, status, media_type, locale=locale)
+        if context.retry_after_seconds is not None:
+            response.headers["retry-after"] = str(context.retry_after_seconds)
         if reading and "errors" not in result:
             return _unless_held(response, request.headers.get("if-none-match"), standing)
         return response
@@ -176,6 +181,7 @@ class GraphQLEdge:
         *,
         kinds: Collection[OperationType],
         connected_clock: int | None = None,
+        address: str = "",
     ) -> AsyncGenerator[dict[str, Any] | None, None]:
         """The answers to an operation on a connection that stays open: one, or one per event of a subscription.
 
@@ -186,6 +192,7 @@ class GraphQLEdge:
         locale = _locale(standing, language)
         prepared, operation = self._ready(asked, standing, refused, locale, kinds)
         context = self._make_context(standing, locale)
+        context.address = address
         if operation.operation is not OperationType.SUBSCRIPTION:
             yield await run(self._schema, context, prepared, asked.variables, asked.operation_name)
             return
@@ -556,4 +563,4 @@ def _unless_held(response: Response, if_none_match: str | None, standing: Standi
 def make_documents(schema: strawberry.Schema, settings: Settings) -> tuple[Documents, Limits]:
     """The kept documents of a schema, held to the limits before they are validated."""
     limits = Limits(core_schema(schema), settings)
-    return Documents(schema, settings, limits.check), limits
+    return Documents(schema, settings, limits), limits

@@ -3,13 +3,20 @@
 Stock limiters follow every fragment spread, so a few nested fragments cost exponential time. Here each fragment is
 weighed once: a weight is what a selection asks for per object it stands on, and a spread adds the weight of its
 fragment. The numbers may be astronomical; computing them takes one pass.
+
+Three steps, each bounded by the one before: the text is counted without being parsed; what is written in the
+document is counted in the same pass that weighs it; an operation is priced once more for the page sizes its
+variables bring, and the price is kept. Source: promises.md §3.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphql import (
+    ArgumentNode,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
@@ -20,29 +27,49 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
+    ListValueNode,
+    ObjectValueNode,
     OperationDefinitionNode,
+    SelectionNode,
     SelectionSetNode,
+    ValueNode,
     VariableNode,
+    get_introspection_query,
     get_named_type,
     get_nullable_type,
     is_interface_type,
     is_list_type,
     is_object_type,
+    parse,
 )
 
 from backend.config import Settings
-from backend.errors import Code, Problem, refuse_if
+from backend.domain.fields import INTEGER_MAX
+from backend.errors import Code, Problem, Refused, refuse_if
 
 ROWS_ASSUMED = 10
 """What a list without page arguments is priced at."""
 INTROSPECTION_DEPTH_MAX = 20
 """The questions tools ask about a schema nest deeper than any about data."""
+INTROSPECTION_TIMES_MAX = 2
+"""So many times what the dearest question of tools costs may be asked about a schema at once."""
 INTROSPECTION = frozenset({"__schema", "__type"})
 NESTING_PER_DEPTH = 3
 """Selection sets that may stand in each other, fragments included, for each level of fields allowed."""
 PAGE_ARGUMENTS = ("first", "last")
 BULK_ARGUMENTS = ("limit",)
 """What sizes an answer that is one page by itself."""
+PRICES_PER_OPERATION_MAX = 16
+"""Sets of page sizes an operation's price is kept for."""
+PATH_STEPS_MAX = 50
+TOKENS = re.compile(
+    r"#[^\n\r]*+"
+    r'|"""(?:[^"\\]++|\\.|"(?!""))*+(?:""")?'
+    r'|"(?:[^"\\\n]++|\\.)*+"?'
+    r"|\.\.\.|[!$&()\[\]:=@{|}]|[A-Za-z0-9_.+-]++",
+    re.DOTALL,
+)
+"""What GraphQL's lexer makes of a text, and its comments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +98,94 @@ class Limits:
     def __init__(self, schema: GraphQLSchema, settings: Settings) -> None:
         self._schema = schema
         self._settings = settings
+        self._prices: OrderedDict[int, _Prices] = OrderedDict()
+        asked = parse(get_introspection_query(input_value_deprecation=True, specified_by_url=True))
+        scale = _Scale(schema, settings, asked, None)
+        [usual] = [scale.weight(found) for found in asked.definitions if isinstance(found, OperationDefinitionNode)]
+        self._introspection_cost_max = usual.cost * INTROSPECTION_TIMES_MAX
+
+    def check_text(self, text: str) -> None:
+        """Before it is parsed. Raises `Refused` with QUERY_TOO_COSTLY: `characters` or `tokens`."""
+        settings = self._settings
+        if len(text) > settings.document_characters_max:
+            raise Refused(_problem("characters", len(text), settings.document_characters_max))
+        found = TOKENS.findall(text)
+        tokens = len(found) - (sum(token[0] == "#" for token in found) if "#" in text else 0)
+        if tokens > settings.document_tokens_max:
+            raise Refused(_problem("tokens", tokens, settings.document_tokens_max))
 
     def check(self, document: DocumentNode) -> None:
-        """Before validation, for the text alone: pages sized by variables count as one row.
+        """Before validation, for the document alone: pages sized by variables count as one row.
 
-        Raises `Refused` with QUERY_TOO_COSTLY for each limit exceeded, `allowed` being the limit.
+        Raises `Refused` with QUERY_TOO_COSTLY for each limit exceeded: `params` say what was measured, `allowed` is
+        the limit, and the path leads to the branch that weighs most.
         """
         scale = _Scale(self._schema, self._settings, document, None)
         problems: dict[str, Problem] = {}
-        for definition in document.definitions:
-            if isinstance(definition, OperationDefinitionNode):
-                for problem in scale.problems(definition):
-                    problems.setdefault(problem.path[0], problem)
+        try:
+            scale.count_definitions(document)
+            for definition in document.definitions:
+                if isinstance(definition, OperationDefinitionNode):
+                    for problem in self._problems(scale, definition):
+                        problems.setdefault(str(problem.params["measure"]), problem)
+            # validation looks into fragments nobody spreads too
+            scale.weigh_fragments()
+        except _TooMuch as too_much:
+            problems[too_much.measure] = _problem(too_much.measure, too_much.found, too_much.most)
         refuse_if(problems.values())
 
     def check_variables(
         self, document: DocumentNode, operation: OperationDefinitionNode, variables: Mapping[str, Any]
-    ) -> None:
-        """Before one operation runs, with pages at the size the variables give them. Raises as `check` does."""
-        if operation.variable_definitions:
-            refuse_if(_Scale(self._schema, self._settings, document, variables).problems(operation))
+    ) -> Weight:
+        """What one operation asks for, with pages at the size the variables give them. Raises as `check` does."""
+        kept = self._prices.get(id(operation))
+        if kept is None:
+            scale = _Scale(self._schema, self._settings, document, {})
+            scale.weight(operation)
+            kept = self._prices[id(operation)] = _Prices(operation, tuple(sorted(scale.sizes)))
+            while len(self._prices) > self._settings.document_cache_entries_max:
+                self._prices.popitem(last=False)
+        else:
+            self._prices.move_to_end(id(operation))
+        given = tuple(_size(variables[name]) if name in variables else _UNSAID for name in kept.sizes)
+        known = kept.weights.get(given)
+        if known is None:
+            scale = _Scale(self._schema, self._settings, document, variables)
+            refuse_if(self._problems(scale, operation))
+            known = scale.weight(operation)
+            if len(kept.weights) >= PRICES_PER_OPERATION_MAX:
+                kept.weights.clear()
+            kept.weights[given] = known
+        return known
+
+    def _problems(self, scale: "_Scale", operation: OperationDefinitionNode) -> list[Problem]:
+        settings = self._settings
+        roots = scale.root_names(operation.selection_set)
+        introspects = bool(roots) and roots <= INTROSPECTION
+        depth_max = INTROSPECTION_DEPTH_MAX if introspects else settings.document_depth_max
+        weight = scale.weight(operation)
+        measured = (
+            ("depth", weight.depth, depth_max),
+            ("nesting", weight.nesting, depth_max * NESTING_PER_DEPTH),
+            ("aliases", weight.aliases, settings.document_aliases_max),
+            ("directives", weight.directives, settings.document_aliases_max),
+            ("rootSelections", weight.fields, settings.root_selections_max),
+            ("cost", weight.cost, self._introspection_cost_max if introspects else settings.document_cost_max),
+        )
+        return [
+            _problem(name, found, most, scale.heaviest(operation, _MEASURES.get(name, "cost")))
+            for name, found, most in measured
+            if found > most
+        ]
+
+
+@dataclass(slots=True)
+class _Prices:
+    """What an operation costs, by the sizes of the pages its variables give. Holds the operation, whose id it has."""
+
+    operation: OperationDefinitionNode
+    sizes: tuple[str, ...]
+    weights: dict[tuple[object, ...], Weight] = field(default_factory=dict)
 
 
 class _Scale:
@@ -112,54 +207,86 @@ class _Scale:
             if isinstance(definition, FragmentDefinitionNode)
         }
         self._known: dict[str, Weight] = {}
+        self._operations: dict[int, Weight] = {}
+        self._parts: dict[int, Weight] = {}
         self._open: set[str] = set()
         self._defaults: dict[str, Any] = {}
-        self._nesting_max = settings.document_depth_max * NESTING_PER_DEPTH
+        self._nesting_max = max(settings.document_depth_max, INTROSPECTION_DEPTH_MAX) * NESTING_PER_DEPTH
+        self._selections_left = settings.document_selections_max
+        self._repeats_left = settings.document_repeats_max
+        self._values_left = settings.document_values_max
+        self.sizes: set[str] = set()
+        """Variables that size a page."""
 
-    def problems(self, operation: OperationDefinitionNode) -> list[Problem]:
+    def count_definitions(self, document: DocumentNode) -> None:
+        """What stands side by side in a document. Raises `_TooMuch`."""
         settings = self._settings
-        self._defaults = {
-            definition.variable.name.value: _integer(definition.default_value)
-            for definition in operation.variable_definitions or ()
-        }
-        parent = self._schema.get_root_type(operation.operation)
-        roots = self._root_names(operation.selection_set)
-        introspects = bool(roots) and roots <= INTROSPECTION
-        depth_max = INTROSPECTION_DEPTH_MAX if introspects else settings.document_depth_max
-        try:
-            weight = self._selections(operation.selection_set, parent, 0)
-        except _TooDeep:
-            return [_problem("nesting", self._nesting_max)]
-        measured = (
-            ("depth", weight.depth, depth_max),
-            ("nesting", weight.nesting, self._nesting_max),
-            ("aliases", weight.aliases, settings.document_aliases_max),
-            ("directives", weight.directives + len(operation.directives or ()), settings.document_aliases_max),
-            ("rootSelections", weight.fields, settings.root_selections_max),
-            ("cost", weight.cost, settings.document_cost_max),
-        )
-        return [_problem(name, most) for name, found, most in measured if found > most]
+        operations = [found for found in document.definitions if isinstance(found, OperationDefinitionNode)]
+        variables = sum(len(found.variable_definitions or ()) for found in operations)
+        for measure, found, most in (
+            ("definitions", len(document.definitions), settings.document_definitions_max),
+            ("variables", variables, settings.document_values_max),
+        ):
+            if found > most:
+                raise _TooMuch(measure, found, most)
+        for operation in operations:
+            for definition in operation.variable_definitions or ():
+                self._count_values([definition.default_value] if definition.default_value else [])
 
-    def _root_names(self, selections: SelectionSetNode) -> set[str]:
-        """Names of the fields of the operation itself."""
-        names: set[str] = set()
+    def weigh_fragments(self) -> None:
+        for name in self._fragments:
+            self._fragment(name, 0)
+
+    def weight(self, operation: OperationDefinitionNode) -> Weight:
+        """What an operation asks for. Raises `_TooMuch`."""
+        known = self._operations.get(id(operation))
+        if known is None:
+            self._defaults = {
+                definition.variable.name.value: _integer(definition.default_value)
+                for definition in operation.variable_definitions or ()
+            }
+            parent = self._schema.get_root_type(operation.operation)
+            inner = self._selections(operation.selection_set, parent, 0)
+            known = replace(inner, directives=inner.directives + len(operation.directives or ()))
+            self._operations[id(operation)] = known
+        return known
+
+    def heaviest(self, operation: OperationDefinitionNode, measure: str) -> tuple[str, ...]:
+        """The path to the branch that weighs most: at each level the field that does, as far as others hang on it."""
+        path: list[str] = []
+        selections: SelectionSetNode | None = operation.selection_set
+        while selections is not None and len(path) < PATH_STEPS_MAX:
+            branches = [found for found in self._fields_of(selections) if found.selection_set is not None]
+            if not branches:
+                break
+            dearest = max(branches, key=lambda found: getattr(self._parts.get(id(found), NOTHING), measure))
+            path.append((dearest.alias or dearest.name).value)
+            selections = dearest.selection_set
+        return tuple(path)
+
+    def _fields_of(self, selections: SelectionSetNode) -> Iterable[FieldNode]:
+        """The fields of a set, fragments opened, each once."""
         spread: set[str] = set()
         waiting = [selections]
         while waiting:
             for selection in waiting.pop().selections:
                 if isinstance(selection, FieldNode):
-                    names.add(selection.name.value)
+                    yield selection
                 elif isinstance(selection, InlineFragmentNode):
                     waiting.append(selection.selection_set)
                 elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in spread:
                     spread.add(selection.name.value)
                     if fragment := self._fragments.get(selection.name.value):
                         waiting.append(fragment.selection_set)
-        return names
+
+    def root_names(self, selections: SelectionSetNode) -> set[str]:
+        """Names of the fields of the operation itself."""
+        return {found.name.value for found in self._fields_of(selections)}
 
     def _selections(self, selections: SelectionSetNode, parent: GraphQLNamedType | None, nesting: int) -> Weight:
         if nesting > self._nesting_max:
-            raise _TooDeep
+            raise _TooMuch("nesting", nesting, self._nesting_max)
+        self._count_selections(selections.selections)
         fields = depth = below = aliases = directives = cost = 0
         for selection in selections.selections:
             if isinstance(selection, FieldNode):
@@ -178,7 +305,38 @@ class _Scale:
             aliases += part.aliases
             directives += part.directives + len(selection.directives or ())
             cost += part.cost
+            for directive in selection.directives or ():
+                self._count_values(_values(directive.arguments))
         return Weight(fields, depth, below + 1, aliases, directives, cost)
+
+    def _count_selections(self, selections: Iterable[SelectionNode]) -> None:
+        """What is written, each set once: validation compares whatever has the same name with each other."""
+        settings = self._settings
+        names = [
+            (found.alias or found.name).value if isinstance(found, FieldNode) else f"...{found.name.value}"
+            for found in selections
+            if isinstance(found, FieldNode | FragmentSpreadNode)
+        ]
+        self._selections_left -= len(tuple(selections))
+        if self._selections_left < 0:
+            raise _TooMuch("selections", settings.document_selections_max + 1, settings.document_selections_max)
+        if len(names) > 1:
+            self._repeats_left -= len(names) - len(Counter(names))
+            if self._repeats_left < 0:
+                raise _TooMuch("repeats", settings.document_repeats_max + 1, settings.document_repeats_max)
+
+    def _count_values(self, waiting: list[ValueNode]) -> None:
+        """Values written in the document, those of lists and objects each. What is many belongs into variables."""
+        while waiting:
+            value = waiting.pop()
+            self._values_left -= 1
+            if self._values_left < 0:
+                most = self._settings.document_values_max
+                raise _TooMuch("values", most + 1, most)
+            if isinstance(value, ListValueNode):
+                waiting += value.values
+            elif isinstance(value, ObjectValueNode):
+                waiting += [found.value for found in value.fields]
 
     def _fragment(self, name: str, nesting: int) -> Weight:
         known = self._known.get(name)
@@ -198,21 +356,26 @@ class _Scale:
         return weight
 
     def _field(self, node: FieldNode, parent: GraphQLNamedType | None, nesting: int) -> Weight:
-        field = None
+        asked = None
         if is_object_type(parent) or is_interface_type(parent):
-            field = self._schema.get_field(parent, node.name.value)
+            asked = self._schema.get_field(parent, node.name.value)
+        if node.arguments:
+            self._count_values(_values(node.arguments))
         inner = NOTHING
         if node.selection_set is not None:
-            kind = get_named_type(field.type) if field is not None else None
+            kind = get_named_type(asked.type) if asked is not None else None
             inner = self._selections(node.selection_set, kind, nesting + 1)
-        return Weight(
+        weight = Weight(
             1,
             inner.depth + 1,
             inner.nesting,
             inner.aliases + (node.alias is not None),
             inner.directives,
-            1 + inner.cost * self._rows(node, field, parent),
+            1 + inner.cost * self._rows(node, asked, parent),
         )
+        if node.selection_set is not None:
+            self._parts[id(node)] = weight
+        return weight
 
     def _rows(self, node: FieldNode, field: GraphQLField | None, parent: GraphQLNamedType | None) -> int:
         """How many objects the field's own selection is answered for."""
@@ -224,9 +387,10 @@ class _Scale:
             return self._page_rows(node, field, BULK_ARGUMENTS)
         if not is_list_type(get_nullable_type(field.type)):
             return 1
-        # the lists inside a page have the page's rows, which are counted already; a schema has few types
-        counted = _is_page(parent) or (parent is not None and parent.name.startswith("__"))
-        return 1 if counted else ROWS_ASSUMED
+        # the lists inside a page have the page's rows, which are counted already
+        if _is_page(parent):
+            return 1
+        return len(self._schema.type_map) if _is_all_types(node, parent) else ROWS_ASSUMED
 
     def _page_rows(self, node: FieldNode, field: GraphQLField, sizes: tuple[str, ...]) -> int:
         asked = [self._asked(argument.value) for argument in node.arguments or () if argument.name.value in sizes]
@@ -242,16 +406,43 @@ class _Scale:
         if self._variables is None:
             return 1
         name = value.name.value
+        self.sizes.add(name)
         found = self._variables.get(name, self._defaults.get(name))
         return found if type(found) is int else None
 
 
-class _TooDeep(Exception):
-    pass
+class _TooMuch(Exception):
+    """So much is written that it is not even weighed to the end."""
+
+    def __init__(self, measure: str, found: int, most: int) -> None:
+        super().__init__(measure)
+        self.measure = measure
+        self.found = found
+        self.most = most
 
 
-def _problem(measure: str, most: int) -> Problem:
-    return Problem(Code.QUERY_TOO_COSTLY, (measure,), (str(most),))
+_UNSAID = object()
+"""A variable that was not given: its default counts, which is not so where null was."""
+_MEASURES = {"depth": "depth", "nesting": "nesting", "aliases": "aliases", "directives": "directives"}
+"""Measures whose heaviest branch is another than the dearest."""
+
+
+def _problem(measure: str, found: int, most: int, path: tuple[str, ...] = ()) -> Problem:
+    # what fragments multiply may have more digits than JSON carries
+    cost = min(found, INTEGER_MAX)
+    return Problem(Code.QUERY_TOO_COSTLY, path, (str(most),), {"measure": measure, "cost": cost, "limit": most})
+
+
+def _values(arguments: Iterable[ArgumentNode] | None) -> list[ValueNode]:
+    return [argument.value for argument in arguments or ()]
+
+
+def _size(value: object) -> int | None:
+    return value if type(value) is int else None
+
+
+def _is_all_types(node: FieldNode, parent: GraphQLNamedType | None) -> bool:
+    return parent is not None and parent.name == "__Schema" and node.name.value == "types"
 
 
 def _integer(value: object) -> int | None:

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.domain.rates import ADDRESS_UNKNOWN, Buckets, Rate, SignInRates, address_key, rate_limited
-from backend.errors import Code, Refused
+from backend.domain.rates import ADDRESS_UNKNOWN, Buckets, Rate, address_key, rate_limited
 
 RATE = Rate(tokens=10, seconds=60)
 NOW_MS = 1_795_320_000_000
@@ -36,16 +35,6 @@ def test_what_costs_more_than_a_bucket_takes_a_full_one() -> None:
     assert held.take("wei", NOW_MS, 1_000) == 0
     assert held.take("wei", NOW_MS) == 6_000
     assert held.take("wei", NOW_MS + 59_000, 1_000) == 1_000
-
-
-def test_what_is_given_back_can_be_taken_again() -> None:
-    held = buckets()
-    for _ in range(100):
-        assert held.take("wei", NOW_MS) == 0
-        held.give_back("wei")
-    held.give_back("nobody")
-    assert held.take("nobody", NOW_MS, 10) == 0
-    assert held.take("nobody", NOW_MS), "what nobody took is not given back"
 
 
 def test_a_clock_set_back_makes_nobody_wait_longer_than_a_bucket_needs_to_fill() -> None:
@@ -86,53 +75,6 @@ def test_in_no_span_is_more_let_in_than_a_bucket_and_what_came_back(asks: list[t
             taken = sum(tokens for _, tokens in let_in[first : last + 1])
             span_ms = let_in[last][0] - begun_ms
             assert taken <= RATE.tokens + RATE.tokens * span_ms / RATE.refill_ms + 0.001
-
-
-def sign_ins() -> SignInRates:
-    return SignInRates(pair=Rate(3, 900), account=Rate(6, 900), address=Rate(8, 900), keys_max=100)
-
-
-def refused(rates: SignInRates, account: str, address: str) -> bool:
-    try:
-        rates.attempt(account, address, NOW_MS)
-    except Refused as refused:
-        [problem] = refused.problems
-        assert problem.code is Code.RATE_LIMITED
-        assert problem.path == ("signIn",)
-        return True
-    return False
-
-
-def test_who_guesses_is_stopped_and_the_owner_comes_in_from_elsewhere() -> None:
-    rates = sign_ins()
-    assert [refused(rates, "wei@x", "203.0.113.1") for _ in range(5)] == [False] * 3 + [True] * 2
-    assert not refused(rates, "Wei@x ", "203.0.113.2"), "three guesses do not lock the account"
-    assert refused(rates, "WEI@X", "203.0.113.1"), "and writing it otherwise helps nobody"
-
-
-def test_an_account_guessed_from_many_addresses_is_stopped_for_all() -> None:
-    rates = sign_ins()
-    assert [refused(rates, "wei@x", f"203.0.113.{n}") for n in range(8)] == [False] * 6 + [True] * 2
-
-
-def test_one_address_that_tries_many_accounts_is_stopped_but_not_this_machine() -> None:
-    rates = sign_ins()
-    assert [refused(rates, f"{n}@x", "203.0.113.1") for n in range(10)] == [False] * 8 + [True] * 2
-    assert not any(refused(rates, f"{n}@x", "") for n in range(100))
-
-
-def test_who_knows_the_password_is_never_counted() -> None:
-    rates = sign_ins()
-    for _ in range(50):
-        assert not refused(rates, "wei@x", "203.0.113.1")
-        rates.succeeded("wei@x", "203.0.113.1")
-
-
-def test_one_refusal_takes_no_token_of_the_others() -> None:
-    rates = sign_ins()
-    for _ in range(100):
-        refused(rates, "wei@x", "203.0.113.1")
-    assert [refused(rates, "wei@x", f"203.0.113.{n}") for n in range(2, 6)] == [False] * 3 + [True]
 
 
 @pytest.mark.parametrize(

@@ -313,7 +313,7 @@ async def test_a_doubling_document_is_refused_before_it_is_validated(door: Door)
     assert answer.status_code == 400
     (error,) = answer.json()["errors"]
     assert error["extensions"]["code"] == "QUERY_TOO_COSTLY"
-    assert {problem["path"][0] for problem in error["extensions"]["problems"]} >= {"rootSelections", "cost"}
+    assert {problem["params"]["measure"] for problem in error["extensions"]["problems"]} >= {"rootSelections", "cost"}
 
 
 async def test_tools_may_ask_for_the_schema(door: Door) -> None:

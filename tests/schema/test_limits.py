@@ -3,10 +3,18 @@
 from typing import Any
 
 import pytest
-from graphql import OperationDefinitionNode, build_schema, get_introspection_query, parse
+from graphql import (
+    Lexer,
+    OperationDefinitionNode,
+    Source,
+    TokenKind,
+    build_schema,
+    get_introspection_query,
+    parse,
+)
 
 from backend.config import Settings
-from backend.errors import Code, Refused
+from backend.errors import Problem, Refused
 from backend.schema import limits as module
 from backend.schema.limits import Limits
 
@@ -26,8 +34,15 @@ type Mutation { rename(id: ID!): Shop }
 SETTINGS = Settings()
 
 
+LIMITS = Limits(SCHEMA, SETTINGS)
+WIDE = SETTINGS.model_copy(
+    update={"document_definitions_max": 10**6, "document_selections_max": 10**6, "document_repeats_max": 10**6}
+)
+"""Lets every document be weighed to its end."""
+
+
 def refused_measures(text: str, variables: dict[str, Any] | None = None, settings: Settings = SETTINGS) -> set[str]:
-    limits = Limits(SCHEMA, settings)
+    limits = LIMITS if settings is SETTINGS else Limits(SCHEMA, settings)
     document = parse(text)
     operation = document.definitions[0]
     assert isinstance(operation, OperationDefinitionNode)
@@ -35,7 +50,7 @@ def refused_measures(text: str, variables: dict[str, Any] | None = None, setting
         limits.check(document)
         limits.check_variables(document, operation, variables or {})
     except Refused as refused:
-        return {problem.path[0] for problem in refused.problems if problem.code is Code.QUERY_TOO_COSTLY}
+        return {str(problem.params["measure"]) for problem in refused.problems}
     return set()
 
 
@@ -145,7 +160,11 @@ def test_doubling_fragments_take_one_pass(size: int) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module._Scale, "_selections", counted)
-        assert refused_measures(text) & {"depth", "nesting"}
+        limits = Limits(SCHEMA, WIDE)
+        visited = 0
+        with pytest.raises(Refused) as refused:
+            limits.check(parse(text))
+    assert {problem.params["measure"] for problem in refused.value.problems} & {"depth", "nesting"}
     assert visited <= 3 * size + 5
 
 
@@ -155,7 +174,9 @@ def test_a_chain_of_spreads_without_fields_is_bounded() -> None:
         return f"{{ shop(id: 1) {{ ...F0 }} }} {links} fragment F{size} on Shop {{ id }}"
 
     assert refused_measures(chain(20)) == set()
-    assert refused_measures(chain(1_000)) == {"nesting"}
+    assert refused_measures(chain(90)) == {"nesting"}
+    assert refused_measures(chain(1_000)) == {"definitions"}
+    assert refused_measures(chain(1_000), settings=WIDE) == {"nesting"}
 
 
 def test_a_fragment_weighed_high_up_counts_in_full_further_down() -> None:
@@ -190,10 +211,158 @@ def test_many_operations_in_a_document_share_the_pass() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module._Scale, "_selections", counted)
-        assert refused_measures(f"{operations} {fragments} fragment F30 on Shop {{ id }}") == set()
+        limits = Limits(SCHEMA, WIDE)
+        visited = 0
+        limits.check(parse(f"{operations} {fragments} fragment F30 on Shop {{ id }}"))
     assert visited <= 2 * 300 + 31
 
 
 def test_a_ranking_is_priced_by_its_page_size_like_a_connection() -> None:
     asked = "{ ranking(first: 100) { items { notes { text } } } }"
     assert cost_of(asked) == cost_of("{ shops(first: 100) { nodes { notes { text } } } }")
+
+
+def refusals(text: str, variables: dict[str, Any] | None = None) -> dict[str, Problem]:
+    """What a text is refused for, by what was measured; the text is counted first, as in a request."""
+    try:
+        LIMITS.check_text(text)
+        document = parse(text, max_tokens=SETTINGS.document_tokens_max)
+        LIMITS.check(document)
+        [operation] = [found for found in document.definitions if isinstance(found, OperationDefinitionNode)]
+        LIMITS.check_variables(document, operation, variables or {})
+    except Refused as refused:
+        return {str(problem.params["measure"]): problem for problem in refused.problems}
+    return {}
+
+
+def test_a_refusal_says_what_it_would_cost_how_much_it_may_and_which_branch_is_the_dearest() -> None:
+    text = """query ($n: Int!) { word  one: shop(id: 1) { name visits { nodes { id } } }
+      many: shops(first: $n) { pageInfo { hasNextPage } nodes { name ...Calls } } }
+      fragment Calls on Shop { calls: visits(first: 100) { nodes { shop { id name } } } parent { name } }"""
+    problem = refusals(text, {"n": 200})["cost"]
+    calls = 1 + 100 * (1 + 1 + 2)
+    one, many = 1 + 1 + 1 + 20 * 2, 1 + 200 * (2 + 1 + 1 + calls + 2)
+    assert problem.params == {"measure": "cost", "cost": 1 + one + many, "limit": SETTINGS.document_cost_max}
+    assert problem.path == ("many", "nodes", "calls", "nodes", "shop")
+    assert problem.allowed == (str(SETTINGS.document_cost_max),)
+    assert refusals(text, {"n": 20}) == {}
+
+
+def test_the_deepest_branch_is_named_for_its_depth() -> None:
+    deep = "{ parent " * 13 + "{ id }" + " }" * 13
+    problem = refusals(f"{{ shops(first: 20) {{ nodes {{ name }} }} shop(id: 1) {deep} }}")["depth"]
+    assert problem.path == ("shop", *["parent"] * 13)
+    assert problem.params["cost"] == 15
+
+
+def test_what_many_digits_have_is_told_in_a_number_json_carries() -> None:
+    fragments = " ".join(f"fragment F{n} on Shop {{ notes {{ author {{ ...F{n + 1} }} }} }}" for n in range(6))
+    fans = " ".join(f"a{n}: shops(first: 2147483647) {{ nodes {{ ...F0 }} }}" for n in range(3))
+    problem = refusals(f"{{ {fans} }} {fragments} fragment F6 on Shop {{ id }}")["cost"]
+    assert problem.params["cost"] == 2**53 - 1
+
+
+TOO_MUCH = {
+    "characters": "{ word } #" + "x" * SETTINGS.document_characters_max,
+    "tokens": "{ " + "w " * 40_000 + "}",
+    "definitions": " ".join(f"query Q{n} {{ word }}" for n in range(300)),
+    "selections": "{ shop(id: 1) { " + " ".join(f"f{n}" for n in range(2_100)) + " } }",
+    "repeats": "{ shop(id: 1) { " + "id " * 110 + "} }",
+    "values": '{ shop(id: [[{a: "x"}, 5]' + " 5" * 2_100 + "]) { id } }",
+    "variables": "query (" + " ".join(f"$a{n}: Int" for n in range(900)) + ") { word }",
+    "aliases": "{ shop(id: 1) { " + " ".join(f"a{n}: id" for n in range(201)) + "} }",
+    "directives": "{ word " + "@skip(if: false) " * 201 + "}",
+    "rootSelections": "{ " + " ".join(f"a{n}: word" for n in range(11)) + " }",
+}
+
+
+@pytest.mark.parametrize("measure", TOO_MUCH)
+def test_each_limit_is_named_by_itself(measure: str) -> None:
+    if measure == "variables":
+        narrow = SETTINGS.model_copy(update={"document_values_max": 100})
+        assert refused_measures(TOO_MUCH[measure], settings=narrow) == {"variables"}
+        return
+    assert set(refusals(TOO_MUCH[measure])) == {measure}
+
+
+def test_values_in_directives_defaults_and_fragments_nobody_spreads_count_too() -> None:
+    many = "[" + "1 " * 2_100 + "]"
+    assert set(refusals(f"{{ word @skip(if: {many}) }}")) == {"values"}
+    assert set(refusals(f"query ($a: [Int] = {many}) {{ word }}")) == {"values"}
+    assert set(refusals(f"{{ word }} fragment F on Query {{ shop(id: {many}) {{ id }} }}")) == {"values"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ word }",
+        '{ shop(id: "a b # not, a comment \\" ... {") { id } } # and "this is one',
+        '{ shop(id: """block "with" \\""" quotes""") { id } }',
+        '# "\n{ word # {{{{\n}',
+        "query Q($a: Int = -1.5e3, $b: [Int!]! = [1 2]) @d(x: 1) { ... on Query { word } ...F } fragment F on Query { w }",  # noqa: E501
+        get_introspection_query(),
+    ],
+)
+def test_the_text_is_counted_as_graphql_counts_it(text: str) -> None:
+    lexer = Lexer(Source(text))
+    tokens = 0
+    while lexer.advance().kind is not TokenKind.EOF:
+        tokens += 1
+    exact = SETTINGS.model_copy(update={"document_tokens_max": tokens})
+    Limits(SCHEMA, exact).check_text(text)
+    with pytest.raises(Refused):
+        Limits(SCHEMA, SETTINGS.model_copy(update={"document_tokens_max": tokens - 1})).check_text(text)
+
+
+def test_what_no_lexer_reads_is_counted_all_the_same() -> None:
+    for text in ('"', '"""', '"\\', '"""\\', "\\", "\x00", "{ word } é 漢", "." * 50, '"' * 51, '"a\n"b'):
+        LIMITS.check_text(text)
+    LIMITS.check_text('"' + "\\" * 90_000)
+    with pytest.raises(Refused):
+        LIMITS.check_text('"""' + '"' * 90_000)
+
+
+def test_a_bomb_of_questions_about_the_schema_is_refused() -> None:
+    usual = get_introspection_query(descriptions=True, input_value_deprecation=True)
+    assert refusals(usual) == {}
+    types = "types { name fields { name args { name } type { name } } }"
+    assert refusals(f"{{ __schema {{ {types} }} }}") == {}
+    bomb = " ".join(f"t{n}: {types}" for n in range(90))
+    problem = refusals(f"{{ __schema {{ {bomb} }} }}")["cost"]
+    assert problem.path[0] == "__schema"
+    aliased = " ".join(f"a{n}: {body(usual)}" for n in range(3))
+    assert "cost" in refusals(f"{{ {aliased} }} {usual[usual.index('fragment') :]}")
+
+
+def body(document: str) -> str:
+    """What stands between the braces of the first operation."""
+    return document[document.index("{") + 1 : document.index("fragment")].rstrip().removesuffix("}")
+
+
+def test_a_price_is_kept_for_the_sizes_it_was_made_for() -> None:
+    document = parse("query ($n: Int, $id: ID!) { shops(first: $n) { nodes { id } } shop(id: $id) { name } }")
+    [operation] = document.definitions
+    assert isinstance(operation, OperationDefinitionNode)
+    limits = Limits(SCHEMA, SETTINGS)
+    weighed = 0
+    weigh = module._Scale._selections
+
+    def counted(self: Any, *args: Any) -> Any:
+        nonlocal weighed
+        weighed += 1
+        return weigh(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module._Scale, "_selections", counted)
+        costs = [limits.check_variables(document, operation, {"n": 7, "id": str(n)}).cost for n in range(50)]
+        once = weighed
+        assert set(costs) == {1 + 7 * 2 + 2}
+        assert once <= 8, "whoever asks for the same pages is not weighed again"
+        assert limits.check_variables(document, operation, {"n": 8, "id": "1"}).cost == 1 + 8 * 2 + 2
+        assert limits.check_variables(document, operation, {"n": None, "id": "1"}).cost == 1 + 50 * 2 + 2
+        assert weighed > once
+        with pytest.raises(Refused):
+            limits.check_variables(document, operation, {"n": 10**6, "id": "1"})
+        for n in range(1_000):
+            limits.check_variables(document, operation, {"n": n})
+        assert len(limits._prices[id(operation)].weights) <= module.PRICES_PER_OPERATION_MAX

@@ -92,7 +92,7 @@ def test_a_pull_is_priced_by_its_limit() -> None:
         try:
             Limits(core_schema(SCHEMA), SETTINGS).check_variables(document, operation, {"limit": limit})
         except Refused as costly:
-            return [problem.path for problem in costly.problems] == [("cost",)]
+            return [problem.params["measure"] for problem in costly.problems] == ["cost"]
         return False
 
     # 1 + limit × (documents 1 + its four fields + checkpoint 1 + cursor 1)
