@@ -169,6 +169,9 @@ class Settings(BaseSettings):
     restore_days: int = Field(
         default=30, ge=1, le=365, description="days after its deletion within which a record can be brought back"
     )
+    restore_days: int = Field(
+        default=30, ge=1, le=365, description="days after its deletion within which a record can be brought back"
+    )
     receipt_days: int = Field(
         default=210, ge=60, le=3_650, description="days a receipt is kept: those of a silent device, and 30 more"
     )

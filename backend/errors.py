@@ -40,6 +40,7 @@ class Code(StrEnum):
     ID_TAKEN = "ID_TAKEN"
     CONFLICT = "CONFLICT"
     DELETED = "DELETED"
+    RESTORE_TOO_LATE = "RESTORE_TOO_LATE"
     PERSON_ERASED = "PERSON_ERASED"
     INVALID_TRANSITION = "INVALID_TRANSITION"
     NOT_EDITABLE = "NOT_EDITABLE"
@@ -101,6 +102,7 @@ RETRY: Mapping[Code, Retry] = {
     Code.MUTATION_ID_REUSED: Retry.NEVER,
     Code.SERVER_ONLY_FIELD: Retry.NEVER,
     Code.DELETED: Retry.NEVER,
+    Code.RESTORE_TOO_LATE: Retry.NEVER,
     Code.PERSON_ERASED: Retry.NEVER,
     Code.ALREADY_RESOLVED: Retry.NEVER,
     Code.RESCUE_DAMAGED: Retry.NEVER,
@@ -136,6 +138,7 @@ OPERATOR: Mapping[Code, str] = {
     Code.ID_TAKEN: "the id belongs to a record with other content",
     Code.CONFLICT: "someone else changed the same field since the base revision",
     Code.DELETED: "the record was deleted",
+    Code.RESTORE_TOO_LATE: "the record was deleted too long ago to be brought back (`restore_days`)",
     Code.PERSON_ERASED: "the person was erased; nothing said of him is taken or kept any more",
     Code.INVALID_TRANSITION: "the state machine has no such step; `allowed` lists the steps it has",
     Code.NOT_EDITABLE: "the record's state no longer allows this field to change",

@@ -39,6 +39,7 @@ from backend.usecases.issues import resolver
 from backend.usecases.keys import SharedKeys
 from backend.usecases.orders import change_orders
 from backend.usecases.privacy import Eraser, Told
+from backend.usecases.records import RESTORE_DAYS, restoring
 from backend.usecases.sessions import Sessions, Standing
 from backend.usecases.tasks import change_tasks
 from backend.usecases.uploads import Files, limits_of
@@ -50,7 +51,7 @@ from backend.web.graphiql import GraphiQL
 from backend.web.turbo import TurboDoor
 
 
-def use_cases_within(limits: AttachmentLimits) -> UseCaseTable:
+def use_cases_within(limits: AttachmentLimits, restore_days: int = RESTORE_DAYS) -> UseCaseTable:
     """The table: (collection, intent) → use case, for online mutations and pushes alike."""
     by_collection: Mapping[str, UseCase] = {
         "customers": change_customers,
@@ -65,6 +66,10 @@ def use_cases_within(limits: AttachmentLimits) -> UseCaseTable:
         name: refusing_erased(name, following_aliases(name, use_case)) for name, use_case in by_collection.items()
     }
     records = {(name, intent): use_case for name, use_case in following.items() for intent in Intent}
+    records |= {
+        (name, Intent.RESTORE): refusing_erased(name, following_aliases(name, restoring(name, restore_days)))
+        for name in by_collection
+    }
     return {**records, **dict.fromkeys(((ISSUES, Intent.CREATE), (ISSUES, Intent.PATCH)), resolver(records))}
 
 
@@ -241,7 +246,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             plans=Plans(settings.plan_cache_entries_max),
             sums_kept=SumsKept(),
             cursor_secret=given.get_secret_value().encode() if given else keys.derived("cursors"),
-            use_cases=use_cases_within(limits_of(settings)),
+            use_cases=use_cases_within(limits_of(settings), settings.restore_days),
             files=files,
             eraser=eraser,
         )

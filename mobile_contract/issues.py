@@ -381,6 +381,8 @@ def later(words: Words) -> list[str]:
 def refused(words: Words) -> list[str]:
     if words.issue.get("intent") == "DELETE" or words.issue.get("mine") == {"delete": True}:
         return [words.say("issue.refused.delete"), *words.problems()]
+    if words.issue.get("intent") == "RESTORE":
+        return [words.say("issue.refused.restore"), *words.problems()]
     other = words.say("issue.refused.other", name=words.author)
     return [words.say("issue.refused") if words.yours else other, *words.problems(), *words.entered()]
 

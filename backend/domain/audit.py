@@ -12,7 +12,7 @@ import orjson
 
 from backend.domain.customers import CustomerKind
 from backend.domain.fields import Shape, field_paths
-from backend.domain.issues import shown_value
+from backend.domain.issues import SHAPES, shown_value
 
 VALUE_CHARACTERS_MAX = 500
 """A longer text is cut, and says so; 4,000 characters of notes are not kept twice for every comma."""
@@ -32,7 +32,13 @@ class Door(StrEnum):
     WATERMELON = "WATERMELON"
     IMPORT = "IMPORT"
     JOB = "JOB"
-    """the server itself, or an operator at its command line"""
+    """what the server does by itself, or an operator at its command line"""
+    SYSTEM = "SYSTEM"
+    """what followed on the server from what somebody did: a visit closed by the next check-in"""
+    MERGE = "MERGE"
+    """what followed from two records becoming one, or two again"""
+    RESTORE = "RESTORE"
+    """what came back with a record"""
 
 
 DEVICE_DOORS = frozenset({Door.PUSH, Door.RXDB, Door.WATERMELON})
@@ -123,9 +129,24 @@ class AuditEntry:
 
 
 UNTOLD = frozenset(
-    {"id", "searchKeys", "sortKey", "completenessPercent", "createdAt", "createdBy", "acceptedLateAt", "dueSort"}
+    [
+        "id",
+        "searchKeys",
+        "sortKey",
+        "completenessPercent",
+        "createdAt",
+        "createdBy",
+        "acceptedLateAt",
+        "lastOrderAt",
+        "lastVisitAt",
+        "happensAt",
+    ]
 )
-"""What follows from other fields, or says who and when, which the entry says itself."""
+"""What follows from other fields and records, or says who and when, which the entry says itself."""
+TOLD = frozenset(SHAPES)
+"""Collections whose every change is told, also one that no use case noted."""
+MADE_WITH = frozenset({"state", "repId", "assigneeId", "territoryId", "number"})
+"""What the server gives a new record, told beside what its maker entered."""
 
 
 def changes_between(
@@ -154,6 +175,14 @@ def changes_between(
         for path in sorted({*old, *new})
         if old.get(path) != new.get(path)
     )
+
+
+def first_values(shape: Shape, record: Mapping[str, object], entered: Iterable[str]) -> tuple[FieldChange, ...]:
+    """What a new record began with, by the paths its maker entered and what the server gave it."""
+    names = MADE_WITH.union(path.partition(".")[0] for path in entered)
+    kept = {name: value for name, value in record.items() if name in names or name == "kind"}
+    found = changes_between(shape, None, kept)
+    return found if "kind" in names else tuple(change for change in found if change.path != "kind")
 
 
 def is_person(record: Mapping[str, object]) -> bool:

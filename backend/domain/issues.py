@@ -558,6 +558,8 @@ def _later(words: _Words) -> list[str]:
 def _refused(words: _Words) -> list[str]:
     if words.issue.get("intent") == "DELETE" or words.issue.get("mine") == {"delete": True}:
         return [words.say("issue.refused.delete"), *words.problems()]
+    if words.issue.get("intent") == "RESTORE":
+        return [words.say("issue.refused.restore"), *words.problems()]
     first = words.say("issue.refused") if words.mine_is_yours else words.say("issue.refused.other", name=words.author)
     return [first, *words.problems(), *words.entered()]
 

@@ -107,6 +107,9 @@ class SyncRecord:
     )
     set: JSON | None = strawberry.field(default=None, description="Fields by their document names.")
     delete: bool = strawberry.field(default=False, description="Delete the record for all.")
+    restore: bool = strawberry.field(
+        default=False, description="Bring the deleted record back as it was; nothing else is given with it."
+    )
     base: JSON | None = strawberry.field(
         default=None, description="What the changed fields held before, to be shown beside a conflict."
     )
@@ -367,6 +370,7 @@ def _mutation(context: Context, index: int, given: SyncMutation) -> Mutation:
                 fields=sent if isinstance(sent, dict) else {"set": sent},
                 problems=() if isinstance(sent, dict) else (Problem(Code.INVALID_VALUE, ("set",), ("map",)),),
                 delete=record.delete,
+                restore=record.restore,
                 group=given.group,
                 captured_at_ms=given.captured_at,
                 base=record.base if isinstance(record.base, dict) else None,

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from backend.domain.audit import AuditAction, FieldChange, changes_between, first_values
 from backend.domain.fields import (
     Field,
     Kind,
@@ -33,10 +34,11 @@ from backend.errors import Code, Problem
 from backend.ids import is_id
 from backend.storage.visibility import visible_to
 from backend.sync.collections import COLLECTIONS, Child, Collection, column_of
+from backend.sync.deleted import keep_deleted
 from backend.sync.documents import JSON_KINDS, canonical
 from backend.sync.feed import EPOCH_STEP, Stored, read_clock, read_stored
 from backend.sync.issues import Kept, base_at, keep_issues, lost_value, people_of
-from backend.sync.work import Work
+from backend.sync.work import Door, Work
 
 ACCEPTED_LATE = "acceptedLateAt"
 NOBODY = ""
@@ -48,6 +50,8 @@ class Intent(StrEnum):
     CREATE = "CREATE"
     PATCH = "PATCH"
     DELETE = "DELETE"
+    RESTORE = "RESTORE"
+    """bring a deleted record back as it was"""
 
 
 class Status(StrEnum):
@@ -358,17 +362,19 @@ def _mark_late(work: Work, collection: Collection, drafts: Sequence[Draft]) -> N
     for draft in drafts:
         if ACCEPTED_LATE in collection.columns and not draft.deleting:
             draft.after[ACCEPTED_LATE] = work.now_ms
-        work.audit("GRACE", collection.name, draft.id)
+        _tell(work, AuditAction.GRACE, collection, draft)
 
 
 async def _delete(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
     ids = [draft.id for draft in drafts]
+    if work.keeps_deleted:
+        await keep_deleted(work.conn, collection.name, ids, at_ms=work.now_ms, by=work.principal.actor)
     for table, column in [*((c.table, c.parent) for c in collection.children), (collection.table, "id")]:
         if ids:
             await work.conn.execute(f"DELETE FROM {table} WHERE {column} = ANY(?)", ids)
-    for record_id in ids:
-        work.deleted(collection.name, record_id)
-        work.audit("DELETE", collection.name, record_id)
+    for draft in drafts:
+        work.deleted(collection.name, draft.id)
+        _tell(work, AuditAction.DELETE, collection, draft)
 
 
 async def _insert(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
@@ -387,7 +393,9 @@ async def _insert(work: Work, collection: Collection, drafts: Sequence[Draft]) -
         await _save_children(work, child, drafts)
     for draft in drafts:
         work.touched(collection.name, draft.id)
-        work.audit("CREATE", collection.name, draft.id)
+        # an import is told by its batch, not by a copy of all it brought
+        values = () if work.door is Door.IMPORT else first_values(collection.shape, draft.after, draft.accepted)
+        _tell(work, AuditAction.CREATE, collection, draft, values)
 
 
 async def _save_children(work: Work, child: Child, drafts: Sequence[Draft]) -> None:
@@ -447,7 +455,27 @@ async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -
     for draft in drafts:
         work.touched(collection.name, draft.id, draft.accepted, _captures(work, collection, draft), draft.joined)
         if draft.accepted:
-            work.audit("UPDATE", collection.name, draft.id, sorted({p.partition(".")[0] for p in draft.accepted}))
+            _tell(
+                work,
+                AuditAction.UPDATE,
+                collection,
+                draft,
+                changes_between(collection.shape, draft.before, draft.after),
+            )
+
+
+def _tell(
+    work: Work, action: AuditAction, collection: Collection, draft: Draft, changes: Sequence[FieldChange] = ()
+) -> None:
+    work.audit(
+        action,
+        collection.name,
+        draft.id,
+        {path.partition(".")[0] for path in draft.accepted} if action is AuditAction.UPDATE else (),
+        changes=changes,
+        captured_at_ms=draft.change.captured_at_ms,
+        cause_id=draft.change.mutation_id,
+    )
 
 
 def _captures(work: Work, collection: Collection, draft: Draft) -> dict[str, int]:

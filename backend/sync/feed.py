@@ -8,7 +8,7 @@ was captured whose later capture wins.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import orjson
@@ -40,9 +40,21 @@ class Touch:
     joined: set[str] = field(default_factory=set)
     created: bool = False
     deleted: bool = False
+    restored: bool = False
+    """it was deleted and is back: what its fields remember of who wrote them still holds"""
 
     def copy(self) -> "Touch":
         return replace(self, paths=set(self.paths), captured=dict(self.captured), joined=set(self.joined))
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A document that changed without anybody having noted it for the audit; None where there was or is none."""
+
+    collection: str
+    record_id: str
+    before: bytes | None
+    after: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +119,39 @@ def _field_seq(text: str) -> tuple[dict[str, tuple[int, str]], dict[str, int]]:
     return changes, captured
 
 
-async def write_feed(conn: Connection, seq: int, writer: str, touches: Sequence[Touch], *, now_ms: int) -> None:
-    """Documents, places and checksums of the touched records, as the tables stand now."""
+async def write_feed(
+    conn: Connection,
+    seq: int,
+    writer: str,
+    touches: Sequence[Touch],
+    *,
+    now_ms: int,
+    watched: Callable[[str, str], bool] = lambda _collection, _record_id: False,
+) -> list[Rewritten]:
+    """Documents, places and checksums of the touched records, as the tables stand now.
+
+    Returns what became of the `watched` ones (collection, record id) whose documents changed.
+    """
     by_collection: dict[str, list[Touch]] = defaultdict(list)
     for touch in touches:
         by_collection[touch.collection].append(touch)
     sums = _Sums(now_ms)
+    rewritten: list[Rewritten] = []
     for name in sorted(by_collection):
-        await _write_collection(conn, COLLECTIONS[name], seq, writer, by_collection[name], sums)
+        rewritten += await _write_collection(conn, COLLECTIONS[name], seq, writer, by_collection[name], sums, watched)
     await sums.save(conn)
+    return rewritten
 
 
 async def _write_collection(
-    conn: Connection, collection: Collection, seq: int, writer: str, touches: Sequence[Touch], sums: "_Sums"
-) -> None:
+    conn: Connection,
+    collection: Collection,
+    seq: int,
+    writer: str,
+    touches: Sequence[Touch],
+    sums: "_Sums",
+    watched: Callable[[str, str], bool],
+) -> list[Rewritten]:
     ids = [touch.record_id for touch in touches]
     before = await read_stored(conn, collection.name, ids)
     documents = await read_documents(conn, collection, [t.record_id for t in touches if not t.deleted])
@@ -149,6 +180,7 @@ async def _write_collection(
                 EMPTY_DOCUMENT if document is None else document,
             )
         )
+    rewritten = await _rewritten(conn, collection.name, [row[2] for row in rows if watched(collection.name, row[2])])
     await conn.execute_many(
         "INSERT INTO feed (key, collection, record_id, seq, deleted, doc_version, field_seq, digest, document)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET seq = excluded.seq,"
@@ -159,11 +191,24 @@ async def _write_collection(
     # a chain's doors may still name a head that is gone: what does not exist stands nowhere
     wanted = await places_of(conn, collection.name, list(documents))
     await _write_places(conn, collection.name, seq, digests, {row[2] for row in rows}, wanted, sums)
+    return [Rewritten(collection.name, one, before, documents.get(one)) for one, before in rewritten.items()]
+
+
+async def _rewritten(conn: Connection, collection: str, ids: Sequence[str]) -> dict[str, bytes | None]:
+    """The documents that are about to be replaced."""
+    if not ids:
+        return {}
+    rows = await conn.fetch(
+        "SELECT record_id, document FROM feed WHERE key = ANY(?) AND NOT deleted",
+        [f"{collection}:{record_id}" for record_id in ids],
+    )
+    held: dict[str, bytes | None] = {row[0]: bytes(row[1]) for row in rows}
+    return {record_id: held.get(record_id) for record_id in ids}
 
 
 def _next_field_seq(old: Stored | None, touch: Touch, seq: int, writer: str) -> dict[str, object]:
     captured = {f"{CAPTURED}{path}": at for path, at in touch.captured.items()}
-    if old is None or old.deleted or touch.created:
+    if old is None or (old.deleted and not touch.restored) or touch.created:
         return {WHOLE: (seq, writer), **captured}
     kept = {f"{CAPTURED}{path}": at for path, at in old.captured.items()}
     written = {path: (seq, SEVERAL if path in touch.joined else writer) for path in touch.paths}

@@ -24,7 +24,7 @@ COLLECTION_OF_KIND: Mapping[str, str] = {
 }
 """Key of a `change` → collection."""
 MUTATION_KEYS = frozenset({"id", "clientSeq", "change", "group", "capturedAt"})
-RECORD_KEYS = frozenset({"id", "baseRev", "set", "delete", "base"})
+RECORD_KEYS = frozenset({"id", "baseRev", "set", "delete", "restore", "base"})
 
 
 def read_mutation(sent: object) -> Mutation:
@@ -56,6 +56,7 @@ def read_mutation(sent: object) -> Mutation:
     base_rev = record.integer("baseRev", needed=False)
     fields = record.map("set")
     delete = record.flag("delete")
+    restore = record.flag("restore")
     base = record.map("base")
     record.only(RECORD_KEYS)
     return Mutation(
@@ -70,6 +71,7 @@ def read_mutation(sent: object) -> Mutation:
         captured_at_ms=captured_at_ms,
         base=base,
         problems=(*form.problems, *record.problems),
+        restore=restore,
     )
 
 

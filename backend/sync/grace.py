@@ -77,7 +77,8 @@ async def late_changes(
 
 
 def _is_timed(change: Change) -> bool:
-    return change.captured_at_ms is not None and is_id(change.id)
+    # whether something may be brought back is judged by what its user sees now
+    return change.captured_at_ms is not None and is_id(change.id) and change.intent is not Intent.RESTORE
 
 
 def _keys(name: str, change: Change) -> Iterable[Key]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
 
+from backend.domain.audit import DEVICE_DOORS
 from backend.domain.duplicates import (
     POINTS,
     Match,
@@ -29,7 +30,7 @@ SHARED_BY_MAX = 20
 """Records that share a key before it stops being a hint."""
 FIRST_TELLING_KEY = "e:"
 """Keys from here on are numbers and names; birthdays and cells of the map sort before."""
-FIELD_DOORS = (Door.ONLINE, Door.PUSH)
+FIELD_DOORS = DEVICE_DOORS | {Door.ONLINE}
 
 
 async def note_matches(work: Work, name: str, drafts: Sequence[Draft]) -> None:

@@ -15,6 +15,7 @@ from backend.domain.capture import CLOCK_OFFSET_DAYS_MAX, capture_times, clock_o
 from backend.domain.territories import GRACE_DAYS
 from backend.errors import Code, Problem, Refused
 from backend.ids import is_id, new_id
+from backend.storage.deleted import customers_followed
 from backend.storage.dialects import Dialect
 from backend.storage.engine import Connection
 from backend.storage.trouble import wants_another_try
@@ -55,9 +56,13 @@ class Mutation:
     """Set when it is late: its device sees no more what it names, and did when it was captured."""
     problems: tuple[Problem, ...] = ()
     """What the door found wrong with its form: it is refused and kept like any other, and stops nobody."""
+    restore: bool = False
+    """Bring a deleted record back as it was; whatever else is to change follows as a mutation of its own."""
 
     @property
     def intent(self) -> Intent:
+        if self.restore:
+            return Intent.RESTORE
         if self.delete:
             return Intent.DELETE
         return Intent.CREATE if self.base_rev is None else Intent.PATCH
@@ -77,7 +82,9 @@ class Mutation:
     @property
     def body_hash(self) -> str:
         """What makes a replay the same mutation."""
-        body = [self.collection, self.record_id, self.base_rev, self.fields, self.delete, self.group]
+        body: list[object] = [self.collection, self.record_id, self.base_rev, self.fields, self.delete, self.group]
+        if self.restore:
+            body.append("restore")
         # the standard library prints whatever JSON can bring: integers of any size, halves of a surrogate pair
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
@@ -229,6 +236,7 @@ async def _lock_customers(work: Work, mutations: Sequence[Mutation]) -> None:
     owners = await work.conn.fetch(
         " UNION ".join(f"SELECT customer_id FROM {table} WHERE id = ANY(?)" for table in of_table), *of_table.values()
     )
+    named |= await customers_followed(work.conn, [m.record_id for m in mutations if m.restore])
     await work.conn.fetch(
         "SELECT id FROM customer WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE",
         sorted({customer_id for customer_id in [*named, *(row[0] for row in owners)] if is_id(customer_id)}),
@@ -341,6 +349,9 @@ async def _run_batch(work: Work, batch: Sequence[Mutation], table: UseCaseTable)
         use_case = table.get((mutation.collection, mutation.intent))
         if mutation.problems:
             answers[mutation.id] = Answer(mutation.id, Status.REFUSED, mutation.problems)
+        elif mutation.restore and (mutation.delete or mutation.fields):
+            alone = Problem(Code.INVALID_VALUE, ("change", mutation.collection, "restore"), ("{id, restore: true}",))
+            answers[mutation.id] = Answer(mutation.id, Status.REFUSED, (alone,))
         elif not is_id(mutation.record_id):
             problem = Problem(Code.INVALID_VALUE, ("change", mutation.collection, "id"), ("UUID",))
             answers[mutation.id] = Answer(mutation.id, Status.REFUSED, (problem,))
@@ -388,12 +399,20 @@ async def _keep_refused(work: Work, mutation: Mutation, answer: Answer) -> None:
         record_id=mutation.record_id,
         intent=mutation.intent.value,
         base_rev=mutation.base_rev,
-        fields={"delete": True} if mutation.delete else dict(mutation.fields),
+        fields=_asked(mutation),
         problems=answer.problems,
         fallback=answer.status.value,
         mutation_id=mutation.id,
         captured_at_ms=mutation.captured_at_ms,
+        sendable_again=not mutation.restore,
     )
+
+
+def _asked(mutation: Mutation) -> dict[str, object]:
+    """What it wanted, as its sync issue shows it."""
+    if mutation.restore:
+        return {"restore": True}
+    return {"delete": True} if mutation.delete else dict(mutation.fields)
 
 
 async def read_answered(

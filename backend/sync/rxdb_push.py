@@ -27,6 +27,7 @@ from backend.storage.visibility import visible_to
 from backend.sync.changes import Status
 from backend.sync.collections import COLLECTIONS, Collection
 from backend.sync.devices import lock_pushing_device
+from backend.sync.documents import read_documents
 from backend.sync.feed import read_stored
 from backend.sync.places import Row, rows_of
 from backend.sync.protocol import check_syncing
@@ -96,7 +97,7 @@ async def answer_push(
     async def story(work: Work) -> _Taken:
         return await _take_rows(work, COLLECTIONS[name], rows, table, wait_ms=wait_ms, echo_ms=echo_ms)
 
-    taken, work = await in_work(engine, principal, story, clock=clock, retries_max=retries_max, door=Door.PUSH)
+    taken, work = await in_work(engine, principal, story, clock=clock, retries_max=retries_max, door=Door.RXDB)
     if taken.waits:
         raise Refused(Problem(Code.BUSY, (f"{name}PushRow",)))
     async with engine.read() as conn:
@@ -143,9 +144,15 @@ async def _take_rows(
     standing = {record_id: orjson.loads(row.document) for record_id, row in held.items()}
     stored = await read_stored(work.conn, collection.name, sorted(str(record_id) for record_id in ids - held.keys()))
     gone = {record_id for record_id, found in stored.items() if found.deleted}
+    back = await _bring_back(work, collection, rows, gone, table, late)
+    standing |= back.standing
+    gone -= back.standing.keys()
     by_mutation: dict[str, _Sent] = {}
     taken = _Taken()
     for row in rows:
+        if isinstance(row.new, Mapping) and is_id(row.new.get("id")) and row.new["id"] in back.refused:
+            taken.sent.append(_Sent(row.new["id"], row.new, row.new.get(DELETED) is True, None))
+            continue
         sent = _read(work, collection, row, standing, gone)
         if late is not None and sent.mutation is not None:
             sent.mutation = replace(sent.mutation, problems=(*sent.mutation.problems, late))
@@ -160,6 +167,49 @@ async def _take_rows(
     await _forget_repeated(work, kept_before)
     await _note_pushed(work, collection, [str(record_id) for record_id in ids], mutations, echo_ms)
     return taken
+
+
+@dataclass(slots=True)
+class _Back:
+    """Records a device had seen deleted and holds again: as they stand now, and those that stay deleted."""
+
+    standing: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+
+
+async def _bring_back(
+    work: Work,
+    collection: Collection,
+    rows: Sequence[PushRow],
+    gone: Container[str],
+    table: UseCaseTable,
+    late: Problem | None,
+) -> _Back:
+    """`_deleted: false` where the device knew of the deletion brings the record back as it was; what else differs in
+    the row is then a change like any other. A new record that happens to be gone is none of these: it was sent before
+    its device could know."""
+    wanted: dict[str, Mutation] = {}
+    for row in rows:
+        if not isinstance(row.new, Mapping) or not isinstance(row.assumed, Mapping):
+            continue
+        record_id = row.new.get("id")
+        knew, lives = row.assumed.get(DELETED) is True, row.new.get(DELETED) in (None, False)
+        if knew and lives and isinstance(record_id, str) and record_id in gone:
+            restore_id = _id_of(work, collection, PushRow(row.assumed, {"id": record_id, "restore": True}))
+            problems = () if late is None else (late,)
+            wanted[record_id] = Mutation(
+                restore_id, 0, collection.name, record_id, None, {}, restore=True, problems=problems
+            )
+    if not wanted:
+        return _Back()
+    mutations = list(wanted.values())
+    kept_before = await _issues_of(work, mutations)
+    answers = await take(work, mutations, table)
+    await _forget_repeated(work, kept_before)
+    back = _Back(refused={m.record_id for m, a in zip(mutations, answers, strict=True) if a.status is Status.REFUSED})
+    documents = await read_documents(work.conn, collection, [one for one in wanted if one not in back.refused])
+    back.standing = {record_id: orjson.loads(document) for record_id, document in documents.items()}
+    return back
 
 
 def _read(

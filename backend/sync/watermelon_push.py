@@ -109,7 +109,7 @@ async def answer_watermelon_push(
         lambda work: _push(work, rows, last_pulled_at, table),
         clock=clock,
         retries_max=retries_max,
-        door=Door.PUSH,
+        door=Door.WATERMELON,
     )
     refuse_if(problems[:PROBLEMS_MAX])
     return work.seq

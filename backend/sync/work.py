@@ -12,17 +12,22 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import orjson
+
 from backend.auth.principal import Principal
 from backend.clock import Clock
-from backend.domain.audit import AuditAction, AuditEntry, FieldChange
+from backend.domain.audit import TOLD, AuditAction, AuditEntry, FieldChange, changes_between
 from backend.domain.audit import Door as Door
 from backend.errors import Code, Problem, Refused
 from backend.storage.audit import entry_of, save_audit
 from backend.storage.engine import Connection, Engine, SerializationFailure
 from backend.storage.savepoints import savepoint
 from backend.storage.steps import tell_standings
+from backend.storage.visibility import HOLDERS
 from backend.sync.attached import ATTACHMENTS, delete_with_records, hanging_on_touched
-from backend.sync.feed import Touch, read_clock, step_clock, write_feed
+from backend.sync.collections import COLLECTIONS
+from backend.sync.deleted import keep_hanging
+from backend.sync.feed import Rewritten, Touch, read_clock, step_clock, write_feed
 from backend.sync.grants import write_grants
 from backend.sync.receipts import Receipt, save_receipts
 from backend.telemetry import counter
@@ -43,7 +48,9 @@ class Work:
     touches: dict[tuple[str, str], Touch] = field(default_factory=dict)
     audits: list[AuditEntry] = field(default_factory=list)
     cause_id: str | None = None
-    """What everything within is a part of and the audit names it by: an import, a score run."""
+    """What everything within is a part of and the audit names it by: an import, a score run, a merge."""
+    consequences: Door = Door.SYSTEM
+    """The door of what follows from what is done here without being asked for."""
     receipts: list[Receipt] = field(default_factory=list)
     reseated: set[str] = field(default_factory=set)
     standings: set[str] = field(default_factory=set)
@@ -78,6 +85,12 @@ class Work:
         else:
             touch.paths.update(paths)
 
+    def restored(self, collection: str, record_id: str) -> None:
+        """Note that a deleted record is back; its row is there already."""
+        self.touched(collection, record_id, ())
+        touch = self.touches[(collection, record_id)]
+        touch.deleted, touch.restored = False, True
+
     def deleted(self, collection: str, record_id: str) -> None:
         """Note that a record is gone for all; its row is removed by the use case."""
         self.touched(collection, record_id, ())
@@ -86,6 +99,15 @@ class Work:
     def reseat(self, user_ids: Iterable[str]) -> None:
         """Note that these users' grants may have changed: the tree, a membership, a role or a cover did."""
         self.reseated.update(user_ids)
+
+    @property
+    def keeps_deleted(self) -> bool:
+        """False where what goes has a way back of its own (undoing a merge, repeating an import), or must have none."""
+        return self.door is not Door.IMPORT and self.consequences is not Door.MERGE and not self._erases
+
+    @property
+    def _erases(self) -> bool:
+        return any(entry.action == AuditAction.ERASE for entry in self.audits)
 
     def audit(
         self,
@@ -98,6 +120,7 @@ class Work:
         captured_at_ms: int | None = None,
         cause_id: str | None = None,
         reason: str | None = None,
+        door: Door | None = None,
     ) -> None:
         """Note what the present principal did, to be written with it. As in `storage.audit.entry_of`."""
         self.audits.append(
@@ -107,7 +130,7 @@ class Work:
                 collection,
                 record_id,
                 at_ms=self.now_ms,
-                door=self.door,
+                door=door or self.door,
                 fields=fields,
                 changes=changes,
                 captured_at_ms=captured_at_ms,
@@ -141,6 +164,11 @@ class Work:
 
     async def leave(self) -> None:
         """Clock, documents, places, checksums, receipts, audit: in this order, once."""
+        gone = {
+            name: [t.record_id for t in self.touches.values() if t.deleted and t.collection == name] for name in HOLDERS
+        }
+        if any(gone.values()) and self.keeps_deleted:
+            await keep_hanging(self.conn, gone, at_ms=self.now_ms, by=self.principal.actor)
         for record_id in await delete_with_records(self.conn, self.touches.values(), self.now_ms):
             self.deleted(ATTACHMENTS, record_id)
             self.audit("DELETE", ATTACHMENTS, record_id)
@@ -151,13 +179,48 @@ class Work:
                 await write_grants(self.conn, self.seq, self.now_ms, self.reseated)
             for record_id in await hanging_on_touched(self.conn, self.touches.values()):
                 self.touched(ATTACHMENTS, record_id, ())
-            await write_feed(self.conn, self.seq, self.writer, list(self.touches.values()), now_ms=self.now_ms)
+            rewritten = await write_feed(
+                self.conn,
+                self.seq,
+                self.writer,
+                list(self.touches.values()),
+                now_ms=self.now_ms,
+                watched=self._unnoted(),
+            )
+            self._note_consequences(rewritten)
         else:
             self.seq, _ = await read_clock(self.conn)
         await save_receipts(self.conn, self.receipts, seq=self.seq, now_ms=self.now_ms)
         await save_audit(self.conn, self.audits)
         if self.standings:
             await tell_standings(self.conn, self.standings)
+
+    def _unnoted(self) -> Callable[[str, str], bool]:
+        """Which records no entry tells of yet. Imports and jobs are told as a whole, by their own entries."""
+        if self.door in (Door.IMPORT, Door.JOB):
+            return lambda _collection, _record_id: False
+        noted = {(entry.collection, entry.record_id) for entry in self.audits}
+        return lambda collection, record_id: collection in TOLD and (collection, record_id) not in noted
+
+    def _note_consequences(self, rewritten: Sequence[Rewritten]) -> None:
+        """What followed on the server from what somebody did is told like what he did himself."""
+        erases = self._erases
+        for one in rewritten:
+            key = (one.collection, one.record_id)
+            if one.after is None:
+                self.audit(AuditAction.DELETE, *key, door=self.consequences)
+                continue
+            before = None if one.before is None else orjson.loads(one.before)
+            changes = changes_between(COLLECTIONS[one.collection].shape, before, orjson.loads(one.after))
+            if erases:
+                # what was taken away is not kept here instead
+                self.audit(AuditAction.UPDATE, *key, {change.path.partition(".")[0] for change in changes})
+            elif self.touches[key].restored:
+                self.audit(AuditAction.RESTORE, *key, door=self.consequences)
+            elif before is None:
+                self.audit(AuditAction.CREATE, *key, changes=changes, door=self.consequences)
+            elif changes:
+                self.audit(AuditAction.UPDATE, *key, changes=changes, door=self.consequences)
 
 
 @asynccontextmanager

@@ -9,8 +9,10 @@ from backend.domain.customers import with_phone_region
 from backend.domain.permissions import Collection
 from backend.errors import Code
 from backend.storage.customers import customers_of, lock_heads
+from backend.storage.deleted import key_of
 from backend.storage.visibility import visible_to
 from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
+from backend.sync.deleted import keep_deleted
 from backend.sync.matching import note_matches
 from backend.sync.rights import check_rights
 from backend.sync.work import Work
@@ -36,8 +38,9 @@ async def change_contacts(work: Work, changes: Sequence[Change]) -> list[Outcome
         if draft.before is not None and sent is not None:
             contact["consentEvents"] = merge_consent(draft.before["consentEvents"], contact["consentEvents"])
         contact.update(derived_fields(contact))
-    await _drop_links(work, [draft.id for draft in drafts if draft.alive and draft.deleting])
+    going = [draft.id for draft in drafts if draft.alive and draft.deleting]
     outcomes = await save_drafts(work, "contacts", drafts)
+    await _drop_links(work, going)
     await note_matches(work, "contacts", drafts)
     return outcomes
 
@@ -45,9 +48,20 @@ async def change_contacts(work: Work, changes: Sequence[Change]) -> list[Outcome
 async def _drop_links(work: Work, contact_ids: Sequence[str]) -> None:
     if not contact_ids:
         return
-    rows = await work.conn.fetch("SELECT id FROM customer_contact WHERE contact_id = ANY(?)", list(contact_ids))
+    rows = await work.conn.fetch(
+        "SELECT id, contact_id FROM customer_contact WHERE contact_id = ANY(?)", list(contact_ids)
+    )
+    with_them = {link_id: key_of("contacts", contact_id) for link_id, contact_id in rows}
+    await keep_deleted(
+        work.conn,
+        "customerContacts",
+        list(with_them),
+        at_ms=work.now_ms,
+        by=work.principal.actor,
+        part_of=with_them,
+    )
     await work.conn.execute("DELETE FROM customer_contact WHERE contact_id = ANY(?)", list(contact_ids))
-    for (link_id,) in rows:
+    for link_id in with_them:
         work.deleted("customerContacts", link_id)
 
 

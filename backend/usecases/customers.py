@@ -10,8 +10,10 @@ from backend.domain.territories import AssignmentSource
 from backend.errors import Code
 from backend.ids import new_id
 from backend.storage.customers import held_customers
+from backend.storage.deleted import key_of
 from backend.storage.visibility import territories_held
 from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
+from backend.sync.deleted import keep_deleted
 from backend.sync.matching import note_matches
 from backend.sync.rights import check_rights
 from backend.sync.work import Door, Work
@@ -137,8 +139,18 @@ async def _drop_links(work: Work, customer_ids: Sequence[str]) -> None:
     if not customer_ids:
         return
     rows = await work.conn.fetch(
-        "SELECT id, contact_id FROM customer_contact WHERE customer_id = ANY(?)", list(customer_ids)
+        "SELECT id, contact_id, customer_id FROM customer_contact WHERE customer_id = ANY(?)", list(customer_ids)
     )
+    if work.keeps_deleted:
+        with_them = {row[0]: key_of("customers", row[2]) for row in rows}
+        await keep_deleted(
+            work.conn,
+            "customerContacts",
+            list(with_them),
+            at_ms=work.now_ms,
+            by=work.principal.actor,
+            part_of=with_them,
+        )
     await work.conn.execute("DELETE FROM customer_contact WHERE customer_id = ANY(?)", list(customer_ids))
     await work.conn.execute("DELETE FROM score_line WHERE customer_id = ANY(?)", list(customer_ids))
     scored = await work.conn.fetch(
@@ -149,7 +161,7 @@ async def _drop_links(work: Work, customer_ids: Sequence[str]) -> None:
         work.now_ms,
         list(customer_ids),
     )
-    for link_id, contact_id in rows:
+    for link_id, contact_id, _ in rows:
         work.deleted("customerContacts", link_id)
         work.touched("contacts", contact_id, ())
     for (customer_id,) in scored:

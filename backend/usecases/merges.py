@@ -23,7 +23,7 @@ from backend.sync.attached import rehang
 from backend.sync.changes import Change, Draft, Intent, load_records, save_drafts
 from backend.sync.collections import COLLECTIONS
 from backend.sync.matching import drop_keys, save_keys
-from backend.sync.work import Work
+from backend.sync.work import Door, Work
 
 MERGED_AT_ONCE_MAX = 10
 CUSTOMERS, CONTACTS = "customers", "contacts"
@@ -104,6 +104,8 @@ async def _check_held(work: Work, records: Sequence[Mapping[str, Any]]) -> None:
 
 async def _merge(work: Work, collection: str, survivor_id: str, merged: Mapping[str, Any], take: Sequence[str]) -> str:
     declared = COLLECTIONS[collection]
+    merge_id = work.cause_id = new_id()
+    work.consequences = Door.MERGE
     # read again for each: an earlier one of the same call may have changed it
     survivor = (await load_records(work, declared, [survivor_id]))[survivor_id]
     merged_id = str(merged["id"])
@@ -122,7 +124,6 @@ async def _merge(work: Work, collection: str, survivor_id: str, merged: Mapping[
     undo.survivor_before = {name: survivor[name] for name in changes}
     undo.survivor_after = dict(changes)
 
-    merge_id = new_id()
     if collection == CUSTOMERS:
         await _move_children(work, merged_id, survivor_id, survivor["territoryId"], undo)
         await _end_assignment(work, merged_id)
@@ -318,6 +319,7 @@ async def undo_merge(work: Work, merge_id: str) -> tuple[str, str, str]:
     if state != "MERGED":
         raise Refused(Problem(Code.NOT_EDITABLE, ("id",)))
     undo = _Undo(**orjson.loads(kept))
+    work.cause_id, work.consequences = merge_id, Door.MERGE
     if collection == CUSTOMERS:
         await _check_held(work, [survivor])
 

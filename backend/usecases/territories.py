@@ -1,7 +1,8 @@
 """Territories: the tree, and giving a customer to another one with everything that hangs on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from backend.domain.audit import FieldChange
 from backend.domain.fields import parse_text, validate
 from backend.domain.permissions import Action, Collection, Role, may
 from backend.domain.territories import (
@@ -65,7 +66,7 @@ async def move_customers(work: Work, moves: Sequence[Move], reason: str | None =
             for begun in moved.begun
         ],
     )
-    await _carry_children(work, moved.begun)
+    await _carry_children(work, moved.begun, current, reason)
     return len(moved.begun)
 
 
@@ -103,13 +104,17 @@ async def _territories_held(work: Work) -> dict[str, str]:
     return dict(rows)
 
 
-async def _carry_children(work: Work, begun: Sequence[Assignment]) -> None:
+async def _carry_children(
+    work: Work, begun: Sequence[Assignment], stood: Mapping[str, Assignment | None], reason: str | None
+) -> None:
     pairs = [(one.territory_id, one.customer_id) for one in begun]
     ids = sorted({one.customer_id for one in begun})
     await work.conn.execute_many("UPDATE customer SET territory_id = ? WHERE id = ?", pairs)
-    for customer_id in ids:
+    for territory_id, customer_id in pairs:
+        before = stood.get(customer_id)
+        moved = FieldChange("territoryId", before.territory_id if before else None, territory_id)
         work.touched("customers", customer_id, ("territoryId",))
-        work.audit("MOVE", "customers", customer_id, ("territoryId",))
+        work.audit("MOVE", "customers", customer_id, changes=[moved], reason=reason)
     for (parent_id,) in await work.conn.fetch(
         "SELECT DISTINCT parent_id FROM customer WHERE id = ANY(?) AND parent_id IS NOT NULL", ids
     ):

@@ -8,6 +8,7 @@ import pytest
 from backend.errors import Code, Refused
 from backend.ids import new_id
 from backend.sync import rxdb
+from backend.sync.changes import Change, Intent
 from backend.sync.places import Row
 from backend.sync.rxdb import Removed
 from backend.sync.rxdb_push import PushRow, answer_push
@@ -407,8 +408,33 @@ async def test_deleting_what_nobody_heard_of_and_what_is_gone_is_silence(house: 
     assert await contacts.push((held, {**held, "_deleted": True})) == []
     assert await contacts.push((held, {**held, "notes": "late"})) == [Removed(gone["id"])]
     back = ({**held, "_deleted": True}, {**held, "_deleted": False})
-    assert await contacts.push(back) == [Removed(gone["id"])]  # an id that was deleted is not used again
-    assert [found[2] for found in await issues(house)] == ["DELETED", "ID_TAKEN"]
+    assert await contacts.push(back) == [Removed(gone["id"])]  # nothing was kept of it that could come back
+    assert await contacts.push(back) == [Removed(gone["id"])]
+    assert [found[2] for found in await issues(house)] == ["DELETED", "RESTORE_TOO_LATE"]
+
+
+async def test_undeleting_brings_the_record_back_with_what_was_changed_on_the_way(house: House) -> None:
+    customers = RxDevice(house, "admin", "customers")
+    shop = {"id": new_id(), "nameEn": "Corner", "kind": "RETAILER", "notes": "asks for linen"}
+    assert await customers.push((None, shop)) == []
+    await customers.pull()
+    held = customers.documents[shop["id"]]
+    assert await customers.push((held, {**held, "_deleted": True})) == []
+    gone = {**held, "_deleted": True}
+    assert await customers.push((gone, {**held, "nameEn": "Corner again", "rev": held["rev"]})) == []
+    await customers.pull()
+    back = customers.documents[shop["id"]]
+    assert (back["nameEn"], back["notes"], back["_deleted"]) == ("Corner again", "asks for linen", False)
+    assert await issues(house) == []
+
+
+async def test_a_creation_sent_again_after_somebody_deleted_the_record_does_not_bring_it_back(house: House) -> None:
+    customers = RxDevice(house, "wei", "customers")
+    shop = {"id": new_id(), "nameEn": "Corner", "kind": "RETAILER"}
+    assert await customers.push((None, shop)) == []
+    await house.change("admin", change_customers, Change(shop["id"], Intent.DELETE))
+    assert await customers.push((None, shop)) == [Removed(shop["id"])]
+    assert await house.row("customer", shop["id"], "id") == ()
 
 
 async def test_a_created_record_edited_before_its_answer_came_takes_both(house: House) -> None:
