@@ -64,17 +64,25 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def begin(cls) -> "RunFolder":
-        folder = cls(Path(tempfile.mkdtemp(prefix="selvedge-tests-")))
+    def begin(cls, path: Path | None = None) -> "RunFolder":
+        """A new folder; or, for a benchmark that keeps what it built, a given one."""
+        if path is not None:
+            (path / "server").mkdir(parents=True, exist_ok=True)
+            for stale in ("port", "unavailable", "data/postmaster.pid"):
+                (path / "server" / stale).unlink(missing_ok=True)
+            (path / "kept").touch()
+        folder = cls(path or Path(tempfile.mkdtemp(prefix="selvedge-tests-")))
         (folder.path / "began_by").write_text(str(os.getpid()))
         # the server runs as somebody else when tests run as root
         folder.path.chmod(0o755)
         return folder
 
-    def end(self) -> None:
+    def end(self, *, keep: bool = False) -> None:
         if (self.path / "server" / "port").exists():
-            _control(self.path / "server" / "data", "stop", "-m", "immediate")
-        shutil.rmtree(self.path, ignore_errors=True)
+            _control(self.path / "server" / "data", "stop", "-m", "fast" if keep else "immediate")
+            (self.path / "server" / "port").unlink()
+        if not keep:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def sqlite_template(self) -> Path:
         template = self.path / "template.sqlite3"
@@ -85,17 +93,22 @@ class RunFolder:
                 making.rename(template)
         return template
 
-    def postgres_url(self) -> str:
-        """Address of the server without a database name; starts it when nobody has. Raises `Unavailable`."""
+    def postgres_url(self, *, more: str = "") -> str:
+        """Address of the server without a database name; starts it when nobody has. Raises `Unavailable`.
+
+        `more` are lines of its configuration, for whoever starts it.
+        """
         server = self.path / "server"
         with self._alone():
             if (server / "unavailable").exists():
                 raise Unavailable((server / "unavailable").read_text())
             if not (server / "port").exists():
-                server.mkdir()
+                built = (server / "data" / "PG_VERSION").exists()
+                server.mkdir(exist_ok=True)
                 try:
-                    url = _address(_start(server))
-                    asyncio.run(_make_template(url))
+                    url = _address(_start(server, more))
+                    if not built:
+                        asyncio.run(_make_template(url))
                 except Unavailable as error:
                     (server / "unavailable").write_text(str(error))
                     raise
@@ -160,16 +173,17 @@ def _binaries() -> Path:
     return max(installed, key=lambda path: int(re.sub(r"\D", "", path.parent.name) or 0))
 
 
-def _start(server: Path) -> int:
+def _start(server: Path, more: str = "") -> int:
     data = server / "data"
     account = _unprivileged()
     if account is not None:
         os.chown(server, account.pw_uid, account.pw_gid)
-    _run("initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+    if not (data / "PG_VERSION").exists():
+        _run("initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
     settings = (data / "postgresql.conf").read_text()
     for attempt in range(STARTS_MAX):
         port = free_port()
-        (data / "postgresql.conf").write_text(settings + CONFIGURATION.format(port=port))
+        (data / "postgresql.conf").write_text(settings + CONFIGURATION.format(port=port) + more)
         try:
             _control(data, "start", "-w", "-t", "30", "-l", str(server / "log"))
         except Unavailable:
@@ -178,9 +192,9 @@ def _start(server: Path) -> int:
                 raise
             continue
         break
-    began_by = (server.parent / "began_by").read_text()
+    began_by, kept = (server.parent / "began_by").read_text(), (server.parent / "kept").exists()
     subprocess.run(
-        ["/bin/sh", "-c", WATCH, "watch", began_by, str(data), str(server.parent)],
+        ["/bin/sh", "-c", WATCH, "watch", began_by, str(data), str(server.parent / "none" if kept else server.parent)],
         check=True,
         start_new_session=True,
         stdin=subprocess.DEVNULL,
