@@ -12,12 +12,12 @@ export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test lint types contract bench chaos chaos-mutants check clean
+.PHONY: help run quick test lint types graphiql contract bench chaos chaos-mutants check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run ## serve on 127.0.0.1:$PORT (8000) with the demo company, built on the first start
+run: $(VENV)/.run $(VENV)/.graphiql ## serve on 127.0.0.1:$PORT (8000) with the demo company, built on the first start
 	SELVEDGE_DEMO=$${SELVEDGE_DEMO:-true} $(BIN)/selvedge serve --port $(PORT)
 
 # what plays long histories or starts whole processes
@@ -28,7 +28,7 @@ quick: $(VENV)/.dev ## the inner loop: lint, and the tests that need no PostgreS
 	$(BIN)/ruff check $(SOURCES)
 	$(PYTEST) -x -q -n $(WORKERS) -m "not postgres" $(addprefix --ignore=,$(LONG))
 
-test: $(VENV)/.dev ## the whole suite, on SQLite and PostgreSQL
+test: $(VENV)/.dev $(VENV)/.graphiql ## the whole suite, on SQLite and PostgreSQL
 	$(PYTEST) -q -n $(WORKERS)
 
 lint: $(VENV)/.dev ## style, format and the floors of the house
@@ -38,6 +38,8 @@ lint: $(VENV)/.dev ## style, format and the floors of the house
 
 types: $(VENV)/.dev ## mypy, strict
 	$(BIN)/mypy
+
+graphiql: $(VENV)/.graphiql ## build GraphiQL into backend/web/static, where there is a Node
 
 contract: $(VENV)/.dev ## write schema.graphql and the other generated files of mobile_contract/
 	$(BIN)/selvedge contract
@@ -58,7 +60,7 @@ check: lint types ## what a build runs: everything but the benchmarks
 	$(MAKE) test
 
 clean: ## remove the environment, caches and the local database
-	rm -rf $(VENV) var dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) var dist backend/web/static tools/graphiql/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # The environment: with uv where there is one, else with what Python brings along. A stamp says that it is done.
 $(VENV)/.python:
@@ -85,6 +87,19 @@ $(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/.python
 $(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/.clients | $(VENV)/.python
 	$(call install,requirements/dev.txt)
 	@touch $(VENV)/.run $@
+
+# The page at /graphiql. Without Node, or when npm cannot fetch what it is made of, the server goes without it.
+GRAPHIQL := tools/graphiql
+$(VENV)/.graphiql: $(GRAPHIQL)/package.json $(GRAPHIQL)/package-lock.json $(GRAPHIQL)/vite.config.js \
+		$(GRAPHIQL)/index.html $(wildcard $(GRAPHIQL)/src/*) | $(VENV)/.python
+	@if ! command -v npm >/dev/null 2>&1; then \
+	  echo "GraphiQL is not built: there is no Node here; /graphiql says how to ask from a terminal instead"; \
+	elif echo "building GraphiQL into backend/web/static" && cd $(GRAPHIQL) \
+	    && npm ci --silent --no-fund --no-audit --ignore-scripts && npm run --silent build; then \
+	  touch ../../$@; \
+	else \
+	  echo "GraphiQL is not built: npm could not; /graphiql says how to ask from a terminal instead"; \
+	fi
 
 # The sync clients the tests drive, where there is a Node. What one of them compiles takes the headers that came
 # with Node, if they did. Without it those tests say why they are skipped.
