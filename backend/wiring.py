@@ -13,6 +13,7 @@ from backend.clock import Clock, wall_clock_ms
 from backend.config import Settings, load_messages
 from backend.domain.attachments import AttachmentLimits
 from backend.domain.messages import Catalogue
+from backend.domain.privacy import ErasureReason
 from backend.integrations.erasures import ErasureList
 from backend.integrations.files import open_files
 from backend.integrations.spool import Spool
@@ -26,8 +27,10 @@ from backend.schema.trusted import trust_operations
 from backend.storage.engine import Engine, open_engine
 from backend.sync.aliases import following_aliases
 from backend.sync.changes import Intent, UseCase
+from backend.sync.collect import collect
 from backend.sync.erased import refusing_erased
 from backend.sync.issues import ISSUES
+from backend.sync.nightly import Nightly
 from backend.sync.poke import Pokes
 from backend.sync.pull import SumsKept
 from backend.sync.push import UseCaseTable
@@ -39,6 +42,7 @@ from backend.usecases.issues import resolver
 from backend.usecases.keys import SharedKeys
 from backend.usecases.orders import change_orders
 from backend.usecases.privacy import Eraser, Told
+from backend.usecases.retention import RETAINER, carry_out
 from backend.usecases.records import RESTORE_DAYS, restoring
 from backend.usecases.sessions import Sessions, Standing
 from backend.usecases.tasks import change_tasks
@@ -101,6 +105,7 @@ class Services:
     use_cases: UseCaseTable
     files: Files
     eraser: Eraser
+    nightly: Nightly
 
     def context(self, standing: Standing | None, locale: str) -> Context:
         """What the resolvers of one request are handed."""
@@ -175,6 +180,25 @@ def open_eraser(settings: Settings, engine: Engine, files: Files, clock: Clock) 
     return Eraser(engine, files, ErasureList(settings.data_dir / "erasures.jsonl"), settings=settings, clock=clock)
 
 
+def nightly_jobs(settings: Settings, engine: Engine, eraser: Eraser, clock: Clock) -> Nightly:
+    """What is done every night, by one process of all."""
+
+    async def erase(person_id: str, reason: ErasureReason) -> None:
+        await eraser.erase(RETAINER, person_id, reason, by_operator=True)
+
+    return Nightly(
+        engine,
+        {
+            "collect": lambda: collect(engine, RETAINER, settings=settings, clock=clock),
+            "retention": lambda: carry_out(engine, settings=settings, clock=clock, erase=erase),
+            "erasures": eraser.remember,
+        },
+        hour=settings.nightly_hour,
+        timezone=settings.organisation_timezone,
+        clock=clock,
+    )
+
+
 async def reapply_erasures(settings: Settings, *, clock: Clock = wall_clock_ms, told: Told | None = None) -> int:
     """Erase again whom a restored backup brought back; returns how many ids that were.
 
@@ -222,12 +246,15 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
     pokes.standings.forget = sessions.forget
     files = open_file_service(settings, engine, clock)
     eraser = open_eraser(settings, engine, files, clock)
+    nightly = nightly_jobs(settings, engine, eraser, clock)
     try:
         await engine.start()
         await eraser.remember()
         await eraser.reapply()
         pokes.start()
         files.start()
+        if settings.nightly:
+            nightly.start()
         yield Services(
             settings=settings,
             clock=clock,
@@ -249,8 +276,10 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             use_cases=use_cases_within(limits_of(settings), settings.restore_days),
             files=files,
             eraser=eraser,
+            nightly=nightly,
         )
     finally:
+        await nightly.close()
         await files.close()
         await pokes.close()
         await engine.close()

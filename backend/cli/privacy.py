@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from backend.cli.terminal import (
     FAILED_SHOWN,
@@ -19,11 +20,13 @@ from backend.cli.terminal import (
     show_problems,
 )
 from backend.clock import wall_clock_ms
-from backend.config import Settings
+from backend.config import Settings, load_messages
+from backend.domain.messages import LOCALE_DEFAULT, LOCALES, render
 from backend.domain.privacy import ErasureReason
 from backend.errors import BadSetting, Refused
 from backend.storage.engine import open_engine
 from backend.usecases.privacy import Erased
+from backend.usecases.retention import Carried, Found, carry_out, look
 from backend.wiring import open_eraser, open_file_service, reapply_erasures
 
 ERASURE_REFUSED = 1
@@ -86,6 +89,69 @@ async def _erase(settings: Settings, person_id: str, reason: ErasureReason, stri
         return await eraser.erase(
             OPERATOR_PRINCIPAL, person_id, reason, strike_mentions=strike_mentions, by_operator=True
         )
+    finally:
+        await files.close()
+        await engine.close()
+
+
+@verbs.command(epilog="Example: selvedge retention; then: selvedge retention --run   (the server does it every night)")
+def retention(
+    run: Annotated[bool, typer.Option("--run", help="End what is past its period.")] = False,
+    locale: Annotated[str, typer.Option(help=f"Language: {', '.join(LOCALES)}.")] = LOCALE_DEFAULT,
+    database: Database = None,
+) -> None:
+    """Show what is kept, why, for how long, and how much of it is past its time; with --run end that."""
+    settings = settings_from(database_url=database)
+    check_present(settings)
+    found = asyncio.run(_look(settings))
+    texts = load_messages()
+    shown = Table(box=None)
+    for name in ("class", "days", "past it", "for", "because"):
+        shown.add_column(name, justify="right" if name in ("days", "past it") else "left", overflow="fold")
+    for one in found:
+        shown.add_row(
+            one.rule.kept.value,
+            f"{one.rule.days:,}" if one.rule.ends else "for ever",
+            "collect" if one.rows is None else f"{one.rows:,}",
+            escape(render(texts, one.rule.purpose_key, locale)),
+            escape(render(texts, one.rule.ground_key, locale)),
+        )
+    say.print(shown)
+    if run:
+        show_counts({kept.value: rows for kept, rows in asyncio.run(_carry_out(settings)).rows.items()})
+
+
+async def _look(settings: Settings) -> list[Found]:
+    engine = open_engine(settings.database_url, pool_connections_max=1)
+    await engine.start()
+    try:
+        async with engine.read() as conn:
+            return await look(conn, settings, wall_clock_ms())
+    finally:
+        await engine.close()
+
+
+async def _carry_out(settings: Settings) -> Carried:
+    engine = open_engine(settings.database_url, pool_connections_max=2)
+    await engine.start()
+    files = open_file_service(settings, engine, wall_clock_ms)
+    eraser = open_eraser(settings, engine, files, wall_clock_ms)
+
+    async def erase_one(one: str, reason: ErasureReason) -> None:
+        await eraser.erase(OPERATOR_PRINCIPAL, one, reason, by_operator=True)
+
+    try:
+        with Progress(*COLUMNS, console=say, transient=True) as bar:
+            shown = bar.add_task("retention", total=None)
+            return await carry_out(
+                engine,
+                settings=settings,
+                clock=wall_clock_ms,
+                erase=erase_one,
+                progress=lambda kept, done, total: bar.update(
+                    shown, description=kept.value, completed=done, total=total
+                ),
+            )
     finally:
         await files.close()
         await engine.close()

@@ -52,11 +52,13 @@ KEPT_OF_CUSTOMER: frozenset[str] = frozenset(
 """Client fields of a consumer that tell nobody who it was: trade terms, and the place no closer than the city."""
 
 TEXTS_OF_CHILDREN: Mapping[str, tuple[str, ...]] = {
-    "visits": ("outcome", "nextStep", "reason", "notes"),
+    "visits": ("nextStep", "notes"),
     "orders": ("poNumber", "rejectReason", "notes"),
     "tasks": ("title", "notes"),
 }
 """Collection → free texts in what hangs on a consumer; they are about that person and go."""
+NEVER_EMPTY = frozenset({"title", "rejectReason"})
+"""Of these the ones a record cannot do without: struck out, not emptied."""
 POSITIONS_OF_VISIT: tuple[str, ...] = (
     "checkInLatE7",
     "checkInLonE7",

@@ -4,16 +4,20 @@ from typing import Annotated
 
 import strawberry
 
+from backend.domain.messages import label, render
 from backend.domain.privacy import ErasureReason
+from backend.domain.retention import RetentionClass
 from backend.errors import Refused
 from backend.schema.context import Info
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.scalars import Instant
 from backend.usecases.privacy import Erased
+from backend.usecases.retention import preview
 
 ID = strawberry.ID
 
 strawberry.enum(ErasureReason, description="Why a person's data is erased.")
+strawberry.enum(RetentionClass, description="What is kept for a time of its own.")
 
 
 @strawberry.type(description="So many of one kind.")
@@ -46,9 +50,41 @@ class PersonErased:
     )
 
 
+@strawberry.type(description="What is kept for a time of its own, why, and how much of it is past its time.")
+class RetentionRule:
+    kept: RetentionClass = strawberry.field(description="The class.")
+    name: str = strawberry.field(description="What it is called in the reader's language.")
+    purpose: str = strawberry.field(description="What it is kept for.")
+    ground: str = strawberry.field(description="By which ground, as the law names it.")
+    days: int | None = strawberry.field(description="For how long; null: for ever.")
+    rows: int | None = strawberry.field(
+        description="How much a run at this moment would end; null where receipts go with the history they belong to."
+    )
+
+
 ErasePersonResult = Annotated[
     PersonErased | Refusal, strawberry.union("ErasePersonResult", description="Who was erased, or why nobody was.")
 ]
+
+
+@strawberry.type
+class PrivacyQueries:
+    @strawberry.field(description="What retention would end if it ran now, by class. For admins; changes nothing.")
+    async def retention_preview(self, info: Info) -> list[RetentionRule]:
+        context = info.context
+        async with context.engine.read() as conn:
+            found = await preview(conn, context.caller, context.settings, context.now_ms)
+        return [
+            RetentionRule(
+                kept=one.rule.kept,
+                name=label(context.messages, RetentionClass.__name__, one.rule.kept.value, context.locale),
+                purpose=render(context.messages, one.rule.purpose_key, context.locale),
+                ground=render(context.messages, one.rule.ground_key, context.locale),
+                days=one.rule.days if one.rule.ends else None,
+                rows=one.rows,
+            )
+            for one in found
+        ]
 
 
 @strawberry.type

@@ -16,7 +16,7 @@ from backend.schema.merges import MergeMutations, MergeQueries
 from backend.schema.orders import OrderMutations
 from backend.schema.people import PeopleMutations
 from backend.schema.priorities import PriorityMutations, PriorityQueries
-from backend.schema.privacy import PrivacyMutations
+from backend.schema.privacy import PrivacyMutations, PrivacyQueries
 from backend.schema.queries import RecordQueries
 from backend.schema.rxdb import HEADER_SCALARS, RxdbMutations, RxdbQueries, RxdbSubscriptions
 from backend.schema.scalars import schema_config
@@ -38,6 +38,7 @@ class Query(
     ImportQueries,
     IssueQueries,
     MergeQueries,
+    PrivacyQueries,
     WatermelonQueries,
     RxdbQueries,  # type: ignore[misc]
 ):

@@ -23,6 +23,7 @@ from backend.domain.privacy import (
     ERASED_COLLEAGUE,
     ERASED_TEXT,
     KEPT_OF_CUSTOMER,
+    NEVER_EMPTY,
     POSITIONS_OF_VISIT,
     TEXTS_OF_CHILDREN,
     TEXTS_SEARCHED,
@@ -277,25 +278,23 @@ async def _neutralise_children(work: Work, erased: Erased, customer_ids: Sequenc
     for name, texts in TEXTS_OF_CHILDREN.items():
         declared = COLLECTIONS[name]
         fields = [*texts, *(POSITIONS_OF_VISIT if name == "visits" else ())]
-        said = " OR ".join(f"{declared.columns[one]} IS NOT NULL" for one in fields)
+        said, cleared = [], []
+        for one in fields:
+            column = declared.columns[one]
+            struck = one in NEVER_EMPTY
+            said.append(f"{column} <> '{ERASED_TEXT}'" if struck else f"{column} IS NOT NULL")
+            cleared.append(f"{column} = CASE WHEN {column} IS NULL THEN NULL ELSE '{ERASED_TEXT}' END" if struck
+                           else f"{column} = NULL")  # fmt: skip
         rows = await work.conn.fetch(
-            f"SELECT id, CASE WHEN {said} THEN 1 ELSE 0 END FROM {declared.table} WHERE customer_id = ANY(?)"
-            " ORDER BY id FOR UPDATE",
+            f"SELECT id, CASE WHEN {' OR '.join(said)} THEN 1 ELSE 0 END FROM {declared.table}"
+            " WHERE customer_id = ANY(?) ORDER BY id FOR UPDATE",
             list(customer_ids),
         )
         children[name] = [row[0] for row in rows]
         telling = [row[0] for row in rows if row[1]]
-        if name == "tasks":
-            fields.remove("title")  # may not be empty
-        cleared = ", ".join(f"{declared.columns[one]} = NULL" for one in fields)
-        more = ", title = ?" if name == "tasks" else ""
-        await work.conn.execute(
-            f"UPDATE {declared.table} SET {cleared}{more} WHERE id = ANY(?)",
-            *([ERASED_TEXT] if more else []),
-            telling,
-        )
+        await work.conn.execute(f"UPDATE {declared.table} SET {', '.join(cleared)} WHERE id = ANY(?)", telling)
         for record_id in telling:
-            work.touched(name, record_id, [*fields, *(("title",) if more else ())])
+            work.touched(name, record_id, fields)
             _note(work, name, record_id, fields)
         erased.count(name, len(telling))
     return children
@@ -332,7 +331,8 @@ async def _erase_colleague(work: Work, erased: Erased) -> None:
     devices = await work.conn.fetch("SELECT id FROM device WHERE user_id = ? ORDER BY id FOR UPDATE", erased.id)
     device_ids = [row[0] for row in devices]
     await work.conn.execute("UPDATE device SET name = '', state_reason = NULL WHERE id = ANY(?)", device_ids)
-    await work.conn.execute("DELETE FROM refresh_family WHERE user_id = ?", erased.id)
+    for table in ("refresh_family", "oidc_link", "password_reset"):
+        await work.conn.execute(f"DELETE FROM {table} WHERE user_id = ?", erased.id)
     await work.conn.execute("UPDATE territory_member SET reason = NULL WHERE user_id = ?", erased.id)
     await _forget_name_in_issues(work, erased)
     await _forget_audit(work, erased, [erased.id, *device_ids])
@@ -399,6 +399,7 @@ async def _forget_copies(
     `told`: the ids of all records that told of the person.
     """
     conn = work.conn
+    told = sorted({*told, *await _once_told(conn, ids)})
     merges = await conn.fetch(
         "UPDATE record_merge SET undo = '{}', state = 'ERASED' WHERE collection = ? AND state <> 'ERASED'"
         " AND (survivor_id = ANY(?) OR merged_id = ANY(?)) RETURNING id",
@@ -426,6 +427,20 @@ async def _forget_copies(
     erased.count("importRows", len(lines))
     erased.count("deletedCopies", await forget_deleted_copies(conn, list(told)))
     await _forget_audit(work, erased, told)
+
+
+async def _once_told(conn: Connection, ids: Sequence[str]) -> list[str]:
+    """Records that are no more and told of the person, as the audit and the copies of what was deleted remember."""
+    found: set[str] = set()
+    for one in ids:
+        rows = await conn.fetch(
+            "SELECT record_id FROM deleted_record WHERE customers LIKE ? OR rows LIKE ?"
+            " UNION SELECT record_id FROM audit_entry WHERE changes LIKE ? AND NOT collection = ANY(?)",
+            *[f"%{one}%"] * 3,
+            list(RIGHT_ON),
+        )
+        found |= {row[0] for row in rows}
+    return sorted(found)
 
 
 async def _forget_issues(work: Work, erased: Erased, told: Sequence[str], terms: Sequence[str]) -> None:

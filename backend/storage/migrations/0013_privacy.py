@@ -9,6 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [("selvedge", "0012_records")]
 
     operations = [
+        ops.AddField(model_name="Contact", name="unrelated_since", field=Millis(null=True)),
         ops.CreateModel(
             name="ErasedPerson",
             fields=[

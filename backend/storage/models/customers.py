@@ -69,6 +69,8 @@ class Contact(Model):
     sort_key = Text(max_length=400)
     created_at = Millis()
     created_by = Text(max_length=60)
+    unrelated_since = Millis(null=True)
+    """when the nightly retention first found it at no customer; null while it works at one"""
 
     class Meta:
         table = "contact"
