@@ -62,6 +62,7 @@ class Code(StrEnum):
     DEVICE_WIPED = "DEVICE_WIPED"
     DEVICE_OF_ANOTHER_USER = "DEVICE_OF_ANOTHER_USER"
     LAST_ADMIN = "LAST_ADMIN"
+    PROVIDER_UNAVAILABLE = "PROVIDER_UNAVAILABLE"
     # sync
     CURSOR_INVALID = "CURSOR_INVALID"
     CURSOR_EXPIRED = "CURSOR_EXPIRED"
@@ -108,6 +109,7 @@ RETRY: Mapping[Code, Retry] = {
     Code.RESCUE_DAMAGED: Retry.NEVER,
     Code.RESCUE_KEY_UNKNOWN: Retry.NEVER,
     Code.NOTHING_SCORED: Retry.LATER,
+    Code.PROVIDER_UNAVAILABLE: Retry.LATER,
     Code.CLIENT_SEQ_GAP: Retry.LATER,
     Code.UPLOAD_QUOTA: Retry.LATER,
     Code.NOT_UPLOADED: Retry.LATER,
@@ -159,6 +161,7 @@ OPERATOR: Mapping[Code, str] = {
     Code.DEVICE_WIPED: "the device was wiped: it must destroy what it holds, then call acknowledgeWipe",
     Code.DEVICE_OF_ANOTHER_USER: "the device id is a colleague's; the app makes a new one and signs in with that",
     Code.LAST_ADMIN: "no active admin would be left",
+    Code.PROVIDER_UNAVAILABLE: "the sign-in provider does not answer, or not as one",
     Code.CURSOR_INVALID: "the cursor was not made for this caller, or was altered",
     Code.CURSOR_EXPIRED: "the cursor is behind the horizon or of another epoch; start again, keep local work",
     Code.MUTATION_ID_REUSED: "a mutation id came back with another body",

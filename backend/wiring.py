@@ -14,8 +14,10 @@ from backend.config import Settings, load_messages
 from backend.domain.attachments import AttachmentLimits
 from backend.domain.messages import Catalogue
 from backend.domain.privacy import ErasureReason
+from backend.errors import BadSetting
 from backend.integrations.erasures import ErasureList
 from backend.integrations.files import open_files
+from backend.integrations.oidc import Provider, ProviderSettings
 from backend.integrations.spool import Spool
 from backend.reads.compiler import Plans
 from backend.schema.context import Context
@@ -25,6 +27,7 @@ from backend.schema.limits import Limits
 from backend.schema.root import build_schema
 from backend.schema.trusted import trust_operations
 from backend.storage.engine import Engine, open_engine
+from backend.storage.keys import SharedKeys
 from backend.sync.aliases import following_aliases
 from backend.sync.changes import Intent, UseCase
 from backend.sync.collect import collect
@@ -39,12 +42,13 @@ from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
 from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.usecases.issues import resolver
-from backend.usecases.keys import SharedKeys
+from backend.usecases.oidc import OidcSignIn
 from backend.usecases.orders import change_orders
+from backend.usecases.people import create_user
 from backend.usecases.privacy import Eraser, Told
-from backend.usecases.retention import RETAINER, carry_out
 from backend.usecases.records import RESTORE_DAYS, restoring
-from backend.usecases.sessions import Sessions, Standing
+from backend.usecases.retention import RETAINER, carry_out
+from backend.usecases.sessions import Session, Sessions, Standing
 from backend.usecases.tasks import change_tasks
 from backend.usecases.uploads import Files, limits_of
 from backend.usecases.visits import change_visits
@@ -95,6 +99,7 @@ class Services:
     shared_keys: SharedKeys
     passwords: Passwords
     sessions: Sessions
+    oidc: OidcSignIn[Session] | None
     messages: Catalogue
     schema: strawberry.Schema
     documents: Documents
@@ -123,6 +128,7 @@ class Services:
             sums_kept=self.sums_kept,
             rescue_door=self.rescue_keys,
             session_door=self.sessions,
+            oidc_door=self.oidc,
             poke_hub=self.pokes,
             privacy_door=self.eraser,
         )
@@ -215,6 +221,21 @@ async def reapply_erasures(settings: Settings, *, clock: Clock = wall_clock_ms, 
         await engine.close()
 
 
+def open_provider(settings: Settings, clock: Clock) -> Provider | None:
+    """The provider the settings name to sign in with. Raises `BadSetting`."""
+    if settings.oidc_issuer is None:
+        return None
+    if not settings.oidc_client_id or not settings.oidc_redirect_uris:
+        raise BadSetting(
+            "SELVEDGE_OIDC_CLIENT_ID, SELVEDGE_OIDC_REDIRECT_URIS: wanted: both, beside SELVEDGE_OIDC_ISSUER"
+        )
+    secret = settings.oidc_client_secret
+    given = ProviderSettings(
+        settings.oidc_issuer, settings.oidc_client_id, secret.get_secret_value() if secret else None
+    )
+    return Provider(given, clock)
+
+
 @asynccontextmanager
 async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> AsyncIterator[Services]:
     """Everything a process needs, on a database that is migrated already; closed when the block ends.
@@ -244,6 +265,15 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
     )
     sessions = Sessions(engine, tokens, passwords, settings=settings, clock=clock, shared_keys=shared_keys)
     pokes.standings.forget = sessions.forget
+    provider = open_provider(settings, clock)
+    oidc = (
+        OidcSignIn(
+            engine, provider, keys.derived("oidc states"), settings=settings, clock=clock,
+            open_session=sessions.open_for, create_user=create_user,
+        )
+        if provider
+        else None
+    )
     files = open_file_service(settings, engine, clock)
     eraser = open_eraser(settings, engine, files, clock)
     nightly = nightly_jobs(settings, engine, eraser, clock)
@@ -266,6 +296,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             shared_keys=shared_keys,
             passwords=passwords,
             sessions=sessions,
+            oidc=oidc,
             messages=messages,
             schema=schema,
             documents=documents,
@@ -280,6 +311,8 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
         )
     finally:
         await nightly.close()
+        if provider is not None:
+            await provider.close()
         await files.close()
         await pokes.close()
         await engine.close()

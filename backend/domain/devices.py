@@ -5,10 +5,14 @@ neither. WIPED must destroy what it holds and say so; nothing leads out of it. S
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 from backend.domain.times import DAY_MS, instant_text
 from backend.errors import Code, Problem
+
+DEVICE_NAME_CHARACTERS_MAX = 120
+DEVICE_PLATFORM_CHARACTERS_MAX = 40
 
 
 class DeviceState(StrEnum):
@@ -74,3 +78,41 @@ def drain_problem(captured_at_ms: int | None, drained_since_ms: int | None) -> P
 def days_ago(now_ms: int, days: int) -> int:
     """The moment so many days of 24 hours before, in milliseconds, never below 0."""
     return max(0, now_ms - days * DAY_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceGiven:
+    """A device as it describes itself; the id is its own, made once."""
+
+    id: str
+    name: str
+    platform: str
+
+
+def device_problems(device: DeviceGiven, *, is_id: bool) -> list[Problem]:
+    """What is wrong with a device as it describes itself; `is_id` says whether its id has the form of one."""
+    problems = text_problems(
+        (("device", "name"), device.name, DEVICE_NAME_CHARACTERS_MAX),
+        (("device", "platform"), device.platform, DEVICE_PLATFORM_CHARACTERS_MAX),
+    )
+    if not is_id:
+        problems.append(Problem(Code.INVALID_VALUE, ("device", "id"), ("a UUID in small letters",)))
+    return problems
+
+
+def text_problems(*given: tuple[tuple[str, ...], str, int]) -> list[Problem]:
+    """REQUIRED, TOO_LONG or INVALID_VALUE for each (path, text, most characters)."""
+    problems = []
+    for path, text, characters_max in given:
+        if not text.strip():
+            problems.append(Problem(Code.REQUIRED, path))
+        elif len(text) > characters_max:
+            problems.append(Problem(Code.TOO_LONG, path, (str(characters_max),)))
+        elif not is_storable(text):
+            problems.append(Problem(Code.INVALID_VALUE, path))
+    return problems
+
+
+def is_storable(text: str) -> bool:
+    """Neither database keeps a NUL or half of a surrogate pair, and no keyboard types them."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from backend.reads.ordinary import Loader
     from backend.storage.engine import Engine
     from backend.sync.poke import Pokes
+    from backend.usecases.oidc import OidcSignIn
     from backend.usecases.privacy import Eraser
-    from backend.usecases.sessions import Sessions
+    from backend.usecases.sessions import Session, Sessions
 
 
 @dataclass
@@ -57,6 +58,12 @@ class Context:
     cursor_secret: bytes = b""
     sums_kept: SumsKept | None = None
     """Checksums computed for clients of older schema versions, shared by all requests of a process."""
+    address: str = ""
+    """What a caller's address is counted under; empty where it is not known."""
+    retry_after_seconds: int | None = None
+    """When a refusal among the answers says to come again."""
+    oidc_door: "OidcSignIn[Session] | None" = None
+    """Without one there is no provider to sign in with."""
     rescue_door: "RescueKeys | None" = None
     session_door: "Sessions | None" = None
     poke_hub: "Pokes | None" = None
@@ -106,6 +113,13 @@ class Context:
         """What erases people, which every served request has."""
         assert self.privacy_door is not None, "nothing that erases was handed in"
         return self.privacy_door
+
+    @property
+    def oidc(self) -> "OidcSignIn[Session]":
+        """The door to signing in with a provider; raises NOT_FOUND where the settings name none."""
+        if self.oidc_door is None:
+            raise Refused(Problem(Code.NOT_FOUND, ("provider",)))
+        return self.oidc_door
 
     @property
     def sessions(self) -> "Sessions":

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import strawberry
 
 from backend.domain.messages import render_problem
+from backend.domain.rates import retry_after_seconds
 from backend.errors import Problem as FoundProblem
 from backend.errors import Refused, Retry
 from backend.schema.context import Info
@@ -43,6 +44,7 @@ def show_problems(info: Info, problems: Sequence[FoundProblem]) -> list[Problem]
 
 
 def refuse(info: Info, refused: Refused) -> Refusal:
-    """What a mutation answers instead of its payload."""
+    """What a mutation answers instead of its payload. When to come again also stands in a header."""
+    info.context.retry_after_seconds = retry_after_seconds(refused) or info.context.retry_after_seconds
     count_refused(refused.problems, "graphql")
     return Refusal(problems=show_problems(info, refused.problems))

@@ -20,6 +20,7 @@ from backend.schema.privacy import PrivacyMutations, PrivacyQueries
 from backend.schema.queries import RecordQueries
 from backend.schema.rxdb import HEADER_SCALARS, RxdbMutations, RxdbQueries, RxdbSubscriptions
 from backend.schema.scalars import schema_config
+from backend.schema.services import ServiceMutations, ServiceQueries
 from backend.schema.sessions import SessionMutations, SessionQueries
 from backend.schema.sync import SyncMutations, SyncQueries, SyncSubscriptions
 from backend.schema.territories import TerritoryMutations
@@ -33,6 +34,7 @@ class Query(
     RecordQueries,
     PriorityQueries,
     SessionQueries,
+    ServiceQueries,
     SyncQueries,
     DeviceQueries,
     ImportQueries,
@@ -48,6 +50,7 @@ class Query(
 @strawberry.type(description="Everything that can be changed. Each mutation answers its payload or a Refusal.")
 class Mutation(
     SessionMutations,
+    ServiceMutations,
     RecordMutations,  # type: ignore[misc]
     OrderMutations,
     TerritoryMutations,

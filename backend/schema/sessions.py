@@ -6,11 +6,14 @@ from typing import Annotated
 import strawberry
 
 from backend.auth.principal import Role
+from backend.domain.devices import DeviceGiven
 from backend.errors import Refused
+from backend.schema.changes import tell
 from backend.schema.context import Info
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.scalars import Instant
-from backend.usecases.sessions import DeviceGiven
+from backend.usecases.oidc import Proof
+from backend.usecases.sessions import HOUR_MS, begin_reset
 from backend.usecases.sessions import Me as FoundMe
 from backend.usecases.sessions import Session as OpenedSession
 
@@ -64,6 +67,25 @@ class Me:
     device: MyDevice = strawberry.field(description="The device that asks.")
 
 
+@strawberry.type(description="The password was changed.")
+class PasswordChanged:
+    ok: bool = strawberry.field(description="Always true.")
+
+
+@strawberry.type(description="A one-time token with which a colleague sets a new password.")
+class PasswordResetBegun:
+    token: str = strawberry.field(description="To be handed to the colleague; told this once.")
+    expires_at: Instant = strawberry.field(description="Worth nothing from then on.")
+
+
+@strawberry.type(description="A sign-in with the company's provider, begun.")
+class OidcBegun:
+    authorization_url: str = strawberry.field(description="Open this in the browser.")
+    state: str = strawberry.field(description="Comes back with the code; goes into `signInWithOidc`.")
+    nonce: str = strawberry.field(description="For apps that ask the provider themselves: the ID token must name it.")
+    expires_at: Instant = strawberry.field(description="Finish before.")
+
+
 SignInResult = Annotated[
     Session | Refusal,
     strawberry.union("SignInResult", description="The session; or why not, e-mail and password told as one."),
@@ -74,6 +96,17 @@ RefreshResult = Annotated[
 SignOutResult = Annotated[
     SignedOut | Refusal, strawberry.union("SignOutResult", description="Signed out, or why the token is not taken.")
 ]
+OidcBeginResult = Annotated[
+    OidcBegun | Refusal, strawberry.union("OidcBeginResult", description="Where to go, or why nowhere.")
+]
+PasswordResult = Annotated[
+    PasswordChanged | Refusal, strawberry.union("PasswordResult", description="It was changed, or why it was not.")
+]
+PasswordResetResult = Annotated[
+    PasswordResetBegun | Refusal,
+    strawberry.union("PasswordResetResult", description="The token, or why there is none."),
+]
+NewPassword = Annotated[str, strawberry.argument(description="The new password, 10 to 1,024 characters.")]
 RefreshToken = Annotated[str, strawberry.argument(description="The refresh token of the session.")]
 
 
@@ -101,7 +134,8 @@ class SessionMutations:
     ) -> SignInResult:
         given = DeviceGiven(device.id, device.name, device.platform)
         try:
-            return _session(await info.context.sessions.sign_in(email, password, given))
+            context = info.context
+            return _session(await context.sessions.sign_in(email, password, given, address=context.address))
         except Refused as refused:
             return refuse(info, refused)
 
@@ -135,6 +169,89 @@ class SessionMutations:
         except Refused as refused:
             return refuse(info, refused)
         return SignedOut(ok=True)
+
+    @strawberry.mutation(description="Set one's own password anew. Sign-ins on one's other devices end.")
+    async def change_password(
+        self,
+        info: Info,
+        current_password: Annotated[str, strawberry.argument(description="The password until now.")],
+        new_password: NewPassword,
+    ) -> PasswordResult:
+        try:
+            await info.context.sessions.change_password(info.context.caller, current_password, new_password)
+        except Refused as refused:
+            return refuse(info, refused)
+        return PasswordChanged(ok=True)
+
+    @strawberry.mutation(
+        description="Let a colleague who forgot his password set a new one. The token is handed over in person."
+        " For admins."
+    )
+    async def begin_password_reset(
+        self, info: Info, user_id: Annotated[strawberry.ID, strawberry.argument(description="Who.")]
+    ) -> PasswordResetResult:
+        context = info.context
+        hours = context.settings.password_reset_hours
+        try:
+            token = await tell(context, lambda work: begin_reset(work, user_id, hours=hours))
+        except Refused as refused:
+            return refuse(info, refused)
+        return PasswordResetBegun(token=token, expires_at=Instant(context.now_ms + hours * HOUR_MS))
+
+    @strawberry.mutation(description="Set a new password with a one-time token. All of one's sign-ins end.")
+    async def reset_password(
+        self,
+        info: Info,
+        token: Annotated[str, strawberry.argument(description="As an admin handed it over.")],
+        new_password: NewPassword,
+    ) -> PasswordResult:
+        try:
+            await info.context.sessions.reset_password(token, new_password)
+        except Refused as refused:
+            return refuse(info, refused)
+        return PasswordChanged(ok=True)
+
+    @strawberry.mutation(description="Begin to sign in with the company's provider (OpenID Connect with PKCE).")
+    async def begin_oidc_sign_in(
+        self,
+        info: Info,
+        redirect_uri: Annotated[str, strawberry.argument(description="Where the browser comes back to.")],
+        code_challenge: Annotated[
+            str, strawberry.argument(description="SHA-256 of a secret the client made and keeps, in base64url (S256).")
+        ],
+        device_id: Annotated[strawberry.ID, strawberry.argument(description="The device that will sign in.")],
+    ) -> OidcBeginResult:
+        try:
+            begun = await info.context.oidc.begin(
+                redirect_uri=redirect_uri, challenge=code_challenge, device_id=device_id
+            )
+        except Refused as refused:
+            return refuse(info, refused)
+        return OidcBegun(
+            authorization_url=begun.authorization_url,
+            state=begun.state,
+            nonce=begun.nonce,
+            expires_at=Instant(begun.expires_at_ms),
+        )
+
+    @strawberry.mutation(
+        description="Begin a session for whom the company's provider vouches for, by the code the browser brought back"
+        " or by an ID token that names the nonce."
+    )
+    async def sign_in_with_oidc(
+        self,
+        info: Info,
+        state: Annotated[str, strawberry.argument(description="As `beginOidcSignIn` told it.")],
+        code_verifier: Annotated[str, strawberry.argument(description="The secret behind the challenge.")],
+        device: Annotated[DeviceInput, strawberry.argument(description="The device it began on.")],
+        code: Annotated[str | None, strawberry.argument(description="As the browser brought it back.")] = None,
+        id_token: Annotated[str | None, strawberry.argument(description="Instead of a code.")] = None,
+    ) -> SignInResult:
+        given = DeviceGiven(device.id, device.name, device.platform)
+        try:
+            return _session(await info.context.oidc.finish(Proof(state, code_verifier, code, id_token), given))
+        except Refused as refused:
+            return refuse(info, refused)
 
 
 def _session(opened: OpenedSession) -> Session:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from backend.config import Settings
+from backend.domain.rates import address_key
 from backend.errors import Code
 from backend.schema.execute import encode
 from backend.schema.http import (
@@ -70,6 +71,7 @@ class GraphQLStreams:
             authorization,
             wished,
             kinds=READING if request.method == "GET" else tuple(OperationType),
+            address=address_key(request.client.host) if request.client else "",
         )
         try:
             first = await anext(answers)

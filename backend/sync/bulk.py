@@ -25,7 +25,7 @@ from backend.sync.cursor import END, Backfill, Cursor, Position, expired, seal, 
 from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.feed import read_clock
 from backend.sync.places import held_scopes, rows_of
-from backend.sync.protocol import check_syncing
+from backend.sync.protocol import check_streaming
 from backend.sync.pull import Page, PullRequest, SumsKept, pull
 from backend.sync.today import RANK, PackLimits, today_records
 from backend.sync.versions import check_served, is_known, shape_at
@@ -83,28 +83,31 @@ async def bulk_lines(
     Raises before the first part what `syncPull` raises, and INVALID_VALUE for an `after` that names no cursor; later
     whatever the caller would be refused with by then.
     """
-    check_syncing(principal)
+    check_streaming(principal)
     check_served(request.schema_version, oldest=limits.schema_oldest)
     stream = _Stream(principal, request.schema_version, secret, limits, clock, sums)
     async with engine.read() as conn:
-        device = await pulling_device(conn, principal, clock())
+        device = await pulling_device(conn, principal, clock()) if principal.device_id else None
         first = await stream.begin(conn, request)
-    await note_pull(
-        engine,
-        principal,
-        device,
-        base=0 if request.cursor is None else stream.cursor.position.base,
-        schema_version=request.schema_version,
-        clock=clock,
-        retries_max=retries_max,
-        note_seconds=note_seconds,
-    )
+    if device is not None:
+        # for a service no history is kept: one that stays away for long begins anew
+        await note_pull(
+            engine,
+            principal,
+            device,
+            base=0 if request.cursor is None else stream.cursor.position.base,
+            schema_version=request.schema_version,
+            clock=clock,
+            retries_max=retries_max,
+            note_seconds=note_seconds,
+        )
     yield first
     while not stream.complete:
         if still is not None:
             await still()
         async with engine.read() as conn:
-            await pulling_device(conn, principal, clock())
+            if device is not None:
+                await pulling_device(conn, principal, clock())
             part = await stream.next_part(conn)
         yield part
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.clock import Clock
 from backend.domain.capture import CLOCK_OFFSET_DAYS_MAX
+from backend.domain.permissions import BULK_RIGHT, Action, Collection
 from backend.domain.territories import GRACE_DAYS
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.storage.engine import Engine
@@ -17,6 +18,8 @@ from backend.sync.work import Door, in_work
 
 SYNCING_ROLES = frozenset({Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ADMIN})
 """Marketers and analysts read online; they hold no slice of the company on a device."""
+_STREAMED = frozenset(Collection) - {Collection.IMPORTS, Collection.AUDIT}
+"""What a stream carries; a service that takes it may read each."""
 PAGE_BYTES_LEAST = 1_000
 """The smallest page a client may ask for."""
 REFETCH_MAX = 5_000
@@ -26,6 +29,14 @@ REFETCH_MAX = 5_000
 def check_syncing(principal: Principal) -> None:
     """Raise NOT_PERMITTED for whoever has no device to sync, or a role that does not."""
     if principal.kind is not PrincipalKind.STAFF or not principal.device_id or principal.role not in SYNCING_ROLES:
+        raise Refused(Problem(Code.NOT_PERMITTED))
+
+
+def check_streaming(principal: Principal) -> None:
+    """Raise NOT_PERMITTED for whoever neither syncs nor is a service that may read everything it sees as a stream."""
+    if principal.kind is not PrincipalKind.SERVICE:
+        check_syncing(principal)
+    elif BULK_RIGHT not in principal.rights or not all(principal.may(Action.READ, one) for one in _STREAMED):
         raise Refused(Problem(Code.NOT_PERMITTED))
 
 

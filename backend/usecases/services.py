@@ -4,28 +4,22 @@ A service has rights by name and a scope: everywhere, or some nodes of the tree 
 granted like a colleague's scopes, so every read and every use case holds for it too. Of a key only a hash is kept.
 """
 
-import hashlib
-import hmac
-import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import orjson
 
-from backend.auth.principal import Principal, PrincipalKind
-from backend.clock import Clock
+from backend.auth.principal import Principal
 from backend.domain.fields import parse_text
 from backend.domain.messages import LOCALES
 from backend.domain.permissions import BULK_RIGHT, SERVICE_RIGHTS, Action, Collection
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id, new_id
-from backend.storage.engine import Connection, Engine
+from backend.storage.engine import Connection
+from backend.storage.services import SERVICE_KEY_PREFIX, secret_digest
 from backend.sync.work import Door, Work
-from backend.telemetry import logger
 
-SERVICE_KEY_PREFIX = "sk1."
 SECRET_BYTES = 32
 NAME_CHARACTERS_MAX = 80
 SERVICES_MAX = 500
@@ -35,25 +29,8 @@ KEY_DAYS_MAX = 3_650
 TERRITORIES_MAX = 500
 REQUESTS_PER_MINUTE_MAX = 100_000
 REQUESTS_PER_MINUTE_DEFAULT = 600
-USED_NOTE_MS = 60_000
-USES_KEPT_MAX = 1_000
 DAY_MS = 86_400_000
 READ_ALL = frozenset(name for name in SERVICE_RIGHTS if name.startswith("read:"))
-_KEY = re.compile(r"sk1\.([0-9a-f-]{36})\.([A-Za-z0-9_-]{43})")
-_LOG = logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class GivenKey:
-    """A key as it was presented; well formed, not yet known to be one of ours."""
-
-    id: str
-    secret_sha256: str
-
-    @property
-    def cached_as(self) -> str:
-        """What is remembered of it hangs on the whole key, never on its name alone."""
-        return f"{SERVICE_KEY_PREFIX}{self.id}.{self.secret_sha256}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,60 +80,6 @@ class NewKey:
 
     shown: KeyShown
     text: str = field(repr=False)
-
-
-def read_service_key(text: str) -> GivenKey:
-    """A presented key taken apart. Raises `Refused(UNAUTHENTICATED)` for any other text."""
-    found = _KEY.fullmatch(text)
-    if found is None or not is_id(found[1]):
-        raise Refused(Problem(Code.UNAUTHENTICATED))
-    return GivenKey(found[1], _sha256(found[2]))
-
-
-async def read_service_principal(conn: Connection, key: GivenKey, now_ms: int) -> Principal | Refused:
-    """Who asks with a key. Refused: UNAUTHENTICATED, TOKEN_EXPIRED for a key whose time is over."""
-    rows = await conn.fetch(
-        "SELECT k.secret_sha256, k.expires_at, k.revoked_at, s.id, s.rights, s.locale, s.requests_per_minute, s.active"
-        " FROM service_key k JOIN service s ON s.id = k.service_id WHERE k.id = ?",
-        key.id,
-    )
-    if not rows or not hmac.compare_digest(rows[0][0], key.secret_sha256):
-        return Refused(Problem(Code.UNAUTHENTICATED))
-    ((_, expires_at, revoked_at, service_id, rights, locale, per_minute, active),) = rows
-    if revoked_at is not None or not active:
-        return Refused(Problem(Code.UNAUTHENTICATED))
-    if expires_at is not None and now_ms >= expires_at:
-        return Refused(Problem(Code.TOKEN_EXPIRED))
-    return Principal(
-        PrincipalKind.SERVICE,
-        service_id=service_id,
-        rights=frozenset(orjson.loads(rights)),
-        locale=locale,
-        requests_per_minute=per_minute,
-    )
-
-
-class ServiceUse:
-    """Notes when a key was last used, at most once a minute; never in the way of what it is used for."""
-
-    def __init__(self, engine: Engine, *, clock: Clock) -> None:
-        self._engine = engine
-        self._clock = clock
-        self._noted: OrderedDict[str, int] = OrderedDict()
-
-    async def note(self, key_id: str) -> None:
-        now_ms = self._clock()
-        if 0 <= now_ms - self._noted.get(key_id, -USED_NOTE_MS) < USED_NOTE_MS:
-            return
-        self._noted[key_id] = now_ms
-        self._noted.move_to_end(key_id)
-        while len(self._noted) > USES_KEPT_MAX:
-            self._noted.popitem(last=False)
-        try:
-            async with self._engine.write() as conn:
-                await conn.execute("UPDATE service_key SET last_used_at = ? WHERE id = ?", now_ms, key_id)
-        except Exception as error:  # noqa: BLE001 - a disk that is full, a busy database: reading goes on
-            _LOG.warning("the use of a service's key was not noted", error_type=type(error).__name__)
 
 
 async def create_service(work: Work, given: ServiceGiven) -> str:
@@ -242,7 +165,7 @@ async def add_key(work: Work, service_id: str, name: str, *, days: int | None) -
         key_id,
         service_id,
         clean,
-        _sha256(secret),
+        secret_digest(secret),
         work.now_ms,
         work.principal.actor,
         expires_at,
@@ -377,10 +300,6 @@ def _nodes(given: ServiceGiven) -> tuple[str, ...]:
 
 def _rights_text(rights: Sequence[str]) -> str:
     return orjson.dumps(sorted(set(rights))).decode()
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _admins_only(work: Work) -> None:

@@ -17,15 +17,30 @@ from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.auth.tokens import Claims, Tokens
 from backend.clock import Clock
 from backend.config import Settings
-from backend.domain.devices import DeviceState, state_at, unserved
+from backend.domain.devices import (
+    DeviceGiven,
+    DeviceState,
+    device_problems,
+    is_storable,
+    state_at,
+    text_problems,
+    unserved,
+)
 from backend.domain.permissions import Action, Collection
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id, new_id
+from backend.storage.accounts import Account, account_of, find_account
 from backend.storage.engine import Connection, Engine
+from backend.storage.keys import SharedKeys
+from backend.storage.services import (
+    SERVICE_KEY_PREFIX,
+    GivenKey,
+    ServiceUse,
+    read_service_key,
+    read_service_principal,
+)
+from backend.storage.throttle import Throttle
 from backend.sync.work import Door, Work, in_work
-from backend.usecases.keys import SharedKeys
-from backend.usecases.services import SERVICE_KEY_PREFIX, GivenKey, ServiceUse, read_service_key, read_service_principal
-from backend.usecases.throttle import Throttle
 
 T = TypeVar("T")
 DAY_MS = 86_400_000
@@ -34,33 +49,10 @@ RESET_TOKEN_BYTES = 32
 RESET_TOKEN_CHARACTERS = 43
 EMAIL_CHARACTERS_MAX = 254
 PASSWORD_CHARACTERS_MIN = 10
-DEVICE_NAME_CHARACTERS_MAX = 120
-DEVICE_PLATFORM_CHARACTERS_MAX = 40
 STANDING_FRESH_MS = 500
 """How long a look at the device's state may be trusted; a revoked device is refused within a second."""
 STANDINGS_MAX = 10_000
 UNSENT_MAX = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceGiven:
-    """A device as it describes itself; the id is its own, made once."""
-
-    id: str
-    name: str
-    platform: str
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The row of a colleague who may sign in."""
-
-    id: str
-    name: str
-    email: str
-    role: str
-    locale: str
-    password_hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,24 +238,6 @@ async def acknowledge_wipe(work: Work, family_id: str, unsent: int) -> None:
         work.audit("WIPE_ACKED", "devices", family.device_id)
 
 
-async def find_account(conn: Connection, email: str) -> Account | None:
-    """The active account of an e-mail address, written in whatever case."""
-    rows = await conn.fetch(
-        "SELECT id, name, email, role, locale, password_hash FROM user_account WHERE lower(email) = ? AND active"
-        " ORDER BY CASE WHEN email = ? THEN 0 ELSE 1 END, email LIMIT 1",
-        email.lower(),
-        email,
-    )
-    return Account(*rows[0]) if rows else None
-
-
-async def _account(conn: Connection, user_id: str) -> Account | None:
-    rows = await conn.fetch(
-        "SELECT id, name, email, role, locale, password_hash FROM user_account WHERE id = ? AND active", user_id
-    )
-    return Account(*rows[0]) if rows else None
-
-
 async def _is_known(conn: Connection, device_id: str, user_id: str | None) -> bool:
     """Whether the account has signed in on the device before, and is still served there. For an unknown account the
     same is asked, so that it costs the same."""
@@ -424,7 +398,7 @@ class Sessions:
         not let in, and what `open_session` raises."""
 
         async def story(work: Work) -> Session:
-            account = await _account(work.conn, user_id)
+            account = await account_of(work.conn, user_id)
             if account is None:
                 raise Refused(Problem(Code.SIGN_IN_FAILED))
             work.principal = _staff(account.id, device.id, account.role, account.locale)
@@ -442,7 +416,7 @@ class Sessions:
             raise Refused(Problem(Code.UNAUTHENTICATED))
         refuse_if(_password_problems(wanted, "newPassword"))
         async with self._engine.read() as conn:
-            account = await _account(conn, principal.user_id)
+            account = await account_of(conn, principal.user_id)
         if account is None:
             raise Refused(Problem(Code.UNAUTHENTICATED))
         attempt = await self._throttle.attempt(account.email, "", (account.id, principal.device_id))
@@ -605,42 +579,14 @@ def _password_problems(password: str, name: str) -> list[Problem]:
     if not PASSWORD_CHARACTERS_MIN <= len(password) <= PASSWORD_CHARACTERS_MAX:
         bounds = (str(PASSWORD_CHARACTERS_MIN), str(PASSWORD_CHARACTERS_MAX))
         return [Problem(Code.OUT_OF_RANGE, (name,), bounds)]
-    return [] if _storable(password) else [Problem(Code.INVALID_VALUE, (name,))]
+    return [] if is_storable(password) else [Problem(Code.INVALID_VALUE, (name,))]
 
 
 def _form_problems(email: str, password: str, device: DeviceGiven) -> list[Problem]:
     return [
-        *_text_problems((("email",), email, EMAIL_CHARACTERS_MAX), (("password",), password, PASSWORD_CHARACTERS_MAX)),
-        *device_problems(device),
+        *text_problems((("email",), email, EMAIL_CHARACTERS_MAX), (("password",), password, PASSWORD_CHARACTERS_MAX)),
+        *device_problems(device, is_id=is_id(device.id)),
     ]
-
-
-def device_problems(device: DeviceGiven) -> list[Problem]:
-    """What is wrong with a device as it describes itself."""
-    problems = _text_problems(
-        (("device", "name"), device.name, DEVICE_NAME_CHARACTERS_MAX),
-        (("device", "platform"), device.platform, DEVICE_PLATFORM_CHARACTERS_MAX),
-    )
-    if not is_id(device.id):
-        problems.append(Problem(Code.INVALID_VALUE, ("device", "id"), ("a UUID in small letters",)))
-    return problems
-
-
-def _text_problems(*given: tuple[tuple[str, ...], str, int]) -> list[Problem]:
-    problems = []
-    for path, text, characters_max in given:
-        if not text.strip():
-            problems.append(Problem(Code.REQUIRED, path))
-        elif len(text) > characters_max:
-            problems.append(Problem(Code.TOO_LONG, path, (str(characters_max),)))
-        elif not _storable(text):
-            problems.append(Problem(Code.INVALID_VALUE, path))
-    return problems
-
-
-def _storable(text: str) -> bool:
-    """Neither database keeps a NUL or half of a surrogate pair, and no keyboard types them."""
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _staff(user_id: str, device_id: str, role: str, locale: str) -> Principal:

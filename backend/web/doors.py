@@ -21,7 +21,7 @@ from backend.domain.messages import Catalogue, render_problem
 from backend.domain.wishes import accepted_locale
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.sync.counted import count_refused
-from backend.sync.protocol import check_syncing
+from backend.sync.protocol import check_streaming
 from backend.usecases.sessions import Sessions, Standing
 
 ACTIVE = "ACTIVE"
@@ -31,6 +31,7 @@ STATUS_OF: Mapping[Code, int] = {
     Code.UNAUTHENTICATED: 401,
     Code.TOKEN_EXPIRED: 401,
     Code.SIGN_IN_FAILED: 401,
+    Code.PROVIDER_UNAVAILABLE: 503,
     Code.NOT_PERMITTED: 403,
     Code.DEVICE_REVOKED: 403,
     Code.DEVICE_WIPED: 403,
@@ -171,7 +172,7 @@ def _check(standing: Standing, *, syncing: bool, draining: bool) -> None:
     if not draining and (problem := unread(DeviceState(standing.device_state))):
         raise Refused(problem)
     if syncing:
-        check_syncing(standing.principal)
+        check_streaming(standing.principal)
 
 
 def check_stated_bytes(request: Request, bytes_max: int) -> None:

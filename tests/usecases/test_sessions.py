@@ -11,10 +11,11 @@ from backend.auth.keys import new_keys, read_keys
 from backend.auth.passwords import Passwords
 from backend.auth.tokens import Tokens
 from backend.config import Settings
+from backend.domain.devices import DeviceGiven
 from backend.errors import Code, Refused
 from backend.ids import new_id
 from backend.storage.engine import Engine
-from backend.usecases.sessions import STANDINGS_MAX, DeviceGiven, Session, Sessions
+from backend.usecases.sessions import STANDINGS_MAX, Session, Sessions
 from tests import factories
 from tests.clocks import HandClock
 

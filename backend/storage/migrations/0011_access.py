@@ -8,16 +8,12 @@ class Migration(migrations.Migration):
 
     operations = [
         ops.CreateModel(
-            name='OidcAttempt',
+            name='OidcFinished',
             fields=[
                 ('state_sha256', Text(primary_key=True, unique=True, db_index=True, max_length=64)),
-                ('nonce', Text(max_length=64)),
-                ('challenge', Text(max_length=64)),
-                ('redirect_uri', Text(max_length=500)),
-                ('device_id', Id()),
                 ('expires_at', Millis(db_index=True)),
             ],
-            options={'table': 'oidc_attempt', 'app': 'selvedge', 'pk_attr': 'state_sha256', 'table_description': 'A sign-in begun with a provider. It is taken once, by the device it began on, before it runs out.'},
+            options={'table': 'oidc_finished', 'app': 'selvedge', 'pk_attr': 'state_sha256', 'table_description': 'A sign-in with a provider that was finished. It cannot be finished again while its state is valid.'},
             bases=['Model'],
         ),
         ops.CreateModel(

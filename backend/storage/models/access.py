@@ -95,18 +95,14 @@ class OidcLink(Model):
         unique_together = (("issuer", "subject"),)
 
 
-class OidcAttempt(Model):
-    """A sign-in begun with a provider. It is taken once, by the device it began on, before it runs out."""
+class OidcFinished(Model):
+    """A sign-in with a provider that was finished. It cannot be finished again while its state is valid."""
 
     state_sha256 = Text(max_length=64, primary_key=True)
-    nonce = Text(max_length=64)
-    challenge = Text(max_length=64)
-    redirect_uri = Text(max_length=500)
-    device_id = Id()
     expires_at = Millis(db_index=True)
 
     class Meta:
-        table = "oidc_attempt"
+        table = "oidc_finished"
 
 
 class PasswordReset(Model):
