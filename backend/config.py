@@ -2,6 +2,7 @@
 
 import json
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
@@ -84,6 +85,33 @@ class Settings(BaseSettings):
 
     body_bytes_max: int = Field(default=4_000_000, ge=1_000, description="largest request")
     body_seconds_max: int = Field(default=20, ge=1, le=600, description="seconds a request may take to arrive")
+    bodies_bytes_max: int = Field(
+        default=32_000_000, ge=1_000, description="bytes of requests held at once; small ones are taken beyond it"
+    )
+    head_seconds_max: int = Field(
+        default=10, ge=1, le=600, description="seconds the head of a request may take to arrive"
+    )
+    head_bytes_max: int = Field(default=65_536, ge=4_096, description="largest head of a request")
+    head_fields_max: int = Field(default=100, ge=20, le=1_000, description="header fields of a request")
+    requests_open_max: int = Field(default=4_000, ge=1, description="requests open at once, streams among them")
+    requests_working_max: int = Field(default=32, ge=1, le=1_000, description="requests worked on at once")
+    requests_waiting_max: int = Field(
+        default=1_000, ge=0, description="requests that wait to be worked on, large ones half of them at most"
+    )
+    request_wait_seconds_max: int = Field(default=15, ge=1, le=600, description="how long they wait")
+    user_requests_per_minute: int = Field(
+        default=6_000, ge=0, description="requests of one user, dear ones counting more; 0 for no limit"
+    )
+    device_requests_per_minute: int = Field(default=3_000, ge=0, description="of one device; 0 for no limit")
+    address_requests_per_minute: int = Field(
+        default=30_000, ge=0, description="of one address (IPv6: /64), this machine's own excepted; 0 for no limit"
+    )
+    rate_keys_max: int = Field(
+        default=50_000, ge=1, description="users, devices and addresses each whose requests are counted"
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="addresses or networks whose X-Forwarded-For is believed, by commas"
+    )
     document_characters_max: int = Field(
         default=100_000, ge=1_000, description="largest GraphQL document, in characters"
     )
@@ -110,6 +138,7 @@ class Settings(BaseSettings):
     plan_cache_entries_max: int = Field(default=1_000, ge=1, description="compiled reads kept")
     root_selections_max: int = Field(default=10, ge=1, le=50, description="fields at the top of a document")
     page_rows_max: int = Field(default=200, ge=1, le=1_000, description="largest `first` of a connection")
+    history_rows_max: int = Field(default=100, ge=1, le=500, description="largest `first` of a record's history")
     nested_page_rows_max: int = Field(
         default=50, ge=1, le=200, description="largest `first` of a connection inside a record"
     )
@@ -118,6 +147,9 @@ class Settings(BaseSettings):
     )
     rescue_bytes_max: int = Field(default=20_000_000, ge=10_000, description="largest rescue file")
     rescue_mutations_max: int = Field(default=20_000, ge=1, description="mutations in a rescue file")
+    custom_fields_max: int = Field(
+        default=50, ge=1, le=200, description="fields an organisation may define for one collection"
+    )
     push_mutations_max: int = Field(default=500, ge=1, le=5_000, description="mutations in one syncPush")
     pull_rows_max: int = Field(default=1_000, ge=1, le=10_000, description="rows in one page of syncPull")
     schema_version_oldest: int = Field(
@@ -166,9 +198,6 @@ class Settings(BaseSettings):
         default=10, ge=0, le=3_600, description="how often what a device reports of itself is noted at most"
     )
     history_days_min: int = Field(default=30, ge=1, le=365, description="history younger than this is never collected")
-    restore_days: int = Field(
-        default=30, ge=1, le=365, description="days after its deletion within which a record can be brought back"
-    )
     restore_days: int = Field(
         default=30, ge=1, le=365, description="days after its deletion within which a record can be brought back"
     )
@@ -263,6 +292,18 @@ class Settings(BaseSettings):
         default=20, ge=1, le=600, description="how long a reader may leave a message untaken"
     )
 
+    person_export_rows_max: int = Field(
+        default=1_000, ge=1, le=100_000, description="rows of one section of a person's data that are exported"
+    )
+    sensitive_rows_min: int = Field(
+        default=20, ge=1, le=10_000, description="people whose contact data one answer shows before that is noted"
+    )
+    unusual_pull_times: int = Field(
+        default=3, ge=1, le=1_000, description="times what its scopes hold a device may pull in a day"
+    )
+    unusual_pull_rows_min: int = Field(
+        default=5_000, ge=1, description="rows a device may pull in a day in any case"
+    )
     nightly: bool = Field(default=True, description="whether this process may carry out nightly jobs")
     nightly_hour: int = Field(
         default=3, ge=0, le=23, description="from which hour of the organisation's day nightly jobs are due"
@@ -338,7 +379,14 @@ class Settings(BaseSettings):
             raise ValueError(f"{given!r} is no ISO 4217 currency")
         return given
 
-    @field_validator("allowed_origins", "trusted_documents_only", mode="before")
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for network in given:
+            ip_network(network, strict=False)
+        return given
+
+    @field_validator("allowed_origins", "trusted_documents_only", "trusted_proxies", mode="before")
     @classmethod
     def _by_commas(cls, given: object) -> object:
         return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given

@@ -25,6 +25,7 @@ from backend.schema.execute import Documents
 from backend.schema.http import GraphQLEdge, make_documents
 from backend.schema.limits import Limits
 from backend.schema.root import build_schema
+from backend.schema.sensitive import SensitiveKeys
 from backend.schema.trusted import trust_operations
 from backend.storage.engine import Engine, open_engine
 from backend.storage.keys import SharedKeys
@@ -39,6 +40,7 @@ from backend.sync.pull import SumsKept
 from backend.sync.push import UseCaseTable
 from backend.usecases.attachments import attachments_within
 from backend.usecases.contacts import change_contacts, change_customer_contacts
+from backend.usecases.custom_fields import FIELDS_MAX, custom_fields_within
 from backend.usecases.customers import change_customers
 from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.usecases.issues import resolver
@@ -52,6 +54,7 @@ from backend.usecases.sessions import Session, Sessions, Standing
 from backend.usecases.tasks import change_tasks
 from backend.usecases.uploads import Files, limits_of
 from backend.usecases.visits import change_visits
+from backend.usecases.watching import Watch
 from backend.web.bulk import BulkDoor
 from backend.web.doors import Doors
 from backend.web.files import FileDoors
@@ -59,7 +62,9 @@ from backend.web.graphiql import GraphiQL
 from backend.web.turbo import TurboDoor
 
 
-def use_cases_within(limits: AttachmentLimits, restore_days: int = RESTORE_DAYS) -> UseCaseTable:
+def use_cases_within(
+    limits: AttachmentLimits, restore_days: int = RESTORE_DAYS, *, custom_fields_max: int = FIELDS_MAX
+) -> UseCaseTable:
     """The table: (collection, intent) → use case, for online mutations and pushes alike."""
     by_collection: Mapping[str, UseCase] = {
         "customers": change_customers,
@@ -69,6 +74,7 @@ def use_cases_within(limits: AttachmentLimits, restore_days: int = RESTORE_DAYS)
         "orders": change_orders,
         "tasks": change_tasks,
         "attachments": attachments_within(limits),
+        "customFields": custom_fields_within(custom_fields_max),
     }
     following = {
         name: refusing_erased(name, following_aliases(name, use_case)) for name, use_case in by_collection.items()
@@ -110,6 +116,8 @@ class Services:
     use_cases: UseCaseTable
     files: Files
     eraser: Eraser
+    watch: Watch
+    sensitive_keys: SensitiveKeys
     nightly: Nightly
 
     def context(self, standing: Standing | None, locale: str) -> Context:
@@ -131,6 +139,8 @@ class Services:
             oidc_door=self.oidc,
             poke_hub=self.pokes,
             privacy_door=self.eraser,
+            watch_door=self.watch,
+            sensitive_keys=self.sensitive_keys,
         )
 
     def doors(self) -> Doors:
@@ -145,10 +155,11 @@ class Services:
             secret=self.cursor_secret,
             clock=self.clock,
             sums=self.sums_kept,
+            watch=self.watch,
         )
 
     def turbo_door(self, doors: Doors) -> TurboDoor:
-        return TurboDoor(doors, self.engine, settings=self.settings, clock=self.clock)
+        return TurboDoor(doors, self.engine, settings=self.settings, clock=self.clock, watch=self.watch)
 
     def file_doors(self, doors: Doors) -> FileDoors:
         return FileDoors(doors, self.files, settings=self.settings)
@@ -268,8 +279,13 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
     provider = open_provider(settings, clock)
     oidc = (
         OidcSignIn(
-            engine, provider, keys.derived("oidc states"), settings=settings, clock=clock,
-            open_session=sessions.open_for, create_user=create_user,
+            engine,
+            provider,
+            keys.derived("oidc states"),
+            settings=settings,
+            clock=clock,
+            open_session=sessions.open_for,
+            create_user=create_user,
         )
         if provider
         else None
@@ -304,9 +320,13 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             plans=Plans(settings.plan_cache_entries_max),
             sums_kept=SumsKept(),
             cursor_secret=given.get_secret_value().encode() if given else keys.derived("cursors"),
-            use_cases=use_cases_within(limits_of(settings), settings.restore_days),
+            use_cases=use_cases_within(
+                limits_of(settings), settings.restore_days, custom_fields_max=settings.custom_fields_max
+            ),
             files=files,
             eraser=eraser,
+            watch=Watch(engine, settings=settings, clock=clock),
+            sensitive_keys=SensitiveKeys(),
             nightly=nightly,
         )
     finally:

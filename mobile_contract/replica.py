@@ -26,7 +26,7 @@ Key = tuple[str, str]
 Place = tuple[str, str, str]
 """(collection, record id, scope): a record is held as long as it has one"""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 KIND_OF = {
     "customers": "customer",
     "contacts": "contact",
@@ -315,6 +315,10 @@ class Replica:
         base = self.seen_seq(collection, record_id)
         return self._enqueue(collection, {"id": record_id, "baseRev": base, "delete": True}, more)
 
+    def restore(self, collection: str, record_id: str, **more: Any) -> str:
+        """Bring a deleted record back, with or without signal: as it was, once the answer brings it."""
+        return self._enqueue(collection, {"id": record_id, "restore": True}, more)
+
     def resolve(self, issue_id: str, choice: str, **decision: Any) -> str:
         """Settle a sync issue, with or without signal; `choice` is one of its `waysOut`.
 
@@ -367,7 +371,7 @@ class Replica:
         if found is not None:
             found = {**self._meant_by_absence(collection), **found}
         for wished, wish in self._wishes():
-            if wished == key:
+            if wished == key and not wish.get("restore"):
                 found = None if wish.get("delete") else overlaid(found or {"id": record_id}, shown_wish(key, wish))
         return found
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from backend.domain.addresses import parse_email, parse_phone
 from backend.domain.consent import CONSENT_EVENT, CONSENT_EVENTS_MAX, Channel
+from backend.domain.custom import custom_values
 from backend.domain.customers import (
     NAME_CHARACTERS_MAX,
     NOTES_CHARACTERS_MAX,
@@ -61,6 +62,7 @@ CONTACT = Shape(
             merge=Merge.SET_UNION,
         ),
         Field("notes", Kind.LONG_TEXT, limit=NOTES_CHARACTERS_MAX, merge=Merge.APPEND_TEXT, personal=True),
+        custom_values(),
         server_field("searchKeys", Kind.TEXT),
         server_field("sortKey", Kind.TEXT),
         server_field("createdAt", Kind.TIMESTAMP),

@@ -15,6 +15,7 @@ from backend.domain.addresses import (
     parse_tax_id,
     postcode_problem,
 )
+from backend.domain.custom import custom_values
 from backend.domain.fields import (
     Field,
     Kind,
@@ -154,6 +155,7 @@ CUSTOMER = Shape(
         Field("priceListId", Kind.ID),
         Field("cadenceDays", Kind.INT, least=1, most=365),
         Field("notes", Kind.LONG_TEXT, limit=NOTES_CHARACTERS_MAX, merge=Merge.APPEND_TEXT, personal=True),
+        custom_values(),
         Field("customerSince", Kind.DATE),
         server_field("territoryId", Kind.ID),
         server_field("searchKeys", Kind.TEXT),

@@ -78,6 +78,7 @@ class Field:
     raises `Refused`; of a MAP or SET it sees each entry. `fixed` fields are set at creation and never change.
     `personal` marks what masked roles do not read. `since` is the schema version of documents that brought the
     field: clients of an older one are not sent it, and in a document that lacks it it means `default`.
+    `entries` declares a MAP whose values are of several kinds, one field per key; other keys are unknown.
     """
 
     name: str
@@ -95,11 +96,16 @@ class Field:
     personal: bool = False
     default: object = None
     since: int = 1
+    entries: "tuple[Field, ...] | None" = None
 
     @property
     def server_only(self) -> bool:
         """True for what clients read and never write."""
         return self.merge is Merge.SERVER_ONLY
+
+    def parse(self, value: object) -> object:
+        """The value as a new record would store it; raises `Refused` with everything wrong."""
+        return _value(self, value, True)
 
 
 Rule = Callable[[Mapping[str, object]], Iterable[Problem]]
@@ -198,6 +204,7 @@ def validate(shape: Shape, given: Mapping[str, object], *, creating: bool) -> tu
     faulty = {problem.path[0] for problem in problems}
     if creating:
         problems.extend(p for p in _missing(shape, clean) if faulty.isdisjoint(p.allowed))
+        problems.extend(p for p in _missing_entries(shape, clean) if p not in problems)
     problems.extend(p for rule in shape.rules for p in rule(clean) if p.path[0] not in faulty)
     return {field.name: clean[field.name] for field in shape.fields if field.name in clean}, problems
 
@@ -302,6 +309,14 @@ def _missing(shape: Shape, record: Mapping[str, object]) -> Iterable[Problem]:
     for group in shape.required:
         if all(record.get(name) in (None, [], {}) for name in group):
             yield Problem(Code.REQUIRED, (group[0],), allowed=group)
+
+
+def _missing_entries(shape: Shape, record: Mapping[str, object]) -> Iterable[Problem]:
+    for field in shape.fields:
+        held = record.get(field.name)
+        for entry in field.entries or ():
+            if not entry.nullable and (not isinstance(held, Mapping) or held.get(entry.name) is None):
+                yield Problem(Code.REQUIRED, (field.name, entry.name), allowed=(entry.name,))
 
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
@@ -430,6 +445,8 @@ def _map(field: Field, value: object, creating: bool) -> dict[str, object]:
             if field.kind is Kind.CELLS:
                 least = (1 if field.least is None else field.least) if creating else 0
                 clean[parse_id(key)] = parse_integer(entry, least=least, most=field.most)
+            elif field.entries is not None:
+                clean[str(key)] = _declared_entry(field.entries, str(key), entry, creating)
             else:
                 name = _member(field, key) if field.values else parse_text(key, limit=ENTRY_CHARACTERS_MAX)
                 if name is None:
@@ -439,7 +456,16 @@ def _map(field: Field, value: object, creating: bool) -> dict[str, object]:
             problems.extend(problem.under(str(key)) for problem in refused.problems)
     if problems:
         raise Refused(*problems)
+    if creating and field.entries is not None:
+        clean = {key: entry for key, entry in clean.items() if entry is not None}
     return dict(sorted(clean.items()))
+
+
+def _declared_entry(entries: Sequence[Field], key: str, value: object, creating: bool) -> object:
+    for declared in entries:
+        if declared.name == key:
+            return _value(declared, value, creating)
+    raise Refused(Problem(Code.UNKNOWN_FIELD, allowed=tuple(sorted(declared.name for declared in entries))))
 
 
 def _records(field: Field, value: object, creating: bool) -> list[dict[str, object]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backend.domain.custom import custom_values
 from backend.domain.customers import NOTES_CHARACTERS_MAX
 from backend.domain.fields import (
     INTEGER_MAX,
@@ -126,6 +127,7 @@ ORDER = Shape(
         Field("currency", Kind.TEXT, nullable=False, limit=3, check=parse_currency),
         Field("poNumber", Kind.TEXT, limit=60),
         Field("notes", Kind.LONG_TEXT, limit=NOTES_CHARACTERS_MAX, merge=Merge.APPEND_TEXT),
+        custom_values(),
         Field("requestedShipOn", Kind.DATE),
         Field("rejectReason", Kind.TEXT, limit=300),
         Field("lines", Kind.RECORDS, nullable=False, limit=LINES_MAX, record=ORDER_LINE),

@@ -75,6 +75,7 @@ class Collection(StrEnum):
     CATALOGUE = "catalogue"
     IMPORTS = "imports"
     USERS = "users"
+    CUSTOM_FIELDS = "customFields"
     AUDIT = "audit"
 
 
@@ -106,6 +107,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.TERRITORIES: {_A.READ: _OWN},
         _C.SCORES: {_A.READ: _OWN},
         _C.CATALOGUE: {_A.READ: _ALL},
+        _C.CUSTOM_FIELDS: {_A.READ: _ALL},
     },
     Role.MANAGER: {
         _C.CUSTOMERS: {
@@ -124,6 +126,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.TERRITORIES: {_A.READ: _SUB, _A.MOVE: _SUB},
         _C.SCORES: {_A.READ: _SUB, _A.OVERRIDE: _SUB},
         _C.CATALOGUE: {_A.READ: _ALL},
+        _C.CUSTOM_FIELDS: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _SUB, _A.IMPORT: _SUB},
         _C.AUDIT: {_A.READ: _SUB},
     },
@@ -138,6 +141,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.TERRITORIES: {_A.READ: _ALL},
         _C.SCORES: {_A.READ: _ALL},
         _C.CATALOGUE: {_A.READ: _ALL},
+        _C.CUSTOM_FIELDS: {_A.READ: _ALL},
     },
     Role.MARKETER: {
         _C.CUSTOMERS: {_A.READ: _ALL, _A.EXPORT: _ALL, _A.IMPORT: _ALL},
@@ -150,6 +154,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.TERRITORIES: {_A.READ: _ALL},
         _C.SCORES: {_A.READ: _ALL, _A.SCORE: _ALL},
         _C.CATALOGUE: {_A.READ: _ALL},
+        _C.CUSTOM_FIELDS: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _OWN, _A.IMPORT: _OWN},
     },
     Role.ANALYST: {
@@ -163,6 +168,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.TERRITORIES: {_A.READ: _ALL},
         _C.SCORES: {_A.READ: _ALL, _A.SCORE: _ALL},
         _C.CATALOGUE: {_A.READ: _ALL},
+        _C.CUSTOM_FIELDS: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _OWN, _A.IMPORT: _OWN},
     },
     Role.BACK_OFFICE: {

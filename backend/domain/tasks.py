@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
+from backend.domain.custom import custom_values
 from backend.domain.customers import NOTES_CHARACTERS_MAX
 from backend.domain.fields import Field, Kind, Merge, Shape, enum_field, server_field
 from backend.domain.permissions import Role
@@ -73,6 +74,7 @@ TASK = Shape(
         Field("assigneeId", Kind.ID, nullable=False),
         Field("title", Kind.TEXT, nullable=False, limit=200),
         Field("notes", Kind.LONG_TEXT, limit=NOTES_CHARACTERS_MAX, merge=Merge.APPEND_TEXT, personal=True),
+        custom_values(),
         # Done stays done against a stale base; with a fresh one it may be reopened.
         enum_field("state", TaskState, nullable=False, merge=Merge.LATCH, default=TaskState.OPEN.value),
         enum_field("priority", TaskPriority, nullable=False, default=TaskPriority.NORMAL.value),

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from backend.domain.addresses import LAT_E7_MAX, LON_E7_MAX, haversine_m
+from backend.domain.custom import custom_values
 from backend.domain.customers import NOTES_CHARACTERS_MAX
 from backend.domain.fields import (
     Field,
@@ -142,6 +143,7 @@ VISIT = Shape(
         Field("nextStep", Kind.TEXT, limit=400, personal=True),
         enum_field("reason", VisitReason),
         Field("notes", Kind.LONG_TEXT, limit=NOTES_CHARACTERS_MAX, merge=Merge.APPEND_TEXT, personal=True),
+        custom_values(),
         Field("minutesPlanned", Kind.INT, least=1, most=_VISIT_MINUTES_MAX),
         Field("rescheduledFromId", Kind.ID, fixed=True),
         server_field("territoryId", Kind.ID),

@@ -380,6 +380,11 @@ def behind(entity: Entity, ordered: Ordered, shape: tuple[bool, int], slot: int,
     )
 
 
+def personal_keys_sql(collection: str) -> str:
+    """The keys of a collection's custom fields that are personal."""
+    return f"SELECT c.key FROM custom_field c WHERE c.collection = '{collection}' AND c.personal"
+
+
 def holds_few(principal: Principal, entity: Entity) -> bool:
     """True where a whole scope is read faster than an ordered list is walked until a page is full."""
     if principal.role is None or entity.right is None:
@@ -467,6 +472,8 @@ class _Compiler(Scopes):
         if column.expression is not None:
             return self._expression(entity, row, column)
         nullable = entity.nullable(column.column)
+        if column.custom_of is not None and self.principal.masked:
+            return Sql(self._printer.without_keys(row.column(column.column), personal_keys_sql(column.custom_of)))
         if not (column.personal and self.principal.masked):
             return Sql(self._printer.value(row.column(column.column), column.kind, nullable))
         if column.kind is not Kind.TEXT:

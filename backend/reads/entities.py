@@ -23,6 +23,7 @@ from backend.storage.imports import sees_batch
 from backend.storage.models import (
     attachments,
     catalogue,
+    custom,
     customers,
     insight,
     merges,
@@ -32,7 +33,7 @@ from backend.storage.models import (
     territories,
     work,
 )
-from backend.storage.visibility import HOLDERS, PLACES, devices_seen
+from backend.storage.visibility import HOLDERS, PLACES, devices_seen, trail_seen
 
 
 class Kind(StrEnum):
@@ -70,7 +71,8 @@ def snake(name: str) -> str:
 class Column:
     """A field printed from one column, or from the SQL of `expression`. `personal`: masked roles read
     the first character of a text, and nothing of anything else; with `personal_where` (a column and its value)
-    only in rows where it holds: a shop's name is no personal data, a person's is."""
+    only in rows where it holds: a shop's name is no personal data, a person's is. `custom_of` names the collection
+    whose custom fields a map holds: masked roles read it without those defined as personal."""
 
     name: str
     kind: Kind
@@ -80,6 +82,7 @@ class Column:
     personal_where: tuple[str, str] | None = None
     may_be_null: bool = False
     """of an expression; a column's own model says it"""
+    custom_of: str | None = None
 
     @property
     def attribute(self) -> str:
@@ -263,6 +266,10 @@ def columns(kind: Kind, *names: str, personal: bool = False, **renamed: str) -> 
     return tuple(Column(name, kind, renamed.get(name, snake(name)), personal) for name in (*names, *renamed))
 
 
+def _custom(collection: str) -> Column:
+    return Column("custom", Kind.JSON, "custom", custom_of=collection)
+
+
 def _rev(collection: str, id_column: str = "id") -> Column:
     """`seq` of the record's last change, joined from the feed; 0 before the feed knows the record."""
     sql = f"coalesce((SELECT f.seq FROM feed f WHERE f.key = '{collection}:' || {{a}}.{id_column}), 0)"
@@ -314,6 +321,24 @@ _PERSONS = ("kind", CustomerKind.CONSUMER.value)
 _NO_PERSON = f"{{a}}.kind <> '{CustomerKind.CONSUMER.value}'"
 
 
+_CUSTOM = "{a}.custom::json"
+_BY_CUSTOM = {
+    "customIn": Filter(f"({_CUSTOM} -> ?::text)::text = ANY(?)", "({a}.custom -> ?) = ANY(?)"),
+    "customHas": Filter(
+        f"EXISTS (SELECT 1 FROM json_array_elements_text({_CUSTOM} -> ?::text) h(value) WHERE h.value = ANY(?))",
+        "EXISTS (SELECT 1 FROM json_each({a}.custom, '$.' || ?) h WHERE h.value = ANY(?))",
+    ),
+    "customFilled": Filter(f"({_CUSTOM} -> ?::text) IS NOT NULL", "({a}.custom -> ?) IS NOT NULL"),
+    "customEmpty": Filter(f"({_CUSTOM} -> ?::text) IS NULL", "({a}.custom -> ?) IS NULL"),
+    "customNumberFrom": Filter(f"({_CUSTOM} ->> ?::text)::bigint >= ?::bigint", "({a}.custom ->> ?) >= ?"),
+    "customNumberTo": Filter(f"({_CUSTOM} ->> ?::text)::bigint <= ?::bigint", "({a}.custom ->> ?) <= ?"),
+    "customTextFrom": Filter(f'({_CUSTOM} ->> ?::text) COLLATE "C" >= ?::text', "({a}.custom ->> ?) >= ?"),
+    "customTextTo": Filter(f'({_CUSTOM} ->> ?::text) COLLATE "C" <= ?::text', "({a}.custom ->> ?) <= ?"),
+}
+"""Conditions on one custom field, as `domain.custom.filter_conditions` names them: its key, then what it is compared
+with. The first takes values as JSON texts, so that a number is not a text of the same digits."""
+
+
 def _same(name: str, column: str) -> dict[str, Filter]:
     return {name: Filter(f"{{a}}.{column} = ?::text")}
 
@@ -346,6 +371,7 @@ CUSTOMERS = Entity(
         *columns(Kind.INT, "latE7", "lonE7", personal=True),
         *columns(Kind.INT, "geofenceM", "termsDays", "cadenceDays", "completenessPercent"),
         *columns(Kind.JSON, "openHours"),
+        _custom("customers"),
         *columns(Kind.DATE, "customerSince"),
         *columns(Kind.TIMESTAMP, "createdAt", "lastOrderAt", "lastVisitAt"),
         _money("creditLimit", "credit_limit_minor"),
@@ -369,6 +395,7 @@ CUSTOMERS = Entity(
     },
     {
         **_BY_ID,
+        **_BY_CUSTOM,
         "search": Filter(_FOUND, _FOUND_SQLITE, repeats=True, personal=True, masked="searchTrade"),
         "searchTrade": Filter(f"{_NO_PERSON} AND {_FOUND}", f"{_NO_PERSON} AND {_FOUND_SQLITE}", repeats=True),
         **_among("kindIn", "kind"),
@@ -416,6 +443,7 @@ CONTACTS = Entity(
         *columns(Kind.JSON, "channels", personal=True),
         *columns(Kind.ENUM, "preferredChannel", "locale"),
         *columns(Kind.JSON, "consentEvents"),
+        _custom("contacts"),
         *columns(Kind.TIMESTAMP, "createdAt"),
         _page("customers", "customerContacts", "contact_id", "CREATED_AT"),
         _attached_to("contacts"),
@@ -426,6 +454,7 @@ CONTACTS = Entity(
     },
     {
         **_BY_ID,
+        **_BY_CUSTOM,
         "search": Filter(_FOUND, _FOUND_SQLITE, repeats=True, personal=True),
         "customerId": Filter(
             "EXISTS (SELECT 1 FROM customer_contact {a}l WHERE {a}l.contact_id = {a}.id"
@@ -459,6 +488,7 @@ VISITS = Entity(
         *columns(Kind.INT, "checkInLatE7", "checkInLonE7", "checkOutLatE7", "checkOutLonE7", personal=True),
         *columns(Kind.INT, "checkInAccuracyM", "checkInFixAgeS", "minutesPlanned"),
         *columns(Kind.TEXT, "nextStep", personal=True),
+        _custom("visits"),
         *columns(Kind.TEXT, "notes", personal=True),
         _one("customer", "customers", "customer_id"),
         _one("rep", "people", "rep_id"),
@@ -471,6 +501,7 @@ VISITS = Entity(
     },
     {
         **_BY_ID,
+        **_BY_CUSTOM,
         **_same("customerId", "customer_id"),
         **_same("repId", "rep_id"),
         **_same("territoryId", "territory_id"),
@@ -490,6 +521,7 @@ ORDERS = Entity(
         _rev("orders"),
         *columns(_ID, "id", "customerId", "repId", "territoryId", "seasonId"),
         *columns(Kind.TEXT, "number", "window", "currency", "poNumber", "rejectReason", "notes"),
+        _custom("orders"),
         *columns(Kind.ENUM, "state", "source"),
         *columns(Kind.DATE, "requestedShipOn", "orderedOn"),
         *columns(Kind.BIGINT, "units"),
@@ -504,6 +536,7 @@ ORDERS = Entity(
     {"ORDERED_AT": Order(_number_key("{a}.ordered_at"), descending=True)},
     {
         **_BY_ID,
+        **_BY_CUSTOM,
         **_same("customerId", "customer_id"),
         **_same("repId", "rep_id"),
         **_same("territoryId", "territory_id"),
@@ -541,6 +574,7 @@ TASKS = Entity(
         _rev("tasks"),
         *columns(_ID, "id", "customerId", "assigneeId", "territoryId", "relatedId"),
         *columns(Kind.TEXT, "title"),
+        _custom("tasks"),
         *columns(Kind.TEXT, "notes", personal=True),
         *columns(Kind.ENUM, "state", "priority", "source"),
         *columns(Kind.DATE, "dueOn"),
@@ -552,6 +586,7 @@ TASKS = Entity(
     {"DUE": Order(_number_key("{a}.due_sort"))},
     {
         **_BY_ID,
+        **_BY_CUSTOM,
         **_same("assigneeId", "assignee_id"),
         **_same("customerId", "customer_id"),
         **_among("stateIn", "state"),
@@ -602,6 +637,31 @@ TERRITORIES = Entity(
     ),
     {"PATH": Order(_text_key("{a}.path"))},
     {**_BY_ID, **_same("parentId", "parent_id"), **_among("kindIn", "kind")},
+    node=True,
+)
+
+CUSTOM_FIELDS = Entity(
+    "customFields",
+    "CustomField",
+    custom.CustomFieldRow,
+    None,
+    (
+        _rev("customFields"),
+        *columns(_ID, "id"),
+        *columns(Kind.ENUM, "collection", "kind"),
+        *columns(Kind.TEXT, "key", *_NAMES),
+        *columns(Kind.BOOL, "required", "personal", "retired"),
+        *columns(Kind.JSON, "choices"),
+        *columns(Kind.BIGINT, "least", "most"),
+        *columns(Kind.INT, "position"),
+        *columns(Kind.TIMESTAMP, "requiredSince", "createdAt"),
+    ),
+    {"POSITION": Order(_number_key("{a}.position"))},
+    {
+        **_BY_ID,
+        **_same("collection", "collection"),
+        "inUse": Filter("NOT {a}.retired"),
+    },
     node=True,
 )
 
@@ -845,6 +905,40 @@ MATCH_PAIRS = Entity(
     sees=lambda _: f"({_pair_of('customers', 'customer')} OR {_pair_of('contacts', 'contact')})",
 )
 
+_ACTOR_NAME = (
+    "coalesce((SELECT u.name FROM user_account u WHERE {a}.actor LIKE 'staff:%' AND u.id = substr({a}.actor, 7)),"
+    " (SELECT s.name FROM service s WHERE {a}.actor LIKE 'service:%' AND s.id = substr({a}.actor, 9)))"
+)
+
+AUDIT = Entity(
+    "audit",
+    "AuditEntry",
+    records.AuditEntry,
+    Collection.AUDIT,
+    (
+        *columns(_ID, "id", "deviceId", "recordId"),
+        *columns(Kind.TIMESTAMP, "at", "capturedAt"),
+        *columns(Kind.TEXT, "actor", "action", "door", "collection", "causeId", "requestId"),
+        Column("actorName", Kind.TEXT, "actor", expression=_ACTOR_NAME, may_be_null=True),
+        *columns(Kind.TEXT, "reason", personal=True),
+        *columns(Kind.TEXTS, fields="fields_changed"),
+        *columns(Kind.JSON, "changes"),
+        *columns(Kind.JSON, "personalChanges", personal=True),
+    ),
+    {"AT": Order(_number_key("{a}.at"), descending=True)},
+    {
+        **_BY_ID,
+        **_among("actorIn", "actor"),
+        **_same("deviceId", "device_id"),
+        **_same("collection", "collection"),
+        **_same("recordId", "record_id"),
+        **_among("actionIn", "action"),
+        **_among("doorIn", "door"),
+        **_between("at"),
+    },
+    sees=lambda principal: trail_seen(principal, "{a}"),
+)
+
 SEASONS = Entity(
     "seasons",
     "Season",
@@ -958,6 +1052,7 @@ ENTITIES: Mapping[str, Entity] = {
         TASKS,
         ATTACHMENTS,
         TERRITORIES,
+        CUSTOM_FIELDS,
         PEOPLE,
         SCORES,
         SCORE_LINES,
@@ -966,6 +1061,7 @@ ENTITIES: Mapping[str, Entity] = {
         DEVICES,
         IMPORT_BATCHES,
         MATCH_PAIRS,
+        AUDIT,
         SEASONS,
         STYLES,
         COLOURS,

@@ -25,6 +25,7 @@ from backend.reads.compiler import (
     behind,
     cursor_holds,
     fixed_conditions,
+    personal_keys_sql,
     settled,
     sql_of,
     where_conditions,
@@ -80,6 +81,9 @@ class Record:
         match column.kind:
             case Kind.BOOL:
                 return bool(value)
+            case Kind.JSON if column.custom_of is not None:
+                hidden = self._loader.hidden_keys.get(column.custom_of, frozenset())
+                return {key: held for key, held in orjson.loads(value).items() if key not in hidden}
             case Kind.JSON | Kind.TEXTS:
                 return orjson.loads(value)
             case _:
@@ -167,6 +171,8 @@ class Loader:
         self._counted = counted
         self._waiting: dict[Any, dict[Any, asyncio.Future[Any]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.hidden_keys: dict[str, frozenset[str]] = {}
+        """Collection → keys of its custom fields that this principal does not read."""
 
     async def read(self, selection: Selection, span: Span) -> Any:
         """A record or None, a list of records, or a page, as the selection's form says."""
@@ -303,6 +309,7 @@ class Loader:
     ) -> list[tuple[Record, Any, tuple[Any, ...]]]:
         """(record, sort key, what else was selected) of each row."""
         names = _names(entity)
+        await self._hide(entity)
         rows = await self._fetch(sql, selection=selection, span=span, given=given)
         found = []
         for row in rows:
@@ -310,6 +317,13 @@ class Loader:
             record = Record(self, entity, dict(zip(names, row, strict=False)))
             found.append((record, extra[-1] if extra else None, extra))
         return found
+
+    async def _hide(self, entity: Entity) -> None:
+        """Learn which custom fields a masked role does not read, before the first record that may hold them."""
+        for column in entity.columns:
+            name = column.custom_of
+            if name is not None and self.principal.masked and name not in self.hidden_keys:
+                self.hidden_keys[name] = frozenset(row[0] for row in await self._fetch(Sql(personal_keys_sql(name))))
 
     async def _fetch(
         self,

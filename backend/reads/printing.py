@@ -56,6 +56,10 @@ class Printer(Protocol):
         """The texts of all rows that meet `only`, in the order of the rows, as a list."""
         ...
 
+    def without_keys(self, sql: str, keys_sql: str) -> str:
+        """A stored map without the keys that a further statement gives."""
+        ...
+
     def hexadecimal(self, sql: str) -> str:
         """Upper-case hexadecimal of the bytes of a text that is never NULL."""
         ...
@@ -113,6 +117,13 @@ class SqlitePrinter:
         some = f" FILTER (WHERE {only})" if only else ""
         return f"'[' || coalesce(group_concat({sql}, ','){some}, '') || ']'"
 
+    def without_keys(self, sql: str, keys_sql: str) -> str:
+        value = "CASE m.type WHEN 'text' THEN json_quote(m.value) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' "
+        return (
+            f"(SELECT '{{' || coalesce(group_concat(json_quote(m.key) || ':' || {value}ELSE m.value END, ','), '')"
+            f" || '}}' FROM json_each({sql}) m WHERE m.key NOT IN ({keys_sql}))"
+        )
+
     def hexadecimal(self, sql: str) -> str:
         return f"hex({sql})"
 
@@ -146,6 +157,13 @@ class PostgresPrinter:
     def gathered(self, sql: str, only: str | None = None) -> str:
         some = f" FILTER (WHERE {only})" if only else ""
         return f"'[' || coalesce(string_agg({sql}, ','){some}, '') || ']'"
+
+    def without_keys(self, sql: str, keys_sql: str) -> str:
+        return (
+            "(SELECT '{' || coalesce(string_agg(to_json(m.key)::text || ':' || m.value::text, ',' ORDER BY m.place),"
+            f" '') || '}}' FROM json_each({sql}::json) WITH ORDINALITY m(key, value, place)"
+            f" WHERE m.key NOT IN ({keys_sql}))"
+        )
 
     def hexadecimal(self, sql: str) -> str:
         return f"upper(encode(convert_to({sql}, 'UTF8'), 'hex'))"

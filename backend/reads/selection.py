@@ -61,6 +61,10 @@ class Span:
         return self.backward, len(self.position or ())
 
 
+Condition = tuple[str, tuple[Any, ...]]
+"""The name of one of an entity's filters, and its values."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Records of one entity.
@@ -71,7 +75,7 @@ class Selection:
 
     entity: str
     form: Form
-    where: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    where: tuple[Condition, ...] = ()
     order: str | None = None
     descending: bool | None = None
     page: PageRequest = PageRequest()

@@ -15,6 +15,7 @@ from strawberry.scalars import JSON
 from backend.config import load_messages
 from backend.domain.attachments import ATTACHMENT
 from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
+from backend.domain.custom import CUSTOM_FIELD
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Shape
 from backend.domain.merge import Conflict
@@ -28,7 +29,7 @@ from backend.schema.context import Context, Info
 from backend.schema.inputs import given_fields, make_input
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.scalars import BigInt
-from backend.schema.types import Attachment, Contact, Customer, CustomerContact, Order, Task, Visit
+from backend.schema.types import Attachment, Contact, Customer, CustomerContact, CustomField, Order, Task, Visit
 from backend.sync.changes import Change, Intent, Outcome, Status
 from backend.sync.work import Work, in_work
 
@@ -72,6 +73,7 @@ COLUMNS = (
     Column("orders", Order, ORDER),
     Column("tasks", Task, TASK),
     Column("attachments", Attachment, ATTACHMENT),
+    Column("customFields", CustomField, CUSTOM_FIELD),
 )
 
 
@@ -185,11 +187,15 @@ def _mutations(column: Column, catalogue: Mapping[str, Mapping[str, str]]) -> di
     async def delete(self: Any, info: Info, id: Any) -> Any:
         return await answer(info, Change(id, Intent.DELETE))
 
+    async def restore(self: Any, info: Info, id: Any) -> Any:
+        return await answer(info, Change(id, Intent.RESTORE))
+
     fields: Any = Annotated[created, strawberry.argument(description="The fields.")]
     changes: Any = Annotated[patched, strawberry.argument(description="What changes.")]
     create.__annotations__ = {"info": Info, "input": fields, "id": _NEW_ID, "return": result}
     update.__annotations__ = {"info": Info, "id": _ID, "base_rev": _BASE_REV, "patch": changes, "return": result}
     delete.__annotations__ = {"info": Info, "id": _ID, "return": result}
+    restore.__annotations__ = {"info": Info, "id": _ID, "return": result}
     snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
     return {
         f"create{snake}": strawberry.mutation(
@@ -198,7 +204,12 @@ def _mutations(column: Column, catalogue: Mapping[str, Mapping[str, str]]) -> di
         f"update{snake}": strawberry.mutation(
             resolver=update, description=f"Change {a_name}, merged field by field with what others changed."
         ),
-        f"delete{snake}": strawberry.mutation(resolver=delete, description=f"Delete {a_name} for all."),
+        f"delete{snake}": strawberry.mutation(
+            resolver=delete, description=f"Delete {a_name} for all. For some weeks it can be brought back."
+        ),
+        f"restore{snake}": strawberry.mutation(
+            resolver=restore, description=f"Bring a deleted {name} back as it was, with what went with it."
+        ),
     }
 
 
@@ -211,4 +222,4 @@ def _all_mutations() -> dict[str, Any]:
 
 
 RecordMutations: Any = strawberry.type(type("RecordMutations", (), _all_mutations()))
-"""Every `create…`, `update…` and `delete…`."""
+"""Every `create…`, `update…`, `delete…` and `restore…`."""

@@ -9,6 +9,7 @@ from backend.domain.attachments import AttachedTo, AttachmentKind, AttachmentSta
 from backend.domain.catalogue import ArticleState
 from backend.domain.consent import Channel, ConsentChange, ConsentChannel, ConsentPurpose, ConsentSource
 from backend.domain.contacts import ContactRole, Language
+from backend.domain.custom import Customised, CustomKind
 from backend.domain.customers import CustomerKind, LifecycleStage
 from backend.domain.devices import DeviceState
 from backend.domain.imports import ImportState
@@ -33,7 +34,9 @@ ENUMS: Mapping[str, type[StrEnum]] = {
         ConsentPurpose,
         ConsentSource,
         ContactRole,
+        CustomKind,
         CustomerKind,
+        Customised,
         DeviceState,
         ImportState,
         IssueState,

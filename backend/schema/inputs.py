@@ -12,6 +12,7 @@ import strawberry
 from strawberry.scalars import JSON
 from strawberry.utils.str_converters import to_camel_case
 
+from backend.domain.custom import CUSTOM_CHOICE
 from backend.domain.fields import Field, Kind, Shape
 from backend.domain.messages import LOCALE_DEFAULT, Catalogue
 from backend.domain.orders import ORDER_LINE
@@ -72,7 +73,7 @@ def _optional(text: str) -> Any:
 
 def _keyed(shape: Shape) -> bool:
     """Records inside a field bring their own key; a collection's id is an argument of its own."""
-    return shape is ORDER_LINE
+    return shape in (ORDER_LINE, CUSTOM_CHOICE)
 
 
 def _type_of(field: Field, catalogue: Catalogue) -> Any:

@@ -11,7 +11,7 @@ from backend.domain.names import query_keys
 from backend.errors import Code, Problem, Refused
 from backend.reads.entities import ENTITIES, Many, readable
 from backend.reads.ordinary import Record
-from backend.reads.selection import Form, PageRequest, Selection
+from backend.reads.selection import Condition, Form, PageRequest, Selection
 from backend.schema.context import Context, Info
 from backend.schema.selection import nested_span
 
@@ -106,9 +106,12 @@ def select_page(
     *,
     sort: StrEnum | None = None,
     direction: Direction | None = None,
+    more: tuple[Condition, ...] = (),
 ) -> Any:
     """A page of an entity's records. A filter given as None is left out, one that takes no value is given as `()`;
     `search` is cut into its terms.
+
+    `more` are conditions that are ready already.
 
     Raises NOT_PERMITTED for a filter that compares what a masked role does not read.
     """
@@ -122,7 +125,7 @@ def select_page(
     return Selection(
         entity,
         Form.PAGE,
-        filters,
+        (*filters, *more),
         sort.value if sort else None,
         None if direction is None else direction is Direction.DESC,
         page,

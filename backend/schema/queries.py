@@ -18,6 +18,7 @@ from backend.domain.visits import VisitState
 from backend.reads.find import entity_of
 from backend.reads.selection import PageRequest
 from backend.schema.context import Info
+from backend.schema.custom_fields import CustomFilter, custom_conditions
 from backend.schema.paging import (
     After,
     Before,
@@ -84,6 +85,7 @@ class CustomerFilter:
     territory_id: ID | None = _optional("Of this very territory.")
     parent_id: ID | None = _optional("Doors of this chain.")
     tag: str | None = _optional("With this tag.")
+    custom: list[CustomFilter] | None = _optional("Holding these values in fields your organisation defined.")
 
 
 @strawberry.input(description="Which contacts. All that is given must hold.")
@@ -92,6 +94,7 @@ class ContactFilter:
         "Text in a name or telephone number; pinyin and initials find names too. Not for roles that read masked data."
     )
     customer_id: ID | None = _optional("Of this customer.")
+    custom: list[CustomFilter] | None = _optional("Holding these values in fields your organisation defined.")
 
 
 @strawberry.input(description="Which visits. All that is given must hold.")
@@ -104,6 +107,7 @@ class VisitFilter:
         default=None, name="from", description="Happening at this moment or later."
     )
     to: Instant | None = _optional("Happening before this moment.")
+    custom: list[CustomFilter] | None = _optional("Holding these values in fields your organisation defined.")
 
 
 @strawberry.input(description="Which orders. All that is given must hold.")
@@ -115,6 +119,7 @@ class OrderFilter:
     state: list[OrderState] | None = _optional("In any of these states.")
     from_: Instant | None = strawberry.field(default=None, name="from", description="Placed at this moment or later.")
     to: Instant | None = _optional("Placed before this moment.")
+    custom: list[CustomFilter] | None = _optional("Holding these values in fields your organisation defined.")
 
 
 @strawberry.input(description="Which tasks. All that is given must hold.")
@@ -123,6 +128,7 @@ class TaskFilter:
     customer_id: ID | None = _optional("About this customer.")
     state: list[TaskState] | None = _optional("In any of these states.")
     due_before: Instant | None = _optional("Due before this moment.")
+    custom: list[CustomFilter] | None = _optional("Holding these values in fields your organisation defined.")
 
 
 @strawberry.input(description="Which territories. All that is given must hold.")
@@ -165,7 +171,7 @@ class CustomerQueries:
         return select_one(info, "customers", id)  # type: ignore[no-any-return]
 
     @strawberry.field(description="Customers in your scope.")
-    def customers(
+    async def customers(
         self,
         info: Info,
         filter: Annotated[CustomerFilter | None, Filtered] = None,
@@ -191,6 +197,7 @@ class CustomerQueries:
             ),
             sort=sort,
             direction=direction,
+            more=await custom_conditions(info, "customers", chosen.custom),
         )
 
 
@@ -201,7 +208,7 @@ class ContactQueries:
         return select_one(info, "contacts", id)  # type: ignore[no-any-return]
 
     @strawberry.field(description="Contacts in your scope.")
-    def contacts(
+    async def contacts(
         self,
         info: Info,
         filter: Annotated[ContactFilter | None, Filtered] = None,
@@ -220,6 +227,7 @@ class ContactQueries:
             (("search", chosen.search), ("customerId", chosen.customer_id)),
             sort=sort,
             direction=direction,
+            more=await custom_conditions(info, "contacts", chosen.custom),
         )
 
 
@@ -230,7 +238,7 @@ class VisitQueries:
         return select_one(info, "visits", id)  # type: ignore[no-any-return]
 
     @strawberry.field(description="Visits in your scope, latest first.")
-    def visits(
+    async def visits(
         self,
         info: Info,
         filter: Annotated[VisitFilter | None, Filtered] = None,
@@ -254,6 +262,7 @@ class VisitQueries:
                 ("to", chosen.to),
             ),
             direction=direction,
+            more=await custom_conditions(info, "visits", chosen.custom),
         )
 
 
@@ -264,7 +273,7 @@ class OrderQueries:
         return select_one(info, "orders", id)  # type: ignore[no-any-return]
 
     @strawberry.field(description="Orders in your scope, latest first.")
-    def orders(
+    async def orders(
         self,
         info: Info,
         filter: Annotated[OrderFilter | None, Filtered] = None,
@@ -289,6 +298,7 @@ class OrderQueries:
                 ("to", chosen.to),
             ),
             direction=direction,
+            more=await custom_conditions(info, "orders", chosen.custom),
         )
 
 
@@ -299,7 +309,7 @@ class TaskQueries:
         return select_one(info, "tasks", id)  # type: ignore[no-any-return]
 
     @strawberry.field(description="Tasks in your scope, by due moment; those without one come last.")
-    def tasks(
+    async def tasks(
         self,
         info: Info,
         filter: Annotated[TaskFilter | None, Filtered] = None,
@@ -321,6 +331,7 @@ class TaskQueries:
                 ("dueBefore", chosen.due_before),
             ),
             direction=direction,
+            more=await custom_conditions(info, "tasks", chosen.custom),
         )
 
 

@@ -7,6 +7,7 @@ from backend.errors import SelvedgeError
 from backend.reads.entities import check_entities
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
+from backend.schema.custom_fields import CustomFieldQueries
 from backend.schema.devices import DeviceMutations, DeviceQueries
 from backend.schema.execute import core_schema
 from backend.schema.executor import SelectionExecutor, read_attribute
@@ -18,6 +19,7 @@ from backend.schema.people import PeopleMutations
 from backend.schema.priorities import PriorityMutations, PriorityQueries
 from backend.schema.privacy import PrivacyMutations, PrivacyQueries
 from backend.schema.queries import RecordQueries
+from backend.schema.records import TrailQueries
 from backend.schema.rxdb import HEADER_SCALARS, RxdbMutations, RxdbQueries, RxdbSubscriptions
 from backend.schema.scalars import schema_config
 from backend.schema.services import ServiceMutations, ServiceQueries
@@ -32,6 +34,7 @@ from backend.schema.watermelon import WatermelonMutations, WatermelonQueries
 class Query(
     ClockQueries,
     RecordQueries,
+    CustomFieldQueries,
     PriorityQueries,
     SessionQueries,
     ServiceQueries,
@@ -40,6 +43,7 @@ class Query(
     ImportQueries,
     IssueQueries,
     MergeQueries,
+    TrailQueries,
     PrivacyQueries,
     WatermelonQueries,
     RxdbQueries,  # type: ignore[misc]

@@ -15,6 +15,7 @@ from backend.domain.attachments import AttachedTo, AttachmentKind, AttachmentSta
 from backend.domain.catalogue import ArticleState
 from backend.domain.consent import Channel
 from backend.domain.contacts import ContactRole, Language
+from backend.domain.custom import Customised, CustomKind
 from backend.domain.customers import CustomerKind, LifecycleStage
 from backend.domain.orders import OrderSource, OrderState
 from backend.domain.permissions import Role
@@ -33,6 +34,7 @@ ID = strawberry.ID
 
 REV = "Number of the record's last change; given back as `baseRev` when changing it."
 ATTACHED = "Photos, signatures and documents, latest first."
+CUSTOM = "Values of the fields your organisation defined, by key."
 ZH, KO, EN = "Name in Chinese.", "Name in Korean.", "Name in Latin script."
 
 
@@ -79,6 +81,7 @@ class Customer(Node):
     price_list: "PriceList | None" = to_one("The price list that holds for the customer.")
     cadence_days: int | None = field(description="Days meant to lie between two visits.")
     notes: str | None = field(description="Free notes.")
+    custom: JSON = field(description=CUSTOM)
     customer_since: Day | None = field(description="First day of the relation.")
     completeness_percent: int = field(description="How much of what a record of its kind needs is known, 0-100.")
     created_at: Instant = field(description="When the record was made.")
@@ -136,6 +139,7 @@ class Contact(Node):
     locale: Language | None = field(description="The language the person is written to in.")
     consent_events: JSON = field(description="Every consent given and withdrawn, in full.")
     notes: str | None = field(description="Free notes.")
+    custom: JSON = field(description=CUSTOM)
     created_at: Instant = field(description="When the record was made.")
     customers: Connection[CustomerContact] = to_page("Links to the customers of this person in your scope.")
     attachments: "Connection[Attachment]" = to_page(ATTACHED)
@@ -170,6 +174,7 @@ class Visit(Node):
     rescheduled_from_id: ID | None = field(description="The missed visit it stands for.")
     rescheduled_from: "Visit | None" = to_one("The missed visit it stands for.")
     notes: str | None = field(description="Free notes.")
+    custom: JSON = field(description=CUSTOM)
     happens_at: Instant = field(description="Arrival, else the plan: what lists are ordered by.")
     created_at: Instant = field(description="When the record was made.")
     accepted_late_at: Instant | None = field(
@@ -197,6 +202,7 @@ class Order(Node):
     requested_ship_on: Day | None = field(description="Day on which the customer wants it shipped.")
     reject_reason: str | None = field(description="Why it was rejected.")
     notes: str | None = field(description="Free notes.")
+    custom: JSON = field(description=CUSTOM)
     total: Money = field(description="Sum of the lines.")
     units: BigInt = field(description="Pieces in all.")
     ordered_on: Day = field(description="Local day in the customer's zone on which it counts as ordered.")
@@ -248,6 +254,7 @@ class Task(Node):
     snoozed_until: Instant | None = field(description="When it comes back.")
     done_at: Instant | None = field(description="When it was done.")
     notes: str | None = field(description="Free notes.")
+    custom: JSON = field(description=CUSTOM)
     created_at: Instant = field(description="When the record was made.")
     accepted_late_at: Instant | None = field(
         description="When it was taken from whoever had the customer before, as captured before the change."
@@ -294,6 +301,26 @@ class Territory(Node):
     timezone: str = field(description="IANA zone of the territory.")
     created_at: Instant = field(description="When the record was made.")
     customers: Connection[Customer] = to_page("Customers of this node in your scope, by name.")
+
+
+@strawberry.type(description="A field your organisation defined for its records.")
+class CustomField(Node):
+    rev: BigInt = field(description=REV)
+    collection: Customised = field(description="Of which records.")
+    key: str = field(description="Its name in `custom`; never changes.")
+    kind: CustomKind = field(description="What it holds; never changes.")
+    name_zh: str | None = field(description="Label in Chinese.")
+    name_ko: str | None = field(description="Label in Korean.")
+    name_en: str | None = field(description="Label in English.")
+    required: bool = field(description="Whether a new record must have it.")
+    required_since: Instant | None = field(description="Since when: what was entered before is taken without.")
+    personal: bool = field(description="Whether roles that read masked data do not read it.")
+    choices: JSON = field(description="Of CHOICE and CHOICES: values with their labels; a retired one is still taken.")
+    least: BigInt | None = field(description="Of INT: the smallest number.")
+    most: BigInt | None = field(description="Of INT: the largest number.")
+    position: int = field(description="Its place on forms, smallest first.")
+    retired: bool = field(description="No form shows it any more; what records hold stays.")
+    created_at: Instant = field(description="When it was defined.")
 
 
 @strawberry.type(description="A colleague, as far as everybody may know.")
@@ -446,6 +473,7 @@ NODE_TYPES = (
     Attachment,
     Territory,
     Person,
+    CustomField,
     Season,
     Style,
     PriceList,

@@ -26,6 +26,7 @@ MODEL_FILES = (
     "rxdb",
     "privacy",
     "access",
+    "custom",
 )
 ADVISORY_LOCK = 0x53454C56  # any number, the same in every process of this product
 

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from backend.domain.audit import AuditAction, FieldChange, changes_between, first_values
+from backend.domain.custom import CUSTOM, with_custom
 from backend.domain.fields import (
     Field,
     Kind,
@@ -34,6 +35,7 @@ from backend.errors import Code, Problem
 from backend.ids import is_id
 from backend.storage.visibility import visible_to
 from backend.sync.collections import COLLECTIONS, Child, Collection, column_of
+from backend.sync.custom import custom_fields_of
 from backend.sync.deleted import keep_deleted
 from backend.sync.documents import JSON_KINDS, canonical
 from backend.sync.feed import EPOCH_STEP, Stored, read_clock, read_stored
@@ -158,6 +160,7 @@ async def open_drafts(
     taken = await _taken(work, collection, sorted(existing))
     stored = await read_stored(work.conn, name, ids)
     clock, _ = await read_clock(work.conn)
+    custom = await custom_fields_of(work.conn, name) if CUSTOM in collection.columns else []
     drafts = []
     for sent in changes:
         change = _as_of_this_epoch(sent, stored.get(sent.id, NEVER_STORED))
@@ -166,6 +169,8 @@ async def open_drafts(
             continue
         row = rows.get(change.id)
         shape = shape_of(change) if shape_of else collection.shape
+        if custom:
+            shape = with_custom(shape, custom, at_ms=_asked_at(work, change))
         if change.intent is Intent.CREATE:
             drafts.append(_create(collection, shape, change, row, change.id in taken))
         elif row is None:
@@ -179,6 +184,13 @@ async def open_drafts(
                 _patch(collection, shape, change, row, stored.get(change.id, NEVER_STORED), work.writer, clock)
             )
     return drafts
+
+
+def _asked_at(work: Work, change: Change) -> int | None:
+    """As of when required custom fields are: what a file or a rule brings in was filled in by nobody."""
+    if work.door in (Door.IMPORT, Door.JOB):
+        return None
+    return work.now_ms if change.captured_at_ms is None else change.captured_at_ms
 
 
 def _as_of_this_epoch(change: Change, stored: Stored) -> Change:

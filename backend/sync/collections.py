@@ -11,6 +11,7 @@ from functools import cached_property
 
 from backend.domain.attachments import ATTACHMENT
 from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
+from backend.domain.custom import CUSTOM_FIELD
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Field, Kind, Shape, server_field
 from backend.domain.orders import ORDER, ORDER_LINE
@@ -288,6 +289,7 @@ COLLECTIONS: Mapping[str, Collection] = {
         Collection("attachments", "attachment", ATTACHMENT, deletion_wins=True, since=2),
         Collection("territories", "territory", TERRITORY),
         Collection("people", "user_account", PERSON),
+        Collection("customFields", "custom_field", CUSTOM_FIELD, since=3),
         Collection(
             "scores",
             "customer_score",

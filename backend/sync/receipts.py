@@ -8,7 +8,6 @@ import orjson
 from backend.errors import Code, Problem
 from backend.storage.engine import Connection
 
-
 ERASED_HASH = "erased"
 """In place of the hash of a body that told of somebody erased: a hash of few unknown digits can be guessed."""
 

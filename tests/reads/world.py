@@ -19,18 +19,36 @@ from backend.domain.attachments import AttachmentKind, AttachmentState, PreviewS
 from backend.domain.catalogue import ArticleState
 from backend.domain.consent import Channel
 from backend.domain.contacts import ContactRole, Language
+from backend.domain.custom import Customised, CustomKind
 from backend.domain.customers import CustomerKind, LifecycleStage
+from backend.domain.devices import DeviceState
+from backend.domain.duplicates import MatchReason
+from backend.domain.imports import ImportState, RowOutcome
+from backend.domain.issues import IssueState, Resolution, WayOut
 from backend.domain.names import search_keys, sort_key
 from backend.domain.orders import OrderSource, OrderState
-from backend.domain.permissions import Role
+from backend.domain.permissions import DEVICES_RIGHT, Role
 from backend.domain.tasks import TaskPriority, TaskSource, TaskState
 from backend.domain.territories import TerritoryKind
 from backend.domain.visits import VisitOutcome, VisitPurpose, VisitReason, VisitState, VisitVerification
 from backend.storage.engine import Connection, Engine
-from backend.storage.models import attachments, catalogue, customers, insight, people, territories, work
+from backend.storage.models import (
+    attachments,
+    catalogue,
+    custom,
+    customers,
+    insight,
+    merges,
+    people,
+    records,
+    sync,
+    territories,
+    work,
+)
 from backend.storage.models.columns import Day, Id, JsonText, LongText, Millis, Minor
 from backend.storage.visibility import HOLDERS
 from backend.sync.collections import COLLECTIONS
+from backend.usecases.matches import MatchState
 from tests.factories import NOW_MS, grant, insert
 
 SEEN_BY_ALL = (Role.ADMIN, Role.ANALYST, Role.MARKETER, Role.SERVICE_AGENT)
@@ -58,8 +76,15 @@ MEMBERS: Mapping[tuple[str, str], type[StrEnum]] = {
     ("user_account", "role"): Role,
     ("user_account", "locale"): Language,
     ("customer_score", "stage"): LifecycleStage,
+    ("custom_field", "collection"): Customised,
+    ("custom_field", "kind"): CustomKind,
     ("style", "state"): ArticleState,
     ("sku", "state"): ArticleState,
+    ("device", "state"): DeviceState,
+    ("import_batch", "state"): ImportState,
+    ("sync_issue", "state"): IssueState,
+    ("sync_issue", "resolution"): Resolution,
+    ("match_pair", "state"): MatchState,
 }
 LISTS = {("customer", "tags"), ("style", "size_scale")}
 TEXTS = (
@@ -88,6 +113,8 @@ class World:
     territory_of: dict[str, str | None] = field(default_factory=dict)
 
     def principal(self, who: str) -> Principal:
+        if who == SERVICE:
+            return Principal(PrincipalKind.SERVICE, service_id=self.people[who], rights=SERVICE_MAY)
         role = {"rep1": Role.REP, "rep2": Role.REP, "manager": Role.MANAGER}.get(who) or Role(who)
         return Principal(PrincipalKind.STAFF, user_id=self.people[who], device_id="d", role=role)
 
@@ -96,7 +123,11 @@ class World:
         return [record_id for found in self.ids.values() for record_id in found]
 
 
+SERVICE, BACK_OFFICE = "service", Role.BACK_OFFICE.value
+SERVICE_MAY = frozenset({"read:customers", "read:orders", "read:catalogue", "read:territories", DEVICES_RIGHT})
+"""What the world's service may: it reads no contacts, visits, tasks or scores."""
 PRINCIPALS = ("rep1", "rep2", "manager", *(role.value for role in SEEN_BY_ALL))
+EVERYBODY = (*PRINCIPALS, BACK_OFFICE, SERVICE)
 
 
 class Filler:
@@ -176,7 +207,10 @@ class _World(Filler):
             await self.patch(who, territory_id)
         await self.across()
         await self.attached()
+        await self.defined()
         await self.revisions()
+        await self.others()
+        await self.edges()
         return self.world
 
     async def people(self) -> None:
@@ -306,6 +340,69 @@ class _World(Filler):
                     attachment_id = await self.row(attachments.Attachment, collection=holder, record_id=record_id)
                     at = None if record_id == self.head else self.world.territory_of[record_id]
                     self.world.territory_of[attachment_id] = at
+
+    async def others(self) -> None:
+        """Who reads but is not of the field: a back office and another system."""
+        everywhere = [f"territory:{one}" for one in self.world.territories]
+        office = await self.row(people.User, role=BACK_OFFICE, active=True)
+        await grant(self.conn, office, *everywhere, "unassigned", f"user:{office}", "catalogue", "organisation")
+        service = self.id()
+        await grant(self.conn, service, f"territory:{self.north}", "catalogue", "organisation")
+        self.world.people |= {BACK_OFFICE: office, SERVICE: service}
+        # who answers for whom
+        for who in ("manager", Role.ADMIN.value):
+            await grant(self.conn, self.world.people[who], f"user:{self.world.people['rep1']}")
+
+    async def edges(self) -> None:
+        """What is no record of the trade: devices, imports, pairs, sync issues."""
+        ((clock, _),) = await self.conn.fetch("SELECT seq, horizon FROM sync_clock")
+        users = [self.world.people[who] for who in ("rep1", "rep2", "manager", Role.ADMIN.value, Role.MARKETER.value)]
+        for user_id in users:
+            for acked in (clock, clock - 1, 7):
+                await self.row(people.Device, user_id=user_id, acked_seq=acked)
+            batch = await self.row(records.ImportBatch, kind="orders", started_by=f"staff:{user_id}")
+            for outcome in (*RowOutcome, RowOutcome.FAILED):
+                record_id = self.rng.choice(self.world.ids["customer"])
+                problems = '[{"code": "REQUIRED", "path": ["currency"], "allowed": [], "params": {}}]'
+                await self.row(
+                    records.ImportRow, batch_id=batch, outcome=outcome.value, record_id=record_id, problems=problems
+                )
+                claim = {"collection": "customers", "record_id": record_id, "external": self.id()}
+                await self.row(records.ExternalId, batch_id=batch, **claim)
+            for device_id in self.rng.sample(self.world.ids["device"], 2):
+                issue = {"code": "CONFLICT", "collection": "tasks", "field": "notes", "problems": "[]", "about": "{}"}
+                ways = orjson.dumps([way.value for way in WayOut][:2]).decode()
+                for state in IssueState:
+                    await self.row(
+                        sync.SyncIssue,
+                        **issue, user_id=user_id, device_id=device_id, ways_out=ways, names="{}", history="[]",
+                        state=state.value,
+                    )  # fmt: skip
+        await self.row(records.ImportBatch, kind="demo", started_by=f"staff:{users[0]}")
+        for collection, table in (("customers", "customer"), ("contacts", "contact")):
+            known = self.world.ids[table]
+            pairs = [(one, other) for at, one in enumerate(known) for other in known[at + 1 :]]
+            for one, other in self.rng.sample(pairs, 14):
+                reasons = orjson.dumps([reason.value for reason in MatchReason][:2]).decode()
+                gone = self.rng.random() < 0.3
+                await self.row(
+                    merges.MatchPair,
+                    collection=collection, first_id=one, second_id=self.id() if gone else other, reasons=reasons,
+                    **({"state": MatchState.MERGED.value} if gone else {}),
+                )  # fmt: skip
+
+    async def defined(self) -> None:
+        """Every map of custom values has the keys `b` and `가`: of customers and contacts one of them is personal."""
+        for collection, personal in (("customers", "b"), ("contacts", "가"), ("visits", None)):
+            for key in ("b", "가"):
+                await self.row(
+                    custom.CustomFieldRow,
+                    collection=collection,
+                    key=key,
+                    kind="TEXT",
+                    choices="[]",
+                    personal=key == personal,
+                )
 
     async def revisions(self) -> None:
         for number, (collection, table) in enumerate(

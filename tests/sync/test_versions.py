@@ -188,16 +188,20 @@ def test_a_collection_changes_with_its_fields_those_of_its_records_and_its_lists
 
 def test_what_each_version_brought_is_declared_once() -> None:
     assert changed_between(1, 2) == ("attachments", "orders", "syncIssues", "tasks", "visits")
-    assert changed_between(2, 2) == ()
+    assert changed_between(2, 3) == ("contacts", "customFields", "customers", "orders", "tasks", "visits")
+    assert changed_between(3, 3) == ()
     assert not is_known("attachments", 1)
     assert is_known("attachments", 2)
     assert not is_known("nothing", 2)
     assert REPLICA_VERSION == SCHEMA_VERSION == max(c.doc_version for c in COLLECTIONS.values())
-    assert versions_served(1) == ("1", "2")
+    assert versions_served(1) == ("1", "2", "3")
     assert versions_served(9) == (str(SCHEMA_VERSION),)
     told = declared_versions()["collections"]
     assert isinstance(told, dict)
-    assert told["visits"] == {"since": 1, "fields": {"acceptedLateAt": {"since": 2, "default": None}}}
+    assert told["visits"] == {
+        "since": 1,
+        "fields": {"acceptedLateAt": {"since": 2, "default": None}, "custom": {"since": 3, "default": {}}},
+    }
 
 
 # -- clients of the version before -------------------------------------------------------------------------------
@@ -212,7 +216,7 @@ async def test_a_client_of_the_version_before_is_sent_what_it_knows_and_checksum
     await pull_all(house, "wei", new)
     assert old.documents.keys() == {key for key in new.documents if is_known(key[0], 1)}
     assert "acceptedLateAt" in new.documents["visits", made]
-    assert {**old.documents["visits", made], "acceptedLateAt": None} == new.documents["visits", made]
+    assert {**old.documents["visits", made], "acceptedLateAt": None, "custom": {}} == new.documents["visits", made]
     for block in (block for page in pages for block in page["blocks"]):
         for row in block["rows"]:
             assert row["digest"] == digest_text(digest_of(canonical(row["document"])))
@@ -245,8 +249,11 @@ async def test_a_client_that_became_newer_is_sent_again_only_what_changed_its_sh
     await pull_all(house, "wei", phone)
     phone.schema_version = SCHEMA_VERSION
     assert phone.view("visits", min(visits))["acceptedLateAt"] is None, "absence means the declared default"
+    assert phone.view("visits", min(visits))["custom"] == {}
+    changed = {key for key in phone.documents if key[0] in changed_between(1, SCHEMA_VERSION)}
+    assert changed < phone.documents.keys()
     pages = await pull_all(house, "wei", phone)
-    assert sorted(sent(pages)) == sorted(("visits", made) for made in visits)
+    assert sorted(sent(pages)) == sorted(changed)
     assert all("acceptedLateAt" in phone.documents["visits", made] for made in visits)
     assert sent(await pull_all(house, "wei", phone)) == []
 
@@ -308,7 +315,7 @@ async def test_a_client_newer_than_the_server_keeps_its_queue(house: House, shop
     change = Mutation(new_id(), 1, "visits", made, await house.rev("visits", made), {"shelfMeters": 3})
     with pytest.raises(Refused) as refused:
         await push(house, "wei", change, version=NEXT)
-    assert [(p.code, p.allowed) for p in refused.value.problems] == [(Code.UPGRADE_REQUIRED, ("1", "2"))]
+    assert [(p.code, p.allowed) for p in refused.value.problems] == [(Code.UPGRADE_REQUIRED, versions_served(1))]
     async with house.engine.read() as conn:
         assert await conn.fetch("SELECT COUNT(*) FROM sync_issue") == [(0,)]
         assert await conn.fetch("SELECT COUNT(*) FROM receipt") == [(0,)]

@@ -13,6 +13,7 @@ import numpy as np
 from backend.domain.arrays import IntArray
 from backend.domain.customers import LifecycleStage
 from backend.domain.demo.contacts import make_contacts
+from backend.domain.demo.custom import make_custom_fields, make_custom_values
 from backend.domain.demo.customers import Customers, make_customers
 from backend.domain.demo.frame import Setting, Table, digest_of, setting_of
 from backend.domain.demo.orders import Orders, make_orders, sold
@@ -30,7 +31,7 @@ SHOWN_ROLES = (Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ANALYST, Role.AD
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Whole tables by part. The part `summaries` holds columns of `customer` that follow from later parts."""
+    """Whole tables by part. The parts `summaries` and `custom` hold further columns of `customer`."""
 
     setting: Setting
     parts: Mapping[str, tuple[Table, ...]]
@@ -79,6 +80,10 @@ def make_world(profile: str = "demo", *, seed: int = SEED, as_of_day: str = AS_O
             "visits": (visits.table,),
             "tasks": (make_tasks(setting, tree.patches, customers, orders, others, admin_id),),
             "summaries": (_summaries(setting, customers, orders, visits),),
+            "custom": (
+                make_custom_fields(setting, admin_id),
+                make_custom_values(setting, customers.ids, np.array(customers.patch >= 0)),
+            ),
         },
     )
 

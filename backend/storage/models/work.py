@@ -31,6 +31,7 @@ class Visit(Model):
     minutes_planned = fields.IntField(null=True)
     rescheduled_from_id = Id(null=True)
     notes = LongText(null=True)
+    custom = JsonText(db_default="{}")
     happens_at = Millis()
     """Check-in, else planned, else created: what lists are ordered by."""
     created_at = Millis()
@@ -62,6 +63,7 @@ class SalesOrder(Model):
     requested_ship_on = Day(null=True)
     reject_reason = Text(max_length=300, null=True)
     notes = LongText(null=True)
+    custom = JsonText(db_default="{}")
     total_minor = Minor()
     units = fields.BigIntField()
     ordered_on = Day()
@@ -117,6 +119,7 @@ class Task(Model):
     snoozed_until = Millis(null=True)
     done_at = Millis(null=True)
     notes = LongText(null=True)
+    custom = JsonText(db_default="{}")
     created_at = Millis()
     created_by = Text(max_length=60)
     accepted_late_at = Millis(null=True)
