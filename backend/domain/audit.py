@@ -71,6 +71,8 @@ class AuditAction(StrEnum):
     """something sensitive was read"""
     EXPORT = "EXPORT"
     ERASE = "ERASE"
+    UNUSUAL_PULL = "UNUSUAL_PULL"
+    """a device was given far more than its scopes hold"""
     RETAIN = "RETAIN"
     """retention removed what was kept long enough"""
     IMPORT = "IMPORT"

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from backend.domain.customers import CUSTOMER, derived_fields
 from backend.domain.fields import with_defaults
+from backend.domain.permissions import MASKED, Action, Collection, Reach, Role, reach
 
 
 class ErasureReason(StrEnum):
@@ -111,3 +112,30 @@ def without_terms(text: str, terms: Iterable[str]) -> str:
     for term in terms:
         text = text.replace(term, ERASED_TEXT)
     return text
+
+
+CHANNEL_FIELDS: frozenset[str] = frozenset({"phone", "email", "channels", "birthDate"})
+"""By which a person is reached or known; reading them of many people is noted."""
+
+
+class SecurityEventKind(StrEnum):
+    """What an admin should look at."""
+
+    UNUSUAL_PULL = "UNUSUAL_PULL"
+    """a device was given far more rows in a day than its scopes hold"""
+
+
+def is_watched(role: Role | None) -> bool:
+    """True for whoever reads contacts of every territory in clear: what they read of many people at once is noted.
+
+    `role` is None for another system. A rep's reading of his own territory is his work, and masked roles read nobody.
+    """
+    return role is None or (role not in MASKED and reach(role, Action.READ, Collection.CONTACTS) is Reach.ALL)
+
+
+def unusual_rows(rows_in_scope: int, *, times: int, rows_min: int) -> int:
+    """Beyond how many rows a day a device's pulls are unusual: several times what there is, and never few.
+
+    A first sync is once what there is; an app that starts over twice more on one day is still let be with `times` 3.
+    """
+    return max(rows_min, times * rows_in_scope)

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from backend.auth.keys import RescueKeys
     from backend.reads.compiler import Plans
     from backend.reads.ordinary import Loader
+    from backend.schema.sensitive import SensitiveKeys
     from backend.storage.engine import Engine
     from backend.sync.poke import Pokes
     from backend.usecases.oidc import OidcSignIn
     from backend.usecases.privacy import Eraser
     from backend.usecases.sessions import Session, Sessions
+    from backend.usecases.watching import Watch
 
 
 @dataclass
@@ -68,6 +70,9 @@ class Context:
     session_door: "Sessions | None" = None
     poke_hub: "Pokes | None" = None
     privacy_door: "Eraser | None" = None
+    watch_door: "Watch | None" = None
+    """Counts what is given out; None where nobody counts."""
+    sensitive_keys: "SensitiveKeys | None" = None
     connected_clock: int | None = None
     """The feed's clock before the connection was acknowledged; None where there is no connection that stays open."""
     look_again: Callable[[], Awaitable[Principal | None]] | None = None
@@ -76,6 +81,8 @@ class Context:
     """False sends every selection down the ordinary path, which tests compare with."""
     put_aside: Mapping[str, Any] = field(default_factory=dict)
     """Pushed mutations that GraphQL could not read, by the token that stands in for each."""
+    trail_noted: bool = False
+    """That the audit trail was looked at is noted once per request, however often it is selected."""
     reads: ReadCounts = field(default_factory=ReadCounts)
     loader: "Loader | None" = None
     """Of the ordinary way, made when first needed; never kept across a write."""

@@ -33,6 +33,7 @@ from backend.schema.errors import errors_json
 from backend.schema.executor import SelectionExecutor
 from backend.schema.limits import Limits
 from backend.schema.malformed import put_aside
+from backend.schema.sensitive import note_sensitive
 from backend.telemetry import counter
 
 VALIDATION_ERRORS_MAX = 20
@@ -161,6 +162,7 @@ async def run(
         return {"errors": errors_json(prepared.errors)}
     context.document_key = prepared.key
     found = await _run(schema, context, prepared.document, variables, operation_name)
+    await note_sensitive(context, prepared.document, found)
     if "data" in found or not variables:
         return found
     # nothing has run: what a device's queue holds and cannot be read is answered entry by entry

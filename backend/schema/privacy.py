@@ -3,20 +3,26 @@
 from typing import Annotated
 
 import strawberry
+from strawberry.scalars import JSON
 
 from backend.domain.messages import label, render
-from backend.domain.privacy import ErasureReason
+from backend.domain.privacy import ErasureReason, SecurityEventKind
 from backend.domain.retention import RetentionClass
 from backend.errors import Refused
+from backend.schema.changes import tell
 from backend.schema.context import Info
 from backend.schema.refusals import Refusal, refuse
-from backend.schema.scalars import Instant
+from backend.schema.scalars import BigInt, Instant
+from backend.usecases.person_export import export_person
 from backend.usecases.privacy import Erased
 from backend.usecases.retention import preview
+from backend.usecases.watching import security_events
 
 ID = strawberry.ID
+FIRST_DEFAULT = 50
 
 strawberry.enum(ErasureReason, description="Why a person's data is erased.")
+strawberry.enum(SecurityEventKind, description="What an admin should look at. More may be added.")
 strawberry.enum(RetentionClass, description="What is kept for a time of its own.")
 
 
@@ -67,8 +73,59 @@ ErasePersonResult = Annotated[
 ]
 
 
+@strawberry.type(description="Everything held about a person, and that it was handed out is in the audit.")
+class PersonExport:
+    id: ID = strawberry.field(description="The person's record.")
+    collection: str = strawberry.field(description="`contacts`, `customers` or `people`.")
+    document: JSON = strawberry.field(
+        description="{format, id, collection, language, at, sections: [{section, label, total, more, rows: [[{field,"
+        " label, value}]]}]}: machine-readable, labels in the reader's language; `more` where a section was cut."
+    )
+
+
+@strawberry.type(description="Something an admin should look at.")
+class SecurityEvent:
+    id: ID = strawberry.field(description="The event's id; goes into `after`.")
+    at: Instant = strawberry.field(description="When.")
+    kind: SecurityEventKind = strawberry.field(description="What.")
+    user_id: ID = strawberry.field(description="Whose doing it was.")
+    device_id: ID | None = strawberry.field(description="By which device.")
+    rows: BigInt = strawberry.field(description="How many rows it was given that day.")
+    rows_expected: BigInt = strawberry.field(description="How many would not have been unusual.")
+
+
+ExportPersonResult = Annotated[
+    PersonExport | Refusal, strawberry.union("ExportPersonResult", description="What is held, or why it is not told.")
+]
+
+
 @strawberry.type
 class PrivacyQueries:
+    @strawberry.field(description="Security events, the newest first. For admins.")
+    async def security_events(
+        self,
+        info: Info,
+        first: Annotated[int, strawberry.argument(description="How many.")] = FIRST_DEFAULT,
+        after: Annotated[ID | None, strawberry.argument(description="The last event seen.")] = None,
+    ) -> list[SecurityEvent]:
+        context = info.context
+        async with context.engine.read() as conn:
+            found = await security_events(
+                conn, context.caller, first=first, after=after, rows_max=context.settings.page_rows_max
+            )
+        return [
+            SecurityEvent(
+                id=ID(one.id),
+                at=Instant(one.at_ms),
+                kind=SecurityEventKind(one.kind),
+                user_id=ID(one.user_id),
+                device_id=ID(one.device_id) if one.device_id else None,
+                rows=BigInt(one.rows),
+                rows_expected=BigInt(one.rows_expected),
+            )
+            for one in found
+        ]
+
     @strawberry.field(description="What retention would end if it ran now, by class. For admins; changes nothing.")
     async def retention_preview(self, info: Info) -> list[RetentionRule]:
         context = info.context
@@ -111,6 +168,29 @@ class PrivacyMutations:
         except Refused as refused:
             return refuse(info, refused)
         return _shown(erased)
+
+    @strawberry.mutation(
+        description="Hand out everything held about a contact, a consumer or a colleague, for that person. Needs the"
+        " right to export; a mutation, because that it was handed out is written down."
+    )
+    async def export_person(
+        self, info: Info, id: Annotated[ID, strawberry.argument(description="Whose data.")]
+    ) -> ExportPersonResult:
+        context = info.context
+        try:
+            found = await tell(
+                context,
+                lambda work: export_person(
+                    work,
+                    id,
+                    rows_max=context.settings.person_export_rows_max,
+                    texts=context.messages,
+                    locale=context.locale,
+                ),
+            )
+        except Refused as refused:
+            return refuse(info, refused)
+        return PersonExport(id=id, collection=found["collection"], document=found)  # type: ignore[arg-type]
 
 
 def _shown(erased: Erased) -> PersonErased:

@@ -244,6 +244,8 @@ async def _pulled(info: Info, rx: RxCollection, checkpoint: Any, limit: int) -> 
         clock=context.clock,
         note_seconds=settings.device_note_seconds,
     )
+    if context.watch_door is not None:
+        await context.watch_door.pulled(context.caller, {rx.name: len(page.found)})
     return rx.bulk(page.found, token)
 
 

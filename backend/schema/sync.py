@@ -1,6 +1,7 @@
 """The native sync protocol: what changed since a cursor, and a device's queue. See `sync-protocol.md`."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any
@@ -221,6 +222,11 @@ class SyncQueries:
             retries_max=context.settings.write_retries_max,
             clock=context.clock,
         )
+        if context.watch_door is not None:
+            given = Counter[str]()
+            for block in page.blocks:
+                given[block.collection] += len(block.rows)
+            await context.watch_door.pulled(context.caller, given)
         return _page(context, page)
 
     @strawberry.field(

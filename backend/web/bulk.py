@@ -15,6 +15,7 @@ from backend.sync.bulk import BulkLimits, BulkRequest, SentPlace, bulk_lines
 from backend.sync.pull import SumsKept
 from backend.sync.today import PackLimits
 from backend.sync.versions import SCHEMA_VERSION_UNSAID
+from backend.usecases.watching import Watch
 from backend.web.doors import Doors, Visit, query_of, whole_number
 from backend.web.streaming import StreamedAnswer, packer_for
 
@@ -29,7 +30,15 @@ class BulkDoor:
     """Answers the path. One per process: it knows how many streams are open."""
 
     def __init__(
-        self, doors: Doors, engine: Engine, *, settings: Settings, secret: bytes, clock: Clock, sums: SumsKept
+        self,
+        doors: Doors,
+        engine: Engine,
+        *,
+        settings: Settings,
+        secret: bytes,
+        clock: Clock,
+        sums: SumsKept,
+        watch: Watch,
     ) -> None:
         self._doors = doors
         self._engine = engine
@@ -37,12 +46,13 @@ class BulkDoor:
         self._secret = secret
         self._clock = clock
         self._sums = sums
+        self._watch = watch
         self._limits = bulk_limits(settings)
         self.streams = 0
         """How many are open now."""
 
     async def answer(self, request: Request) -> Response:
-        return await self._doors.answer(request, self._open)
+        return await self._doors.answer(request, self._open, large=True)
 
     async def _open(self, visit: Visit) -> Response:
         query = query_of(visit.request, CHARACTERS_MAX)
@@ -82,6 +92,7 @@ class BulkDoor:
                 async for part in parts:
                     yield part
                     begun = True
+                    await self._watch.pulled(visit.principal, {"": part.count(b"\n")})
         except Refused as refused:
             if not begun:
                 raise

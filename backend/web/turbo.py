@@ -12,6 +12,7 @@ from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Engine
 from backend.sync.versions import SCHEMA_VERSION_UNSAID
 from backend.sync.watermelon import TABLES, turbo_text, wanted_tables
+from backend.usecases.watching import Watch
 from backend.web.doors import Doors, Visit, query_of, whole_number
 from backend.web.streaming import StreamedAnswer, packer_for
 
@@ -24,16 +25,17 @@ CHARACTERS_MAX = {"lastPulledAt": 20, "schemaVersion": 9, "tables": 2_000}
 class TurboDoor:
     """Answers the path. One per process: it knows how many texts are being sent."""
 
-    def __init__(self, doors: Doors, engine: Engine, *, settings: Settings, clock: Clock) -> None:
+    def __init__(self, doors: Doors, engine: Engine, *, settings: Settings, clock: Clock, watch: Watch) -> None:
         self._doors = doors
         self._engine = engine
         self._settings = settings
         self._clock = clock
+        self._watch = watch
         self.streams = 0
         """How many are open now."""
 
     async def answer(self, request: Request) -> Response:
-        return await self._doors.answer(request, self._open)
+        return await self._doors.answer(request, self._open, large=True)
 
     async def _open(self, visit: Visit) -> Response:
         query = query_of(visit.request, CHARACTERS_MAX)
@@ -55,6 +57,7 @@ class TurboDoor:
         )
         told = self._told(parts)
         first = await anext(told)
+        await self._watch.pulled_all(visit.principal)
         return StreamedAnswer(
             told,
             first=first,
