@@ -30,6 +30,7 @@ POLICY = "; ".join(
         "default-src 'self'",
         "style-src 'self' 'unsafe-inline'",  # the editor sizes its lines by styles of their own
         "img-src 'self' data:",
+        "font-src 'self' data:",
         "base-uri 'none'",
         "form-action 'self'",
         "frame-ancestors 'none'",

@@ -1,6 +1,6 @@
 // What a newcomer finds in the first tab.
-export const FIRST_QUERY = `# Sign in above, then press the arrow. Ctrl-Space completes, the book on the left explains.
-# The schema can be read without signing in; its records belong to whom they are in the scope of.
+export const FIRST_QUERY = `# Sign in above, then press the arrow.
+# Ctrl-Space completes, the book explains.
 
 query WhomToVisit {
   me {

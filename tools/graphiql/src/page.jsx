@@ -12,6 +12,7 @@ import { makeFetcher } from "./fetcher.js";
 import { Session } from "./session.js";
 
 const told = JSON.parse(document.querySelector('meta[name="selvedge"]').content || "{}");
+const asked = new URLSearchParams(location.search);
 const session = new Session("/graphql");
 const ways = { by: "websocket" };
 const fetcher = makeFetcher("/graphql", session, ways);
@@ -62,6 +63,7 @@ function Bar() {
             aria-label="e-mail"
             placeholder="e-mail"
             list="people"
+            autoComplete="username"
             value={email}
             onChange={(event) => setEmail(event.target.value)}
           />
@@ -81,7 +83,7 @@ function Bar() {
             onChange={(event) => setPassword(event.target.value)}
           />
           <button id="sign-in">Sign in</button>
-          {people.length > 0 && <span className="quiet">the demo company: any of its people, password {told.password}</span>}
+          {people.length > 0 && <span className="quiet">anyone of the demo company, password {told.password}</span>}
         </>
       )}
       {trouble && <span className="trouble">{trouble}</span>}
@@ -103,6 +105,8 @@ createRoot(document.getElementById("page")).render(
       <GraphiQL
         fetcher={fetcher}
         defaultQuery={FIRST_QUERY}
+        initialQuery={asked.get("query") ?? undefined}
+        initialVariables={asked.get("variables") ?? undefined}
         defaultEditorToolsVisibility={false}
         shouldPersistHeaders={false}
       />
