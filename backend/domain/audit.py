@@ -12,7 +12,7 @@ import orjson
 
 from backend.domain.customers import CustomerKind
 from backend.domain.fields import Shape, field_paths
-from backend.domain.issues import SHAPES, shown_value
+from backend.domain.issues import SHAPES, field_at, shown_value
 
 VALUE_CHARACTERS_MAX = 500
 """A longer text is cut, and says so; 4,000 characters of notes are not kept twice for every comma."""
@@ -175,7 +175,8 @@ def changes_between(
             personal=is_personal(shape, path, person=person),
         )
         for path in sorted({*old, *new})
-        if old.get(path) != new.get(path)
+        # of a line only what is entered: its sums follow from it
+        if old.get(path) != new.get(path) and field_at(shape, path) is not None
     )
 
 

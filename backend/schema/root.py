@@ -20,6 +20,7 @@ from backend.schema.priorities import PriorityMutations, PriorityQueries
 from backend.schema.privacy import PrivacyMutations, PrivacyQueries
 from backend.schema.queries import RecordQueries
 from backend.schema.records import TrailQueries
+from backend.schema.records import TrailQueries
 from backend.schema.rxdb import HEADER_SCALARS, RxdbMutations, RxdbQueries, RxdbSubscriptions
 from backend.schema.scalars import schema_config
 from backend.schema.services import ServiceMutations, ServiceQueries
@@ -43,6 +44,7 @@ class Query(
     ImportQueries,
     IssueQueries,
     MergeQueries,
+    TrailQueries,
     TrailQueries,
     PrivacyQueries,
     WatermelonQueries,

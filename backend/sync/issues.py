@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from backend.auth.principal import Principal
 from backend.domain.fields import INTEGER_MAX, Shape, field_paths
 from backend.domain.issues import REFUSED_WAYS, IssueState, Resolution, WayOut, shown_value
 from backend.domain.money import parse_currency
@@ -113,7 +114,7 @@ async def keep_issues(work: Work, kept: Sequence[Kept]) -> list[str]:
         return []
     writers = await people_of(work.conn, {one.writer for one in kept if one.writer})
     authors = await people_of(work.conn, {one.author_id or work.principal.holder for one in kept})
-    told = await _Telling(work).read(kept)
+    told = await Telling(work.conn, work.principal).read(kept)
     rows, ids = [], []
     for one in kept:
         issue_id = new_id()
@@ -282,7 +283,7 @@ async def refresh_issue(
     now = Kept(issue.collection, issue.record_id, issue.code, path=issue.path, theirs=theirs, writer=writer)
     who = (await people_of(work.conn, {writer}))[writer]
     rows = await work.conn.fetch("SELECT names FROM sync_issue WHERE id = ?", issue.id)
-    told = await _Telling(work).read([now])
+    told = await Telling(work.conn, work.principal).read([now])
     await work.conn.execute(
         "UPDATE sync_issue SET theirs = ?, theirs_by = ?, theirs_name = ?, theirs_at = ?, theirs_rev = ?, names = ?"
         " WHERE id = ?",
@@ -379,17 +380,18 @@ _NAMED_TABLES: Mapping[str, tuple[str, str]] = {
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-class _Telling:
-    """What a batch of issues is about, and what the ids in them are called, as far as the principal sees it."""
+class Telling:
+    """What a batch of values is about, and what the ids in them are called, as far as the principal sees it."""
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    def __init__(self, conn: Connection, principal: Principal) -> None:
+        self._conn = conn
+        self._principal = principal
         self._records: dict[tuple[str, str], dict[str, Any]] = {}
         self._customers: dict[str, dict[str, Any]] = {}
         self._contacts: dict[str, dict[str, Any]] = {}
         self._names: dict[str, dict[str, Any]] = {}
 
-    async def read(self, kept: Sequence[Kept]) -> "_Telling":
+    async def read(self, kept: Sequence[Kept]) -> "Telling":
         await self._read_records(kept)
         ids: dict[str, set[str]] = defaultdict(set)
         for one in kept:
@@ -454,15 +456,15 @@ class _Telling:
                 wanted[one.collection].add(one.record_id)
         for name, ids in wanted.items():
             declared, fields = COLLECTIONS[name], _LABEL_FIELDS[name]
-            visible, args = visible_to(self._work.principal, name, "t")
+            visible, args = visible_to(self._principal, name, "t")
             columns = ", ".join(f"t.{declared.columns[found]}" for found in fields)
-            rows = await self._work.conn.fetch(
+            rows = await self._conn.fetch(
                 f"SELECT t.id, {columns} FROM {declared.table} t WHERE t.id = ANY(?) AND {visible}", sorted(ids), *args
             )
             self._records.update({(name, row[0]): dict(zip(fields, row[1:], strict=True)) for row in rows})
 
     async def _read_names(self, ids: Mapping[str, set[str]]) -> None:
-        conn = self._work.conn
+        conn = self._conn
         customers = set().union(*(ids.get(name, set()) for name in _CUSTOMERS))
         self._customers = await self._read_seen("customers", customers)
         self._contacts = await self._read_seen("contacts", ids.get("contactId", set()))
@@ -490,13 +492,14 @@ class _Telling:
     async def _read_seen(self, name: str, ids: set[str]) -> dict[str, dict[str, Any]]:
         """The named records among `ids` that the principal sees."""
         wanted = sorted(found for found in ids if is_id(found))
-        if not wanted:
+        if not wanted or self._principal.masked:
+            # a name may be a person's
             return {}
         fields = _LABEL_FIELDS[name]
         declared = COLLECTIONS[name]
-        visible, args = visible_to(self._work.principal, name, "t")
+        visible, args = visible_to(self._principal, name, "t")
         columns = ", ".join(f"t.{declared.columns[found]}" for found in fields)
-        rows = await self._work.conn.fetch(
+        rows = await self._conn.fetch(
             f"SELECT t.id, {columns} FROM {declared.table} t WHERE t.id = ANY(?) AND {visible}", wanted, *args
         )
         return {row[0]: dict(zip(fields, row[1:], strict=True)) for row in rows}

@@ -390,6 +390,7 @@ async def _carry_out(
 
 async def _write_chunk(work: Work, run: Run, batch_id: str, chunk: Sequence[CheckedRow], first: int) -> Batch:
     """Rows `first`, `first` + 1, … of the file, less those somebody running the same batch has done meanwhile."""
+    work.cause_id = batch_id
     batch = await batch_of(work.conn, batch_id, lock=True)
     if batch is not None and batch.state == ImportState.DONE:
         return batch

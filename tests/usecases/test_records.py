@@ -12,7 +12,8 @@ from backend.errors import Code
 from backend.ids import new_id
 from backend.storage.audit import forget_deleted_copies, remove_deleted_before
 from backend.sync.changes import Change, Intent, Outcome, Status
-from backend.sync.work import Work
+from backend.sync.push import Mutation, push
+from backend.sync.work import Door, Work
 from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
 from backend.usecases.records import RESTORE_DAYS
@@ -285,3 +286,71 @@ async def test_what_is_undone_with_its_savepoint_leaves_no_entry(house: House) -
 
     await house.work("wei", story)
     assert await trail(house, shop) == told
+
+
+async def handed_in(house: House, who: str, *mutations: Mutation) -> list[Any]:
+    async def story(work: Work) -> list[Any]:
+        return await push(work, mutations, USE_CASES, mutations_max=100)
+
+    return await house.work(who, story, door=Door.PUSH)
+
+
+async def test_a_restoration_captured_without_signal_is_taken_once_and_answered_the_same(house: House) -> None:
+    shop = await shop_of(house)
+    visit = await visit_at(house, shop)
+    base = await house.rev("visits", visit)
+    await delete(house, "visits", visit)
+    at_ms = house.now_ms
+    back = Mutation(new_id(), 1, "visits", visit, None, {}, restore=True, captured_at_ms=at_ms)
+    edit = Mutation(new_id(), 2, "visits", visit, base, {"nextStep": "call"}, captured_at_ms=at_ms)
+    first = await handed_in(house, "wei", back, edit)
+    assert [answer.status for answer in first] == [Status.APPLIED, Status.MERGED]
+    assert not any(answer.late for answer in first)
+    assert await house.row("visit", visit, "next_step", "notes") == ("call", "bring samples")
+    rev = await house.rev("visits", visit)
+    again = await handed_in(house, "wei", back, edit)
+    assert [answer.status for answer in again] == [Status.APPLIED, Status.MERGED]
+    assert await house.rev("visits", visit) == rev
+    doors = [(action, door) for action, door, _, _ in await trail(house, visit)]
+    assert doors == [("CREATE", "ONLINE"), ("DELETE", "ONLINE"), ("RESTORE", "PUSH"), ("UPDATE", "PUSH")]
+
+
+async def test_a_restoration_that_is_refused_is_kept_and_stops_nobody(house: House) -> None:
+    shop = await shop_of(house)
+    visit = await visit_at(house, shop)
+    await delete(house, "visits", visit)
+    mutations = [
+        Mutation(new_id(), 1, "visits", visit, None, {"notes": "and more"}, restore=True),
+        Mutation(new_id(), 2, "visits", visit, None, {}, restore=True, delete=True),
+        Mutation(new_id(), 3, "visits", new_id(), None, {}, restore=True),
+        Mutation(new_id(), 4, "syncIssues", new_id(), None, {}, restore=True),
+        Mutation(new_id(), 5, "visits", visit, None, {}, restore=True),
+    ]
+    answers = await handed_in(house, "wei", *mutations)
+    assert [[problem.code for problem in answer.problems] for answer in answers] == [
+        [Code.INVALID_VALUE],
+        [Code.INVALID_VALUE],
+        [Code.NOT_FOUND],
+        [Code.NOT_ALLOWED_VALUE],
+        [],
+    ]
+    async with house.engine.read() as conn:
+        kept = await conn.fetch("SELECT intent, mine, ways_out FROM sync_issue ORDER BY created_at, id")
+    assert {row[0] for row in kept} == {"RESTORE"}
+    assert all(orjson.loads(row[1]) == {"restore": True} for row in kept)
+    assert all(orjson.loads(row[2]) == ["DISCARD"] for row in kept)
+
+
+async def test_what_is_made_and_deleted_and_brought_back_in_one_push_stands(house: House) -> None:
+    shop, visit = await shop_of(house, "admin", territoryId=house.patches["north"]), new_id()
+    given = {"customerId": shop, "purpose": "SELL", "plannedAt": house.now_ms}
+    answers = await handed_in(
+        house,
+        "admin",
+        Mutation(new_id(), 1, "visits", visit, None, given),
+        Mutation(new_id(), 2, "visits", visit, 0, {}, delete=True),
+        Mutation(new_id(), 3, "visits", visit, None, {}, restore=True),
+    )
+    assert [answer.status for answer in answers] == [Status.APPLIED] * 3
+    assert (await document_of(house, "visits", visit) or {})["purpose"] == "SELL"
+    assert ("visits", visit) in (await synced(house, "wei")).documents
