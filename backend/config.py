@@ -139,7 +139,6 @@ class Settings(BaseSettings):
     root_selections_max: int = Field(default=10, ge=1, le=50, description="fields at the top of a document")
     page_rows_max: int = Field(default=200, ge=1, le=1_000, description="largest `first` of a connection")
     history_rows_max: int = Field(default=100, ge=1, le=500, description="largest `first` of a record's history")
-    history_rows_max: int = Field(default=100, ge=1, le=500, description="largest `first` of a record's history")
     nested_page_rows_max: int = Field(
         default=50, ge=1, le=200, description="largest `first` of a connection inside a record"
     )

@@ -319,10 +319,6 @@ class Replica:
         """Bring a deleted record back, with or without signal: as it was, once the answer brings it."""
         return self._enqueue(collection, {"id": record_id, "restore": True}, more)
 
-    def restore(self, collection: str, record_id: str, **more: Any) -> str:
-        """Bring a deleted record back, with or without signal: as it was, once the answer brings it."""
-        return self._enqueue(collection, {"id": record_id, "restore": True}, more)
-
     def resolve(self, issue_id: str, choice: str, **decision: Any) -> str:
         """Settle a sync issue, with or without signal; `choice` is one of its `waysOut`.
 

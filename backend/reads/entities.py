@@ -939,40 +939,6 @@ AUDIT = Entity(
     sees=lambda principal: trail_seen(principal, "{a}"),
 )
 
-_ACTOR_NAME = (
-    "coalesce((SELECT u.name FROM user_account u WHERE {a}.actor LIKE 'staff:%' AND u.id = substr({a}.actor, 7)),"
-    " (SELECT s.name FROM service s WHERE {a}.actor LIKE 'service:%' AND s.id = substr({a}.actor, 9)))"
-)
-
-AUDIT = Entity(
-    "audit",
-    "AuditEntry",
-    records.AuditEntry,
-    Collection.AUDIT,
-    (
-        *columns(_ID, "id", "deviceId", "recordId"),
-        *columns(Kind.TIMESTAMP, "at", "capturedAt"),
-        *columns(Kind.TEXT, "actor", "action", "door", "collection", "causeId", "requestId"),
-        Column("actorName", Kind.TEXT, "actor", expression=_ACTOR_NAME, may_be_null=True),
-        *columns(Kind.TEXT, "reason", personal=True),
-        *columns(Kind.TEXTS, fields="fields_changed"),
-        *columns(Kind.JSON, "changes"),
-        *columns(Kind.JSON, "personalChanges", personal=True),
-    ),
-    {"AT": Order(_number_key("{a}.at"), descending=True)},
-    {
-        **_BY_ID,
-        **_among("actorIn", "actor"),
-        **_same("deviceId", "device_id"),
-        **_same("collection", "collection"),
-        **_same("recordId", "record_id"),
-        **_among("actionIn", "action"),
-        **_among("doorIn", "door"),
-        **_between("at"),
-    },
-    sees=lambda principal: trail_seen(principal, "{a}"),
-)
-
 SEASONS = Entity(
     "seasons",
     "Season",

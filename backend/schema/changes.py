@@ -190,15 +190,11 @@ def _mutations(column: Column, catalogue: Mapping[str, Mapping[str, str]]) -> di
     async def restore(self: Any, info: Info, id: Any) -> Any:
         return await answer(info, Change(id, Intent.RESTORE))
 
-    async def restore(self: Any, info: Info, id: Any) -> Any:
-        return await answer(info, Change(id, Intent.RESTORE))
-
     fields: Any = Annotated[created, strawberry.argument(description="The fields.")]
     changes: Any = Annotated[patched, strawberry.argument(description="What changes.")]
     create.__annotations__ = {"info": Info, "input": fields, "id": _NEW_ID, "return": result}
     update.__annotations__ = {"info": Info, "id": _ID, "base_rev": _BASE_REV, "patch": changes, "return": result}
     delete.__annotations__ = {"info": Info, "id": _ID, "return": result}
-    restore.__annotations__ = {"info": Info, "id": _ID, "return": result}
     restore.__annotations__ = {"info": Info, "id": _ID, "return": result}
     snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
     return {

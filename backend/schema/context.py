@@ -83,8 +83,6 @@ class Context:
     """Pushed mutations that GraphQL could not read, by the token that stands in for each."""
     trail_noted: bool = False
     """That the audit trail was looked at is noted once per request, however often it is selected."""
-    trail_noted: bool = False
-    """That the audit trail was looked at is noted once per request, however often it is selected."""
     reads: ReadCounts = field(default_factory=ReadCounts)
     loader: "Loader | None" = None
     """Of the ordinary way, made when first needed; never kept across a write."""

@@ -20,7 +20,6 @@ from backend.schema.priorities import PriorityMutations, PriorityQueries
 from backend.schema.privacy import PrivacyMutations, PrivacyQueries
 from backend.schema.queries import RecordQueries
 from backend.schema.records import TrailQueries
-from backend.schema.records import TrailQueries
 from backend.schema.rxdb import HEADER_SCALARS, RxdbMutations, RxdbQueries, RxdbSubscriptions
 from backend.schema.scalars import schema_config
 from backend.schema.services import ServiceMutations, ServiceQueries
@@ -44,7 +43,6 @@ class Query(
     ImportQueries,
     IssueQueries,
     MergeQueries,
-    TrailQueries,
     TrailQueries,
     PrivacyQueries,
     WatermelonQueries,

@@ -284,37 +284,6 @@ def trail_seen(principal: Principal, alias: str) -> str | None:
     return f"({own} OR {team} OR {within})"
 
 
-_WORKING_SCOPES = "g.scope > 'territory:' AND g.scope < 'user;'"
-"""Territories, what stands in none, and people: not what everybody holds."""
-
-
-def trail_seen(principal: Principal, alias: str) -> str | None:
-    """The predicate "this principal may read the audit entry `alias`", `{user}` for the id; None for who reads none.
-
-    A right over everything reads all of it. One over a subtree reads what its people did, and what was done by
-    anybody to a record that stands within, or stood there when it was deleted.
-    """
-    how_far = reach(principal.role, Action.READ, Collection.AUDIT) if principal.role else None
-    if how_far is Reach.ALL:
-        return "1 = 1"
-    if how_far is None and not principal.may(Action.READ, Collection.AUDIT):
-        return None
-    team = (
-        f"{alias}.actor IN (SELECT 'staff:' || substr(g.scope, 6) FROM user_scope g WHERE g.user_id = {{user}}"
-        " AND g.scope > 'user:' AND g.scope < 'user;' AND g.revoked_seq IS NULL)"
-    )
-    gone = (
-        f"(SELECT f.seq FROM feed f WHERE f.key = {alias}.collection || ':' || {alias}.record_id AND f.deleted)"
-    )
-    within = (
-        "EXISTS (SELECT 1 FROM feed_scope w JOIN user_scope g ON g.scope = w.scope AND g.user_id = {user}"
-        f" AND g.revoked_seq IS NULL AND {_WORKING_SCOPES} WHERE w.collection = {alias}.collection"
-        f" AND w.record_id = {alias}.record_id AND (w.left_seq IS NULL OR w.left_seq = {gone}))"
-    )
-    own = f"{alias}.actor = 'staff:' || {{user}}"
-    return f"({own} OR {team} OR {within})"
-
-
 def territories_held(principal: Principal) -> tuple[str, list[str | int]]:
     """The territories the principal holds, or held when he captured what he hands in: a statement, its arguments."""
     sql, former = granted_keys_sql("territory"), principal.formerly
