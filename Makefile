@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test lint types graphiql contract bench chaos chaos-mutants check clean
+.PHONY: help run quick test lint types graphiql contract bench chaos mutants chaos-mutants check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,10 +26,13 @@ LONG := tests/chaos/test_chaos.py tests/chaos/test_simulation.py tests/test_jour
 
 quick: $(VENV)/.dev ## the inner loop: lint, and the tests that need no PostgreSQL, without the long histories
 	$(BIN)/ruff check $(SOURCES)
-	$(PYTEST) -x -q -n $(WORKERS) -m "not postgres" $(addprefix --ignore=,$(LONG))
+	$(PYTEST) -x -q -n $(WORKERS) -m "not postgres and not mutants" $(addprefix --ignore=,$(LONG))
 
 test: $(VENV)/.dev $(VENV)/.graphiql ## the whole suite, on SQLite and PostgreSQL
-	$(PYTEST) -q -n $(WORKERS)
+	$(PYTEST) -q -n $(WORKERS) -m "not mutants"
+
+mutants: $(VENV)/.dev ## the product broken on purpose in some fifty ways: the long tests must each notice
+	$(PYTEST) -q -n $(WORKERS) -m mutants
 
 lint: $(VENV)/.dev ## style, format and the floors of the house
 	$(BIN)/ruff check $(SOURCES)

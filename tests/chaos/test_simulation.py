@@ -62,6 +62,7 @@ def mutated(name: str) -> Iterator[None]:
         patches.undo()
 
 
+@pytest.mark.mutants
 @pytest.mark.parametrize("name", [name for name, mutant in MUTANTS.items() if mutant.simulated])
 async def test_the_simulation_catches(name: str, sqlite_template: Path, tmp_path: Path) -> None:
     with mutated(name), pytest.raises(Violation):

@@ -185,6 +185,7 @@ MUTANTS: tuple[Patch, ...] = (
 )
 
 
+@pytest.mark.mutants
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 async def test_the_oracle_catches(
     mutant: Patch, monkeypatch: pytest.MonkeyPatch, sqlite_template: Path, tmp_path: Path
@@ -207,6 +208,7 @@ def told_again_without_the_walks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rxdb, "_merged", lambda at, earlier: replace(at, position=min(at.position, earlier.position)))
 
 
+@pytest.mark.mutants
 @pytest.mark.parametrize("mutant", [told_only_once, told_again_without_the_walks], ids=lambda mutant: mutant.__name__)
 async def test_the_oracle_of_deaf_phones_catches(
     mutant: Patch, monkeypatch: pytest.MonkeyPatch, sqlite_template: Path, tmp_path: Path

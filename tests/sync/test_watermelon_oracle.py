@@ -377,6 +377,7 @@ MUTANTS: tuple[Patch, ...] = (
 )
 
 
+@pytest.mark.mutants
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 async def test_the_oracle_catches(
     mutant: Patch, monkeypatch: pytest.MonkeyPatch, sqlite_template: Path, tmp_path: Path
