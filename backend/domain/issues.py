@@ -253,6 +253,38 @@ def tell_issue(catalogue: Catalogue, issue: Document, locale: str, reader_id: st
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ToldChange:
+    """A change in words: the field down to the cell, what stood, what stands."""
+
+    place: str
+    before: str
+    after: str
+
+
+def tell_change(
+    catalogue: Catalogue,
+    locale: str,
+    collection: str,
+    path: str,
+    before: object,
+    after: object,
+    *,
+    about: Document,
+    names: Document,
+) -> ToldChange:
+    """A change of one field as `fields.field_paths` names it, in the reader's language.
+
+    Values are in the form documents carry; `about` and `names` as in a document of `syncIssues`.
+    """
+    words = _Words(
+        catalogue, locale_of(locale), {"collection": collection, "field": path, "about": about, "names": names}, ""
+    )
+    shape = SHAPES.get(collection)
+    declared = None if shape is None else field_at(shape, path)
+    return ToldChange(words.place(), words.value(declared, before), words.value(declared, after))
+
+
 class _Words:
     """One issue as one reader writes it."""
 
