@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
+    workers: int = Field(default=1, ge=1, le=64, description="processes that answer on the port")
     data_dir: Path = Field(default=Path("var"), description="folder for keys and the embedded database")
     root_secret: SecretStr | None = Field(
         default=None,

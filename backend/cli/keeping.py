@@ -286,8 +286,15 @@ def epoch(
     if not yes:
         say.print("Every device will start over: it sends what it has, then loads everything anew.")
         typer.confirm("Begin the next epoch?", abort=True)
+    begin_epoch(settings)
+    if again := reapply_listed(settings):
+        say.print(f"{again:,} ids of people erased since the backup were erased again")
+
+
+def begin_epoch(settings: Settings, *, above: int = 0) -> None:
+    """Begin the epoch after the highest that this server, the database or the caller knows of."""
     try:
-        before, now = asyncio.run(_next_epoch(settings, kept))
+        before, now = asyncio.run(_next_epoch(settings, max(above, _kept_epoch(settings))))
     except Refused as refused:
         show_problems(refused)
         raise typer.Exit(EPOCH_REFUSED) from None
@@ -295,8 +302,6 @@ def epoch(
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{now}\n", "utf-8")
     say.print(f"epoch {before} has ended, epoch {now} has begun", soft_wrap=True)
-    if again := reapply_listed(settings):
-        say.print(f"{again:,} ids of people erased since the backup were erased again")
 
 
 def _epoch_file(settings: Settings) -> Path:

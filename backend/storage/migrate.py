@@ -70,6 +70,11 @@ async def pending(url: str) -> list[str]:
     return [step.removeprefix("+ ") for step in steps if step.startswith("+ ")]
 
 
+def known_migrations() -> list[str]:
+    """Names of the migrations this program has."""
+    return sorted(path.stem for path in (Path(__file__).parent / "migrations").glob("[0-9]*.py"))
+
+
 @asynccontextmanager
 async def _alone(url: str) -> AsyncIterator[None]:
     if url.startswith("sqlite://"):
