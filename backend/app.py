@@ -16,6 +16,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 from structlog.contextvars import bound_contextvars
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from backend.clock import Clock, wall_clock_ms
 from backend.config import Settings
@@ -26,6 +27,7 @@ from backend.schema.sockets import GraphQLSockets
 from backend.schema.streams import GraphQLStreams
 from backend.telemetry import counter, histogram, logger
 from backend.web.compression import Compression
+from backend.web.gate import Gate
 from backend.web.metrics import MetricsDoor
 from backend.wiring import Services, open_services
 
@@ -38,6 +40,7 @@ ASKED_HEADERS = (
     "range",
     "x-client-name",
     "x-client-version",
+    "x-query-cost",
     "x-request-id",
 )
 """What pages of other sites may send, beside what every page may."""
@@ -84,7 +87,9 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
 
     middleware = [
         pages_welcome(settings),
+        Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies)),
         Middleware(Edge),
+        Middleware(Gate, settings=settings),
         Middleware(Compression, bytes_min=settings.compress_bytes_min),
     ]
     return Starlette(routes=ROUTES, middleware=middleware, lifespan=lifespan)

@@ -101,11 +101,16 @@ class Settings(BaseSettings):
     )
     request_wait_seconds_max: int = Field(default=15, ge=1, le=600, description="how long they wait")
     user_requests_per_minute: int = Field(
-        default=6_000, ge=0, description="requests of one user, dear ones counting more; 0 for no limit"
+        default=6_000, ge=0, le=100_000_000, description="requests of one user, dear ones counting more; 0 for no limit"
     )
-    device_requests_per_minute: int = Field(default=3_000, ge=0, description="of one device; 0 for no limit")
+    device_requests_per_minute: int = Field(
+        default=3_000, ge=0, le=100_000_000, description="requests of one device; 0 for no limit"
+    )
     address_requests_per_minute: int = Field(
-        default=30_000, ge=0, description="of one address (IPv6: /64), this machine's own excepted; 0 for no limit"
+        default=30_000,
+        ge=0,
+        le=100_000_000,
+        description="requests of one address (IPv6: /64), this machine's own excepted; 0 for no limit",
     )
     rate_keys_max: int = Field(
         default=50_000, ge=1, description="users, devices and addresses each whose requests are counted"
@@ -302,9 +307,7 @@ class Settings(BaseSettings):
     unusual_pull_times: int = Field(
         default=3, ge=1, le=1_000, description="times what its scopes hold a device may pull in a day"
     )
-    unusual_pull_rows_min: int = Field(
-        default=5_000, ge=1, description="rows a device may pull in a day in any case"
-    )
+    unusual_pull_rows_min: int = Field(default=5_000, ge=1, description="rows a device may pull in a day in any case")
     nightly: bool = Field(default=True, description="whether this process may carry out nightly jobs")
     nightly_hour: int = Field(
         default=3, ge=0, le=23, description="from which hour of the organisation's day nightly jobs are due"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import strawberry
 
+from backend.admission import Admission
 from backend.auth.keys import KeyRing, Keys, RescueKeys, load_keys, load_rescue_keys
 from backend.auth.passwords import Passwords
 from backend.auth.tokens import Tokens
@@ -106,6 +107,7 @@ class Services:
     passwords: Passwords
     sessions: Sessions
     oidc: OidcSignIn[Session] | None
+    admission: Admission
     messages: Catalogue
     schema: strawberry.Schema
     documents: Documents
@@ -145,7 +147,7 @@ class Services:
 
     def doors(self) -> Doors:
         """What the doors beside GraphQL share."""
-        return Doors(self.sessions, settings=self.settings, messages=self.messages)
+        return Doors(self.sessions, self.admission, settings=self.settings, messages=self.messages)
 
     def bulk_door(self, doors: Doors) -> BulkDoor:
         return BulkDoor(
@@ -180,6 +182,7 @@ class Services:
             self.limits,
             self.sessions,
             self.pokes.standings,
+            self.admission,
             settings=self.settings,
             messages=self.messages,
             make_context=self.context,
@@ -313,6 +316,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             passwords=passwords,
             sessions=sessions,
             oidc=oidc,
+            admission=Admission(settings, clock),
             messages=messages,
             schema=schema,
             documents=documents,

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from backend.app import make_app
 from backend.clock import Clock, wall_clock_ms
 from backend.config import Settings
+from backend.web.listener import server_config
 from backend.wiring import Services
 
 JsonObject = dict[str, Any]
@@ -60,7 +61,7 @@ async def serve(settings: Settings, *, clock: Clock = wall_clock_ms) -> AsyncIte
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]
-    server = _Server(uvicorn.Config(app, http="httptools", log_config=None, access_log=False, timeout_keep_alive=30))
+    server = _Server(server_config(app, settings, timeout_keep_alive=30))
     running = asyncio.ensure_future(server.serve(sockets=[listening]))
     try:
         while not server.started:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import tempfile
@@ -33,6 +34,7 @@ from backend.storage.engine import open_engine
 from backend.telemetry import configure_logs
 from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.web.graphiql import is_built
+from backend.web.listener import server_config
 from backend.web.pages import sign_in_example
 from backend.wiring import open_services
 
@@ -80,14 +82,7 @@ def _answer(
     settings: Settings, listening: socket.socket, ready: Callable[[], None], *, of_parent: bool = False
 ) -> None:
     app_served = make_app(settings)
-    config = uvicorn.Config(
-        app_served,
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACEFUL_SECONDS,
-    )
+    config = server_config(app_served, settings, timeout_graceful_shutdown=GRACEFUL_SECONDS)
     with contextlib.suppress(KeyboardInterrupt):
         _Server(config, app_served, ready, of_parent=of_parent).run(sockets=[listening])
 
@@ -174,6 +169,9 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            # what is made at the start stays: looking through it again and again stops everybody for .1 s each time
+            gc.collect()
+            gc.freeze()
             if self._of_parent:
                 stop_with_parent(asyncio.get_running_loop(), self._stop)
             self._ready()

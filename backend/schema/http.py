@@ -8,7 +8,7 @@ well-formed request is answered 4xx and never reaches the executor. Source: Grap
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import Message
 from hashlib import sha256
 from typing import Any
@@ -28,16 +28,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from structlog.contextvars import bind_contextvars
 
+from backend.admission import Admission, is_large
 from backend.auth.principal import Principal, kind_of
 from backend.config import Settings
 from backend.domain.messages import LOCALE_DEFAULT, Catalogue, render_problem
-from backend.domain.rates import address_key
+from backend.domain.rates import address_key, retry_after_seconds
 from backend.domain.wishes import HEADER_CHARACTERS_MAX, accepted_locale, quality_of
 from backend.errors import OPERATOR, Code, Problem, Refused
 from backend.schema.context import Context
+from backend.schema.deprecations import Client, Deprecations, client_of
 from backend.schema.errors import errors_json, refusal_extensions, refusal_message
 from backend.schema.execute import Documents, Prepared, core_schema, document_hash, encode, run, subscribe
-from backend.schema.limits import Limits
+from backend.schema.limits import Limits, Weight
 from backend.schema.rxdb import PUSH_FIELDS
 from backend.sync.poke import Standings
 from backend.telemetry import counter
@@ -59,11 +61,17 @@ STATUS_OF: Mapping[Code, int] = {
     Code.DEVICE_DRAINING: 403,
     Code.DEVICE_WIPED: 403,
     Code.TOO_LARGE: 413,
+    Code.RATE_LIMITED: 429,
     Code.BUSY: 503,
     Code.UNAVAILABLE: 503,
     Code.INTERNAL: 500,
 }
 """Statuses of what stops a request before it runs; all else is 400."""
+RETRY_AFTER_SECONDS = 5
+VALUE_DEPTH_MAX = 64
+"""Lists and maps that may stand in each other in the body of a request."""
+COST_HEADER = "x-query-cost"
+"""Whoever sends it, whatever it says, is told what the request cost in `extensions.cost`."""
 ANSWER_VARIES = "Accept, Accept-Language, Authorization"
 """Headers of a request that its answer depends on."""
 TAG_CHARACTERS = 32
@@ -91,17 +99,27 @@ class Asked:
     variables: Mapping[str, Any]
     document_hash: str | None = None
     """of a trusted document, where there is no text"""
+    body_bytes: int = 0
+    client: Client = Client()
 
 
 class Malformed(Exception):
     """The request is not a GraphQL request. `status` says in which way."""
 
-    def __init__(self, status: int, message: str, *, code: Code = Code.BAD_REQUEST, allow: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: Code = Code.BAD_REQUEST,
+        allow: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code
-        self.allow = allow
+        self.headers = {**(headers or {}), **({"allow": allow} if allow else {})}
 
 
 class Unrun(Exception):
@@ -130,6 +148,7 @@ class GraphQLEdge:
         limits: Limits,
         sessions: Sessions,
         standings: Standings,
+        admission: Admission,
         *,
         settings: Settings,
         messages: Catalogue,
@@ -140,9 +159,11 @@ class GraphQLEdge:
         self._limits = limits
         self._sessions = sessions
         self.standings = standings
+        self._admission = admission
         self._settings = settings
         self._messages = messages
         self._make_context = make_context
+        self.deprecations = Deprecations(core_schema(schema), documents_max=settings.document_cache_entries_max)
 
     async def answer(self, request: Request) -> Response:
         """The answer to a GET or POST; never raises for what a client sent."""
@@ -157,14 +178,20 @@ class GraphQLEdge:
         locale = _locale(standing, request.headers.get("accept-language"))
         reading = request.method == "GET"
         try:
-            prepared, _ = self._ready(
+            prepared, _, weight = self._ready(
                 asked, standing, refused, locale, (OperationType.QUERY,) if reading else ANSWERED_AT_ONCE
             )
         except Unrun as unrun:
             return unrun_response(unrun, media_type, locale)
         context = self._make_context(standing, locale)
         context.address = address_key(request.client.host) if request.client else ""
-        result = await run(self._schema, context, prepared, asked.variables, asked.operation_name)
+        try:
+            async with self._admission.places.place(large=is_large(weight.cost, asked.body_bytes)):
+                result = await run(self._schema, context, prepared, asked.variables, asked.operation_name)
+        except Refused as busy:
+            return unrun_response(self._turned_away(busy, locale), media_type, locale)
+        if request.headers.get(COST_HEADER) is not None:
+            result = {**result, "extensions": {"cost": self._told_cost(weight)}}
         status = 200 if "data" in result else _status(400, media_type)
         response = _respond(result, status, media_type, locale=locale)
         if context.retry_after_seconds is not None:
@@ -190,11 +217,16 @@ class GraphQLEdge:
         """
         standing, refused = await self.who(authorization)
         locale = _locale(standing, language)
-        prepared, operation = self._ready(asked, standing, refused, locale, kinds)
+        prepared, operation, weight = self._ready(asked, standing, refused, locale, kinds)
         context = self._make_context(standing, locale)
         context.address = address
         if operation.operation is not OperationType.SUBSCRIPTION:
-            yield await run(self._schema, context, prepared, asked.variables, asked.operation_name)
+            try:
+                async with self._admission.places.place(large=is_large(weight.cost, asked.body_bytes)):
+                    result = await run(self._schema, context, prepared, asked.variables, asked.operation_name)
+            except Refused as busy:
+                raise self._turned_away(busy, locale) from None
+            yield result
             return
 
         async def look_again() -> Principal | None:
@@ -253,8 +285,9 @@ class GraphQLEdge:
         refused: Refused | None,
         locale: str,
         kinds: Collection[OperationType],
-    ) -> tuple[Prepared, OperationDefinitionNode]:
-        """The document and its operation, when this caller may run it here. Raises `Unrun`."""
+    ) -> tuple[Prepared, OperationDefinitionNode, Weight]:
+        """The document, its operation and what it asks for, when this caller may run it here. Raises `Unrun`."""
+        self._count(standing, 0, locale)
         prepared = self._prepared(asked, standing, refused, locale)
         if prepared.document is None:
             raise Unrun(400, {"errors": errors_json(prepared.errors)})
@@ -272,11 +305,33 @@ class GraphQLEdge:
             field, reason = shut
             raise self._turned_away(reason, locale, field)
         try:
-            self._limits.check_variables(prepared.document, operation, asked.variables)
+            weight = self._limits.check_variables(prepared.document, operation, asked.variables)
         except Refused as costly:
             raise Unrun(400, refusal_result(costly)) from None
         _OPERATIONS.add(kind=operation.operation.value, name=_name_to_count(prepared, operation))
-        return prepared, operation
+        self._count(standing, weight.cost, locale)
+        self.deprecations.count(asked.client, prepared.key, prepared.document, operation, asked.variables)
+        return prepared, operation, weight
+
+    def _count(self, standing: Standing | None, cost: int, locale: str) -> None:
+        """One more request of this caller's, or what it costs. Raises `Unrun` when he asks too often."""
+        try:
+            if standing is not None:
+                self._admission.caller_asks(standing.principal, cost)
+        except Refused as limited:
+            raise self._turned_away(limited, locale) from None
+
+    def _told_cost(self, weight: Weight) -> dict[str, int]:
+        """What a request cost, for developers who ask by a header."""
+        settings = self._settings
+        return {
+            "cost": weight.cost,
+            "limit": settings.document_cost_max,
+            "depth": weight.depth,
+            "depthLimit": settings.document_depth_max,
+            "aliases": weight.aliases,
+            "aliasesLimit": settings.document_aliases_max,
+        }
 
     def _prepared(self, asked: Asked, standing: Standing | None, refused: Refused | None, locale: str) -> Prepared:
         """The document asked for, whether it can run or not. Raises `Unrun` for one this caller may not ask."""
@@ -296,7 +351,7 @@ class GraphQLEdge:
         """Why this caller may not ask, told by a status that holds for every client."""
         code = reason.problems[0].code
         entry = self._entry(reason, locale) | ({"path": [field]} if field else {})
-        return Unrun(STATUS_OF[code], {"errors": [entry]}, always=True, headers=_challenge(code))
+        return Unrun(STATUS_OF[code], {"errors": [entry]}, always=True, headers=_told_by(reason))
 
     def _untaken(self, code: Code, locale: str) -> Unrun:
         return Unrun(400, {"errors": [self._entry(Refused(Problem(code)), locale)]})
@@ -330,11 +385,15 @@ class GraphQLEdge:
     async def asked(self, request: Request) -> Asked:
         """What a GET or POST asks. Raises `Malformed`."""
         if request.method == "GET":
-            return asked_from(_query_parameters(request))
+            return replace(asked_from(_query_parameters(request)), client=client_of(request.headers))
         _check_content_type(request.headers.get("content-type"))
         try:
             async with asyncio.timeout(self._settings.body_seconds_max):
                 body = await _read_body(request, self._settings.body_bytes_max)
+        except Refused:
+            raise Malformed(
+                503, "too much is being received", code=Code.BUSY, headers={"retry-after": str(RETRY_AFTER_SECONDS)}
+            ) from None
         except TimeoutError:
             raise Malformed(408, f"the body took longer than {self._settings.body_seconds_max} s to arrive") from None
         except ClientDisconnect:
@@ -343,7 +402,24 @@ class GraphQLEdge:
             found = orjson.loads(body)
         except orjson.JSONDecodeError:
             raise Malformed(400, "the body is not JSON in UTF-8") from None
-        return asked_from(found)
+        if body.count(b"[") + body.count(b"{") > VALUE_DEPTH_MAX and is_deep(found, VALUE_DEPTH_MAX):
+            raise Malformed(400, f"values stand in each other more than {VALUE_DEPTH_MAX} deep")
+        return replace(asked_from(found), body_bytes=len(body), client=client_of(request.headers))
+
+
+def is_deep(found: object, most: int) -> bool:
+    """Whether lists and maps stand in each other deeper than `most`. Takes one look at each value."""
+    level = [found]
+    for _ in range(most):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _name_to_count(prepared: Prepared, operation: OperationDefinitionNode) -> str:
@@ -431,6 +507,7 @@ async def _read_body(request: Request, bytes_max: int) -> bytes:
         raise too_large
     body = bytearray()
     async for chunk in request.stream():
+        request.state.share.add(len(chunk))
         body += chunk
         if len(body) > bytes_max:
             raise too_large
@@ -503,9 +580,13 @@ def _status(status: int, media_type: str) -> int:
     return status if media_type == GRAPHQL_TYPE else 200
 
 
-def _challenge(code: Code) -> dict[str, str]:
+def _told_by(reason: Refused) -> dict[str, str]:
     """What a status asks for beside the answer."""
-    return {401: {"www-authenticate": "Bearer"}, 503: {"retry-after": "5"}}.get(STATUS_OF[code], {})
+    code = reason.problems[0].code
+    if STATUS_OF[code] == 401:
+        return {"www-authenticate": "Bearer"}
+    seconds = RETRY_AFTER_SECONDS if STATUS_OF[code] == 503 else retry_after_seconds(reason)
+    return {} if seconds is None else {"retry-after": str(seconds)}
 
 
 def code_of(result: Mapping[str, Any]) -> str:
@@ -522,8 +603,8 @@ def refusal_result(refused: Refused) -> dict[str, Any]:
 
 
 def malformed_response(malformed: Malformed, media_type: str) -> Response:
-    headers = {"allow": malformed.allow} if malformed.allow else {}
-    return _respond(error_result(malformed.code, malformed.message), malformed.status, media_type, headers)
+    result = error_result(malformed.code, malformed.message)
+    return _respond(result, malformed.status, media_type, malformed.headers)
 
 
 def unrun_response(unrun: Unrun, media_type: str, locale: str) -> Response:

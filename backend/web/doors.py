@@ -14,10 +14,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from structlog.contextvars import bind_contextvars
 
+from backend.admission import Admission
 from backend.auth.principal import Principal
 from backend.config import Settings
 from backend.domain.devices import DeviceState, unread
 from backend.domain.messages import Catalogue, render_problem
+from backend.domain.rates import retry_after_seconds
 from backend.domain.wishes import accepted_locale
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.sync.counted import count_refused
@@ -50,6 +52,7 @@ STATUS_OF: Mapping[Code, int] = {
     Code.FILE_TYPE_MISMATCH: 415,
     Code.FILE_HASH_MISMATCH: 422,
     Code.UPLOAD_QUOTA: 429,
+    Code.RATE_LIMITED: 429,
     Code.STORAGE_FULL: 507,
     Code.UPGRADE_REQUIRED: 426,
     Code.BUSY: 503,
@@ -75,21 +78,27 @@ Door = Callable[[Visit], Awaitable[Response]]
 class Doors:
     """What every door shares. One per process."""
 
-    def __init__(self, sessions: Sessions, *, settings: Settings, messages: Catalogue) -> None:
+    def __init__(self, sessions: Sessions, admission: Admission, *, settings: Settings, messages: Catalogue) -> None:
         self.settings = settings
+        self._admission = admission
         self.ending = asyncio.Event()
         """set when the server is about to stop: long answers break off"""
         self._sessions = sessions
         self._messages = messages
 
-    async def answer(self, request: Request, door: Door, *, syncing: bool = True, draining: bool = False) -> Response:
+    async def answer(
+        self, request: Request, door: Door, *, syncing: bool = True, draining: bool = False, large: bool = False
+    ) -> Response:
         """The door's answer, or why not. `syncing`: only roles that sync, on a device. `draining`: a device that may
-        only hand in what it holds may come in too."""
+        only hand in what it holds may come in too. `large`: what takes a place of large work to begin."""
         locale = accepted_locale(request.headers.get("accept-language"))
         try:
             visit = await self.visit(request, syncing=syncing, draining=draining)
             locale = visit.locale
-            return await door(visit)
+            if not large:
+                return await door(visit)
+            async with self._admission.places.place(large=True):
+                return await door(visit)
         except Refused as refused:
             return self.refusal(refused, locale)
 
@@ -99,6 +108,7 @@ class Doors:
         standing = await self._standing(request.headers.get("authorization"))
         _check(standing, syncing=syncing, draining=draining)
         bind_contextvars(user_id=standing.principal.user_id, device_id=standing.principal.device_id)
+        self._admission.caller_asks(standing.principal)
         return Visit(request, standing.principal, standing.device_state, standing.principal.locale)
 
     async def look_again(self, visit: Visit, *, syncing: bool = True, draining: bool = False) -> None:
@@ -111,15 +121,17 @@ class Doors:
         count_refused(refused.problems, "door")
         code = refused.problems[0].code
         status = STATUS_OF.get(code, 400)
-        headers = {}
+        headers = {"content-language": locale, "vary": "Accept-Language, Authorization"}
         if status == 401:
             headers["www-authenticate"] = "Bearer"
         if status == 503:
             headers["retry-after"] = str(RETRY_AFTER_SECONDS)
+        if (seconds := retry_after_seconds(refused)) is not None:
+            headers["retry-after"] = str(seconds)
         return json_answer(self.refusal_json(refused, locale), status, headers)
 
     def refusal_json(self, refused: Refused, locale: str) -> dict[str, Any]:
-        """A refusal as JSON: `{"errors": [{"message", "extensions": {code, path, allowed, retry}}]}`."""
+        """A refusal as JSON: `{"errors": [{"message", "extensions": {code, path, allowed, retry, params}}]}`."""
         return {"errors": [self._problem_json(problem, locale) for problem in refused.problems]}
 
     def _problem_json(self, problem: Problem, locale: str) -> dict[str, Any]:
@@ -130,6 +142,7 @@ class Doors:
                 "path": list(problem.path),
                 "allowed": list(problem.allowed),
                 "retry": problem.retry.value,
+                "params": dict(problem.params),
             },
         }
 
@@ -150,6 +163,7 @@ class Doors:
         try:
             async with asyncio.timeout(self.settings.body_seconds_max):
                 async for chunk in request.stream():
+                    request.state.share.add(len(chunk))
                     body += chunk
                     if len(body) > most:
                         raise Refused(Problem(Code.TOO_LARGE, (), (str(most),)))

@@ -123,6 +123,8 @@ class Servers:
             "SELVEDGE_LOG_LEVEL": "ERROR",
             "SELVEDGE_ACCESS_TOKEN_SECONDS": "3600",
             "SELVEDGE_POOL_CONNECTIONS_MAX": "8",
+            "SELVEDGE_USER_REQUESTS_PER_MINUTE": "0",
+            "SELVEDGE_DEVICE_REQUESTS_PER_MINUTE": "0",
             "CHAOS_STALLS": str(self.seed),
         }
         chosen = {"CHAOS_MUTANT": self.mutant} if self.mutant else {}
