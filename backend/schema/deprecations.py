@@ -57,6 +57,9 @@ class Client:
     version: str = UNNAMED
 
 
+NAMELESS = Client()
+
+
 def client_of(headers: Headers | Mapping[str, Any]) -> Client:
     """By the two headers; what no name would look like counts as `other`."""
     return Client(_named(headers.get(NAME_HEADER)), _named(headers.get(VERSION_HEADER)))

@@ -36,7 +36,7 @@ from backend.domain.rates import address_key, retry_after_seconds
 from backend.domain.wishes import HEADER_CHARACTERS_MAX, accepted_locale, quality_of
 from backend.errors import OPERATOR, Code, Problem, Refused
 from backend.schema.context import Context
-from backend.schema.deprecations import Client, Deprecations, client_of
+from backend.schema.deprecations import NAMELESS, Client, Deprecations, client_of
 from backend.schema.errors import errors_json, refusal_extensions, refusal_message
 from backend.schema.execute import Documents, Prepared, core_schema, document_hash, encode, run, subscribe
 from backend.schema.limits import Limits, Weight
@@ -100,7 +100,7 @@ class Asked:
     document_hash: str | None = None
     """of a trusted document, where there is no text"""
     body_bytes: int = 0
-    client: Client = Client()
+    client: Client = NAMELESS
 
 
 class Malformed(Exception):

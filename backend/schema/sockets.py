@@ -8,6 +8,7 @@ Source: GraphQL over WebSocket, graphql-transport-ws.
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from backend.config import Settings
 from backend.domain.origins import is_allowed_origin
 from backend.errors import Code, Problem, Refused, Retry
 from backend.ids import new_id
+from backend.schema.deprecations import NAMELESS, client_of
 from backend.schema.execute import encode
 from backend.schema.http import Asked, GraphQLEdge, Malformed, Unrun, asked_from, code_of, error_result, refusal_result
 from backend.telemetry import logger
@@ -42,8 +44,6 @@ ENDING = frozenset(
     {Code.UNAUTHENTICATED, Code.TOKEN_EXPIRED, Code.DEVICE_REVOKED, Code.DEVICE_WIPED, Code.CURSOR_EXPIRED}
 )
 """Codes with which nothing more can be had on this connection."""
-NAMED_BY_HASH = frozenset({"documentId", "extensions"})
-"""Where the hash of a trusted document stands, in place of a text."""
 _GONE = (WebSocketDisconnect, WebSocketDisconnected)
 _LOG = logger(__name__)
 
@@ -107,6 +107,7 @@ class _Socket:
         self._settings = settings
         self._language = websocket.headers.get("accept-language")
         self._authorization: str | None = None
+        self._client = NAMELESS
         self._clock: int | None = None
         self._begun = asyncio.Event()
         self._acknowledged = False
@@ -219,6 +220,7 @@ class _Socket:
         given = [value for name, value in named if name.lower() == "authorization"]
         if len(given) == 1 and isinstance(given[0], str):
             self._authorization = given[0]
+        self._client = client_of({**self._websocket.headers, **{name.lower(): value for name, value in named}})
         await self._check()
         # before the client may begin to pull: what its streams then leave out it has pulled
         self._clock = await self._edge.clock()
@@ -233,12 +235,12 @@ class _Socket:
             raise _Against(BAD_MESSAGE, "`payload` must be a map")
         if operation_id in self._operations:
             raise _Against(ID_IN_USE, "an operation with this id runs")
-        if payload.get("query") == "" and not NAMED_BY_HASH & payload.keys():
-            await self._fail(operation_id, error_result(Code.BAD_REQUEST, "the document is empty"))
-            return
         try:
-            asked = asked_from(payload)
+            asked = replace(asked_from(payload), client=self._client)
         except Malformed as malformed:
+            if payload.get("query") == "":  # an empty document is a bad one, and those close nothing
+                await self._fail(operation_id, error_result(Code.BAD_REQUEST, malformed.message))
+                return
             raise _Against(BAD_MESSAGE, malformed.message) from None
         most = self._settings.socket_operations_max
         if len(self._operations) >= most:
