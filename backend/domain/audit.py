@@ -1,7 +1,7 @@
 """What the audit says: who did what to which record, by which door, and what stood before and after.
 
 Pure. A change is told by the paths of `fields.field_paths` in the form documents carry; whatever a document does not
-show is not told either. Values are bounded: the audit is a trail, not a second copy of the data (R48, R49).
+show is not told either. Values are bounded: the audit is a trail, not a second copy of the data (R32, R49).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

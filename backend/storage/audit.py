@@ -1,7 +1,7 @@
 """The audit's table: the one function that writes to it, and the only ones that take anything away.
 
 Entries are appended, in the transaction of what they tell. Triggers refuse every change and removal; retention and
-erasure go through the latch, which is open for their own transaction alone (R48).
+erasure go through the latch, which is open for their own transaction alone.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence

@@ -165,7 +165,8 @@ async def judge_at_rest(world: World, engine: Engine) -> dict[str, int]:
         nodes = await conn.fetch("SELECT id, path, kind FROM territory")
         members = await conn.fetch("SELECT user_id, territory_id FROM territory_member WHERE valid_to IS NULL")
         audits = await conn.fetch(
-            "SELECT device_id, action, collection, record_id, count(*) FROM audit_entry WHERE door IN ('PUSH', 'RXDB', 'WATERMELON')"
+            "SELECT device_id, action, collection, record_id, count(*) FROM audit_entry"
+            " WHERE door IN ('PUSH', 'RXDB', 'WATERMELON')"
             " AND action IN ('CREATE', 'UPDATE', 'DELETE') GROUP BY device_id, action, collection, record_id"
         )
         issues = await conn.fetch("SELECT mutation_id, field, mine FROM sync_issue WHERE mutation_id IS NOT NULL")

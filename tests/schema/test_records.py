@@ -60,7 +60,7 @@ def changes_of(entry: Any) -> dict[str, tuple[Any, Any]]:
     return {change["path"]: (change["before"], change["after"]) for change in entry["changes"]}
 
 
-@pytest.mark.requirement("R48")
+@pytest.mark.requirement("R32")
 async def test_a_history_says_who_changed_what_when_and_by_which_door(house: House) -> None:
     shop = await shop_of(house)
     house.now_ms += 60_000
@@ -228,7 +228,7 @@ async def audits_of(house: House, action: str) -> list[tuple[str, list[str]]]:
     return [(row[0], orjson.loads(row[1])) for row in rows]
 
 
-@pytest.mark.requirement("R48")
+@pytest.mark.requirement("R32")
 async def test_looking_at_the_trail_is_audited_once_per_request(house: House) -> None:
     shop = await shop_of(house)
     twice = """
