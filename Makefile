@@ -47,7 +47,7 @@ graphiql: $(VENV)/.graphiql ## build GraphiQL into backend/web/static, where the
 contract: $(VENV)/.dev ## write schema.graphql and the other generated files of mobile_contract/
 	$(BIN)/selvedge contract
 
-bench: $(VENV)/.dev ## measure; prints figures, judges nothing
+bench: $(VENV)/.dev $(VENV)/.peers ## measure; prints figures, judges nothing
 	@for file in tests/benchmarks/bench_*.py; do \
 	  echo "== $$file"; $(BIN)/python -m "$$(echo "$${file%.py}" | tr / .)" || exit 1; \
 	done
@@ -112,4 +112,11 @@ $(VENV)/.clients: tests/clients/package.json tests/clients/package-lock.json | $
 	  prefix=$$(dirname "$$(dirname "$$(command -v node)")"); \
 	  if [ -f "$$prefix/include/node/node.h" ]; then export npm_config_nodedir="$$prefix"; fi; \
 	  cd tests/clients && npm ci --silent --no-fund --no-audit && touch ../../$@; \
+	fi
+
+# The servers that are measured beside ours, where there is an npm; a benchmark names them as absent otherwise.
+$(VENV)/.peers: tests/benchmarks/peers/package.json tests/benchmarks/peers/package-lock.json | $(VENV)/.python
+	@if command -v npm >/dev/null 2>&1; then \
+	  echo "installing the other servers into tests/benchmarks/peers/node_modules"; \
+	  cd tests/benchmarks/peers && npm ci --silent --no-fund --no-audit && touch ../../../$@; \
 	fi

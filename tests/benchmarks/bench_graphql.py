@@ -10,6 +10,8 @@ no speed is told. Nothing is asserted about speed; each goal is said to be reach
 import argparse
 import asyncio
 import base64
+import os
+import platform
 import signal
 import sqlite3
 import statistics
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +30,33 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from backend.sync.cursor import Cursor, Position, seal
+from tests.benchmarks.beyond import growth, late_page, packed, pokes
 from tests.benchmarks.company import DELTA_ROWS, Company, build, shapes
 from tests.benchmarks.contest import (
     CURSOR_SECRET,
+    PEERS,
+    ROOT,
     Asker,
     Failed,
     Postgres,
     Server,
+    commit,
     others,
     ours,
     sign_in,
 )
 from tests.benchmarks.questions import OURS, PUSH_CHANGES, SCHEMA_VERSION
+from tests.benchmarks.told import goals_table, page
 from tests.databases import RunFolder, Unavailable
 
 Json = dict[str, Any]
 CUSTOMERS = 100_000
 ROUNDS = 5
 CLIENTS = 8
+SUBSCRIBERS = 1_000
+SMALLEST = 4_000
+"""Two reps with two patches of 1,000 each."""
+VERSIONS = ("strawberry-graphql", "tortoise-orm", "uvicorn", "asyncpg")
 SECONDS_MANY, SECONDS_ONE = 0.8, 0.5
 QUESTIONS = ("q1", "q2", "q3", "q4", "q5")
 WORDS = {
@@ -364,7 +376,68 @@ def run_all(stack: ExitStack, given: argparse.Namespace, folder: Path, url: str,
     names = [name for name in QUESTIONS if not given.only or name in given.only.split(",")]
     measure(run, names)
     show(run, names)
+    if not given.only:
+        more(stack, run, url, tell)
+        said = page(run, WORDS, names, machine(run), commit())
+        say.print("\n".join(goals_table(run)), soft_wrap=True, markup=False)
+        if given.write:
+            (ROOT / "docs" / "BENCHMARKS.md").write_text(said, "utf-8")
+            tell("wrote docs/BENCHMARKS.md")
     tell("done")
+
+
+def more(stack: ExitStack, run: Run, url: str, tell: Callable[[str], None]) -> None:
+    """What is measured of ours alone."""
+    mine = [server for server in run.servers if server.side == OURS]
+    tell("late pages of a name search")
+    run.told["search"] = late_page(mine, run.asker, run.company.chief, run.rounds)
+    tell("pokes")
+    run.told["subscribers"] = SUBSCRIBERS
+    run.told["pokes"] = pokes(mine[0], run.asker, SUBSCRIBERS)
+    tell("a packed first sync")
+    run.told["packed"] = packed(mine[0], run.asker, run.rounds)
+    least = run.company.customers // 10
+    if least < SMALLEST:
+        tell(f"growth is not measured: a tenth of the company is less than {SMALLEST:,} customers")
+        return
+    tell("growth: a company of a tenth")
+    company = prepare(run.folder, url, least, tell)
+    path = run.folder / f"product-{least}.sqlite3"
+    small = [
+        ours("small, PostgreSQL", "PostgreSQL", f"{url}/company_{least}", run.folder),
+        ours("small, SQLite", "SQLite", f"sqlite://{path}", run.folder),
+    ]
+    stack.enter_context(started(small))
+    asker = Asker(run.folder / f"company-{least}.json", run.folder)
+    stack.callback(asker.stop)
+    pairs = {large.database: (little, large) for little, large in zip(small, mine, strict=True)}
+    emails = {"a rep": company.rep, "one who sees all": company.chief}
+    run.told["growth"] = growth(pairs, (asker, run.asker), emails, run.rounds)
+
+
+def machine(run: Run) -> str:
+    """Cores, processor and versions; nothing that names the machine or its folders."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+    versions = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in VERSIONS)]
+    versions.append(f"PostgreSQL {asyncio.run(_postgres_version(run.told['url']))}, SQLite {sqlite3.sqlite_version}")
+    locked = PEERS / "package-lock.json"
+    packages = orjson.loads(locked.read_bytes())["packages"]
+    versions += [
+        f"{name} {packages[f'node_modules/{name}']['version']}" for name in ("node", "postgraphile", "mercurius")
+    ]
+    busy = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores, {model}, load {busy:.1f} at the end; {', '.join(versions)}"
+
+
+async def _postgres_version(url: str) -> str:
+    raw = await asyncpg.connect(url)
+    try:
+        return ".".join(str(part) for part in raw.get_server_version()[:2])
+    finally:
+        await raw.close()
 
 
 def show(run: Run, names: list[str]) -> None:

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PEERS = HERE / "peers"
-START_SECONDS_MAX = 90
+START_SECONDS_MAX = 240
 TICKS = os.sysconf("SC_CLK_TCK")
 SIGN_IN = """mutation ($email: String!, $password: String!, $device: DeviceInput!) {
   signIn(email: $email, password: $password, device: $device) {
@@ -55,7 +55,7 @@ class Server:
         return {**self.jobs.get("all", {}), **self.jobs.get(name, {})}
 
     def start(self) -> None:
-        with self.log.open("ab") as log:
+        with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 self.command, env={**os.environ, **self.environment}, stdout=subprocess.DEVNULL, stderr=log,
                 stdin=subprocess.DEVNULL, cwd=ROOT,

@@ -5,7 +5,9 @@ within a job, one request at a time on each. What it costs itself is part of eve
 """
 
 import asyncio
+import base64
 import itertools
+import os
 import statistics
 import sys
 import time
@@ -18,11 +20,12 @@ import orjson
 import uvloop
 
 from tests.benchmarks.company import Company
-from tests.benchmarks.questions import OURS, PUSH_CHANGES, Device, bodies, canonical, pushes
+from tests.benchmarks.questions import OURS, PUSH_CHANGES, Device, bodies, body, canonical, pushes
 
 Json = dict[str, Any]
 LINE_MAX = 64_000_000
 READ_SECONDS_MAX = 120
+POKE = "subscription { syncPoke { clock } }"
 
 
 class Connection:
@@ -98,6 +101,8 @@ class Asker:
             return await self.load(job)
         if kind == "once":
             return await self.once(job)
+        if kind == "pokes":
+            return await self.pokes(job)
         raise SystemExit(f"unknown job {kind}")
 
     def asking(self, job: Json, number: int) -> Asking:
@@ -162,6 +167,115 @@ class Asker:
         form = canonical(job["side"], job["name"], answer) if job.get("canonical") else answer
         Path(job["into"]).write_bytes(form)  # noqa: ASYNC240 - nothing else is asked meanwhile
         return {"status": status, "bytes": size}
+
+    async def pokes(self, job: Json) -> Json:
+        """Open so many subscriptions; then, push by push, when each was told. Ours only."""
+        token, port, heard = job["tokens"][0], job["port"], _Heard(job["subscribers"])
+        open_one = _follow_socket if job["by"] == "graphql-transport-ws" else _follow_events
+        opened = []
+        for start in range(0, job["subscribers"], 50):
+            count = min(50, job["subscribers"] - start)
+            opened += await asyncio.gather(*(open_one(port, token, heard) for _ in range(count)))
+        await asyncio.wait_for(heard.everybody(), READ_SECONDS_MAX)
+        memory_kb = _memory_kb(job["pid"])
+        pushing = self._pushing({**job, "side": OURS, "server": job["server"]}, 0, job["pushing"])
+        conn = await Connection(port).open()
+        taken = []
+        for _ in range(job["times"]):
+            heard.again()
+            status, answer, _ = await conn.ask(pushing.next())
+            began = time.perf_counter()
+            assert status == 200, answer[:300]
+            pushing.take(answer)
+            await asyncio.wait_for(heard.everybody(), READ_SECONDS_MAX)
+            taken.append([max(0.0, 1_000 * (at - began)) for at in heard.at])
+            # pokes of one moment are gathered into one: what comes next begins after that
+            await asyncio.sleep(0.2)
+        conn.close()
+        for task, writer in opened:
+            task.cancel()
+            writer.close()
+        return {
+            "median_ms": statistics.median(statistics.median(one) for one in taken),
+            "last_ms": statistics.median(max(one) for one in taken),
+            "memory_kb": memory_kb,
+        }
+
+
+class _Heard:
+    """When each subscriber was told last."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.again()
+
+    def again(self) -> None:
+        self.at: list[float] = []
+        self._all = asyncio.Event()
+
+    def tell(self) -> None:
+        self.at.append(time.perf_counter())
+        if len(self.at) == self.count:
+            self._all.set()
+
+    async def everybody(self) -> None:
+        await self._all.wait()
+
+
+def _memory_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1])
+
+
+Opened = tuple["asyncio.Task[None]", asyncio.StreamWriter]
+
+
+async def _follow_events(port: int, token: str, heard: _Heard) -> Opened:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+    writer.write(request("POST", "/graphql/stream", headers, body(POKE)))
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b" 200 " in head, head
+
+    async def listen() -> None:
+        while line := await reader.readline():
+            if line.startswith(b"data:") and b"clock" in line:
+                heard.tell()
+
+    return asyncio.ensure_future(listen()), writer
+
+
+async def _follow_socket(port: int, token: str, heard: _Heard) -> Opened:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    key = base64.b64encode(os.urandom(16)).decode()
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": key,
+               "Sec-WebSocket-Version": "13", "Sec-WebSocket-Protocol": "graphql-transport-ws"}  # fmt: skip
+    writer.write(request("GET", "/graphql", headers))
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b" 101 " in head, head
+    _send_frame(writer, {"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
+    assert b"connection_ack" in await _read_frame(reader)
+    _send_frame(writer, {"type": "subscribe", "id": "1", "payload": {"query": POKE}})
+
+    async def listen() -> None:
+        while True:
+            if b"clock" in await _read_frame(reader):
+                heard.tell()
+
+    return asyncio.ensure_future(listen()), writer
+
+
+def _send_frame(writer: asyncio.StreamWriter, message: Json) -> None:
+    payload, mask = orjson.dumps(message), os.urandom(4)
+    size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
+    writer.write(b"\x81" + size + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload)))
+
+
+async def _read_frame(reader: asyncio.StreamReader) -> bytes:
+    size = (await reader.readexactly(2))[1] & 0x7F
+    if size == 126:
+        size = int.from_bytes(await reader.readexactly(2), "big")
+    return await reader.readexactly(size)
 
 
 async def _run(one: Asking, conn: Connection, until: float) -> None:
