@@ -219,6 +219,8 @@ class SqliteEngine:
             f"busy_timeout={BUSY_TIMEOUT_MS}",
             "journal_mode=WAL",
             "synchronous=NORMAL",
+            # what is deleted is overwritten with zeros, so that an erased person is not in the file either
+            "secure_delete=ON",
             "cache_size=-32000",
         ]
         if read_only:

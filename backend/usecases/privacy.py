@@ -334,7 +334,8 @@ async def _erase_colleague(work: Work, erased: Erased) -> None:
     for table in ("refresh_family", "oidc_link", "password_reset"):
         await work.conn.execute(f"DELETE FROM {table} WHERE user_id = ?", erased.id)
     await work.conn.execute("UPDATE territory_member SET reason = NULL WHERE user_id = ?", erased.id)
-    await _forget_name_in_issues(work, erased)
+    if name != ERASED_COLLEAGUE:
+        await _forget_name_in_issues(work, erased)
     await _forget_audit(work, erased, [erased.id, *device_ids])
     work.standings.add(erased.id)
 
