@@ -134,7 +134,16 @@ class Shape:
     def _by_name(self) -> dict[str, Field]:
         return {field.name: field for field in self.fields}
 
-    @property
+    @cached_property
+    def divided(self) -> frozenset[str]:
+        """The fields that fall apart into several paths of merging."""
+        return frozenset(
+            field.name
+            for field in self.fields
+            if field.kind in (Kind.MAP, Kind.CELLS) or (field.record is not None and field.record.key)
+        )
+
+    @cached_property
     def client_fields(self) -> tuple[Field, ...]:
         """What a client may name in a change."""
         return tuple(field for field in self.fields if not field.server_only)
@@ -233,6 +242,8 @@ def field_paths(shape: Shape, clean: Mapping[str, object]) -> dict[str, object]:
 
     Maps, cells and keyed records fall apart into one path each; sets and unkeyed records stay whole.
     """
+    if shape.divided.isdisjoint(clean):
+        return dict(clean)
     found: dict[str, object] = {}
     for name, value in clean.items():
         field = shape.field(name)

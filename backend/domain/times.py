@@ -50,7 +50,8 @@ def check_instant(at_ms: int) -> int:
 def instant_text(at_ms: int) -> str:
     """The one written form of an instant in 1970..2199; inverse of `parse_instant`."""
     moment = _EPOCH + timedelta(milliseconds=check_instant(at_ms))
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+    # a third of the time of a format with names
+    return moment.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def parse_day(text: str) -> str:
