@@ -92,6 +92,7 @@ def test_doctor_shows_how_the_database_stands(selvedge: CommandLine, tmp_path: P
     assert "epoch 1, step" in row(done.said, "clock")
     assert row(done.said, "score run") == "1998-06-30 FINISHED, 2,357 scored, 2,357 changed"
     assert row(done.said, "scores").split() == ["2,357", "2,357", "0"]
+    assert row(done.said, "Order.ageDays") == "is reckoned from a day that is given"
     absent = selvedge("doctor", "--database", f"sqlite://{tmp_path / 'absent.sqlite3'}")
     assert absent.status == 2
     assert not (tmp_path / "absent.sqlite3").exists(), "looking makes no database"

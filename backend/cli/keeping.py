@@ -30,6 +30,8 @@ from backend.cli.terminal import (
 from backend.clock import wall_clock_ms
 from backend.config import PREFIX, Settings
 from backend.errors import BadSetting, Refused
+from backend.schema.executor import COMPUTED_FIELDS
+from backend.schema.types import COMPUTED
 from backend.storage.engine import Engine, open_engine
 from backend.sync.collect import Collected, next_epoch
 from backend.sync.collect import collect as collect_history
@@ -103,6 +105,10 @@ def _show_overview(settings: Settings, lacking: Sequence[str]) -> None:
     for name, counts in seen.counts.items():
         shown.add_row(name, *(f"{count:,}" for count in counts))
     say.print(shown)
+    say.print("\nread field by field, whenever one of these is asked for (counted in selvedge_reads_fallbacks_total):")
+    for name in COMPUTED_FIELDS:
+        kind, _, field = name.partition(".")
+        say.print(f"  {name}  {COMPUTED[kind][field]}", soft_wrap=True)
 
 
 async def _look_over(settings: Settings) -> Overview:

@@ -51,6 +51,16 @@ from backend.sync.collections import COLLECTIONS
 from backend.usecases.matches import MatchState
 from tests.factories import NOW_MS, grant, insert
 
+CUSTOM: Mapping[str, tuple[CustomKind, tuple[Any, ...]]] = {
+    "b": (CustomKind.CHOICE, ("gold", "plain")),
+    "size": (CustomKind.INT, (0, 3, 2**40, -7)),
+    "since": (CustomKind.DATE, ("2025-05-01", "2026-01-02")),
+    "vip": (CustomKind.BOOL, (True, False)),
+    "marks": (CustomKind.CHOICES, (["a"], ["a", "가"], [])),
+    "remark": (CustomKind.TEXT, ('O\'Neil "x"', "온유", "")),
+    "가": (CustomKind.TEXT, ("back\\slash", "🧵")),
+}
+"""Key of a custom field → kind, values."""
 SEEN_BY_ALL = (Role.ADMIN, Role.ANALYST, Role.MARKETER, Role.SERVICE_AGENT)
 
 MEMBERS: Mapping[tuple[str, str], type[StrEnum]] = {
@@ -136,6 +146,7 @@ class Filler:
     def __init__(self, conn: Connection, seed: int = 7) -> None:
         self.conn = conn
         self.rng = random.Random(seed)
+        self.aside = random.Random(seed + 1)
         self.world = World()
         self.count = 0
 
@@ -163,6 +174,8 @@ class Filler:
             return self.id()
         if found.null and rng.random() < 0.3:
             return None
+        if name == "custom":
+            return self.custom()
         if (table, name) in MEMBERS:
             return rng.choice(list(MEMBERS[table, name])).value
         if (table, name) in LISTS:
@@ -192,6 +205,11 @@ class Filler:
         if found.unique:
             return f"{table[:6]}-{self.count}"
         return rng.choice(TEXTS)[: found.max_length]
+
+    def custom(self) -> str:
+        """Values of some of the custom fields there are."""
+        drawn = {key: self.aside.choice(values) for key, (_, values) in CUSTOM.items() if self.aside.random() < 0.6}
+        return orjson.dumps(drawn, option=orjson.OPT_SORT_KEYS).decode()
 
 
 async def make_world(engine: Engine, seed: int = 7) -> World:
@@ -379,6 +397,7 @@ class _World(Filler):
                         state=state.value,
                     )  # fmt: skip
         await self.row(records.ImportBatch, kind="demo", started_by=f"staff:{users[0]}")
+        await self.audited(users)
         for collection, table in (("customers", "customer"), ("contacts", "contact")):
             known = self.world.ids[table]
             pairs = [(one, other) for at, one in enumerate(known) for other in known[at + 1 :]]
@@ -388,21 +407,47 @@ class _World(Filler):
                 await self.row(
                     merges.MatchPair,
                     collection=collection, first_id=one, second_id=self.id() if gone else other, reasons=reasons,
-                    **({"state": MatchState.MERGED.value} if gone else {}),
+                    state=(MatchState.MERGED if gone else self.rng.choice([MatchState.OPEN] * 3 + [*MatchState])).value,
                 )  # fmt: skip
 
     async def defined(self) -> None:
-        """Every map of custom values has the keys `b` and `가`: of customers and contacts one of them is personal."""
-        for collection, personal in (("customers", "b"), ("contacts", "가"), ("visits", None)):
-            for key in ("b", "가"):
+        """Of customers and contacts one field each is personal, and its place within the map differs."""
+        for collection in Customised:
+            personal = {"customers": "b", "contacts": "가"}.get(collection.value, "remark")
+            for position, (key, (kind, _)) in enumerate(CUSTOM.items()):
                 await self.row(
                     custom.CustomFieldRow,
-                    collection=collection,
-                    key=key,
-                    kind="TEXT",
-                    choices="[]",
-                    personal=key == personal,
-                )
+                    collection=collection.value, key=key, kind=kind.value, position=position, required=False,
+                    personal=key == personal, retired=key == "since", least=self.aside.choice([None, -7]), most=2**50,
+                    choices='[{"nameEn":"Gold","retired":false,"value":"gold"}]',
+                )  # fmt: skip
+
+    async def audited(self, users: list[str]) -> None:
+        """Entries of the audit, and what every kind of row has that the few above happen to lack."""
+        doors = ("API", "SYNC", "JOB", "IMPORT")
+        change = '[{"after":"é","before":null,"path":"notes"}]'
+        for number in range(40):
+            record_id = self.rng.choice(self.world.ids["customer"])
+            await self.row(
+                records.AuditEntry,
+                actor=f"staff:{self.rng.choice(users)}", door=doors[number % 4], collection="customers",
+                action=("CREATE", "PATCH", "DELETE")[number % 3], record_id=record_id,
+                device_id=self.rng.choice([None, *self.world.ids["device"]]), fields_changed='["notes"]',
+                changes=self.rng.choice([None, change]), personal_changes=self.rng.choice([None, change]),
+            )  # fmt: skip
+        for _ in range(4):
+            season = await self.row(catalogue.Season)
+            style = await self.row(catalogue.Style, season_id=season)
+            await self.row(catalogue.Price, price_list_id=self.price_list, style_id=style)
+            await self.row(insight.ScoreRun)
+        await self.row(
+            work.Task, customer_id=None, territory_id=None, assignee_id=users[3], related_id=self.world.ids["visit"][0]
+        )
+        await self.row(
+            sync.SyncIssue,
+            code="CONFLICT", collection="tasks", field="notes", problems="[]", about="{}", ways_out="[]", names="{}",
+            history="[]", user_id=users[3], mutation_id=self.id(), state=IssueState.OPEN.value,
+        )  # fmt: skip
 
     async def revisions(self) -> None:
         for number, (collection, table) in enumerate(
