@@ -381,8 +381,10 @@ async def _pass_json_through(raw: asyncpg.Connection) -> None:
     await raw.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
 
 
-async def _keep_session(_raw: asyncpg.Connection) -> None:
-    return None
+async def _keep_session(raw: asyncpg.Connection) -> None:
+    """Nothing is to be taken back but a transaction whose very end was cancelled: the next one would begin in it."""
+    if raw.is_in_transaction():
+        await raw.execute("ROLLBACK")
 
 
 def open_engine(url: str, *, pool_connections_max: int = 10, pool_wait_seconds_max: int = 10) -> Engine:
