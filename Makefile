@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test lint types graphiql contract bench fuzz-reads chaos mutants chaos-mutants check clean
+.PHONY: help run quick test lint types graphiql contract bench fuzz-reads fuzz chaos mutants chaos-mutants check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: $(VENV)/.dev $(VENV)/.peers ## measure; prints figures, judges nothing
 
 fuzz-reads: $(VENV)/.dev ## compiled answers against ordinary ones: 5,000 documents per database ($FUZZ_DOCUMENTS, from $FUZZ_SEED)
 	$(BIN)/python -m tests.reads.fuzz $${FUZZ_DOCUMENTS:-5000} $${FUZZ_SEED:-1}
+
+fuzz: $(VENV)/.dev ## 20,000 requests nobody thought of ($FUZZ_CASES, from $FUZZ_SEED), half on each database
+	$(BIN)/python -m tests.fuzz.run
 
 chaos: $(VENV)/.dev ## 20,000 steps of chaos per database ($CHAOS_STEPS, from $CHAOS_SEED): docs/CHAOS.md
 	$(BIN)/python -m tests.chaos.run

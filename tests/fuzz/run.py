@@ -1,0 +1,72 @@
+"""`make fuzz`: `FUZZ_CASES` requests (20,000) drawn from `FUZZ_SEED` (1), half of them on each database.
+
+`FUZZ_DATABASE` (`sqlite`, `postgres`) asks one only. Ends with 1 when anything was answered that may not be.
+"""
+
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+from time import monotonic
+
+from backend.telemetry import configure_logs
+from tests.databases import RunFolder, fresh_postgres, fresh_sqlite
+from tests.fuzz.asking import Told, fuzzed
+from tests.fuzz.drawing import draw, operations
+
+CASES = 20_000
+BATCH = 585
+"""Five of each field: what one seed draws before the next does."""
+SHOWN = 30
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+async def ask(database_url: str, folder: Path, cases: int, seed_number: int) -> Told:
+    told = Told()
+    async with fuzzed(database_url, folder) as world:
+        for number, done in enumerate(range(0, cases, BATCH)):
+            await world.ask_all(draw(min(BATCH, cases - done), seed_number + number, world.ids), told)
+            say(f"  {told.cases:6,} asked, {len(told.wrong)} wrong")
+    return told
+
+
+async def main() -> int:
+    configure_logs("ERROR")
+    cases = int(os.environ.get("FUZZ_CASES", CASES))
+    seed_number = int(os.environ.get("FUZZ_SEED", "1"))
+    only = os.environ.get("FUZZ_DATABASE")
+    shared = RunFolder.begin()
+    wrong = 0
+    try:
+        for place, database in enumerate(("sqlite", "postgres")):
+            if only not in (None, database):
+                continue
+            share = cases if only else cases // 2
+            with tempfile.TemporaryDirectory() as name:
+                folder, began = Path(name), monotonic()
+                say(f"{database}: {share:,} requests over {len(operations())} fields, seed {seed_number}")
+                if database == "sqlite":
+                    template = await asyncio.to_thread(shared.sqlite_template)
+                    told = await ask(fresh_sqlite(template, folder), folder, share, seed_number)
+                else:
+                    server = await asyncio.to_thread(shared.postgres_url)
+                    async with fresh_postgres(server) as url:
+                        told = await ask(url, folder, share, seed_number + 1_000 * place)
+                codes = ", ".join(f"{code} {count:,}" for code, count in told.codes.most_common())
+                say(f"{database}: {told.cases:,} asked in {monotonic() - began:.0f} s, {len(told.wrong)} wrong")
+                say(f"  answered: {codes}")
+                for text in told.wrong[:SHOWN]:
+                    say(f"\n{text}")
+                wrong += len(told.wrong)
+    finally:
+        shared.end()
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
