@@ -25,7 +25,7 @@ from backend.errors import OPERATOR, Code
 from backend.ids import new_id
 from backend.schema.sockets import GraphQLSockets
 from backend.schema.streams import GraphQLStreams
-from backend.telemetry import counter, histogram, logger
+from backend.telemetry import counter, error_told, histogram, logger
 from backend.web.compression import Compression
 from backend.web.gate import Gate
 from backend.web.metrics import MetricsDoor
@@ -247,7 +247,7 @@ class Edge:
                 await self._app(scope, receive, send_marked)
             except Exception as error:
                 # the one place where the unexpected ends
-                _LOG.error("unexpected failure", error_id=request_id, error_type=type(error).__name__)
+                _LOG.error("unexpected failure", error_id=request_id, **error_told(error))
                 if status:
                     raise
                 await _failure(request_id)(scope, receive, send_marked)

@@ -6,7 +6,11 @@ closed set of words, or one of the first so many it is given; whatever comes bey
 
 import logging
 import sys
+import threading
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePath
+from traceback import extract_tb
+from types import TracebackType
 from typing import Literal, cast
 
 import structlog
@@ -29,6 +33,7 @@ ALLOWED_KEYS = frozenset(
         "code",
         "error_id",
         "error_type",
+        "stack",
         "where",
         "milliseconds",
         "rows",
@@ -54,12 +59,56 @@ def configure_logs(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _only_allowed,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
+            structlog.dev.ConsoleRenderer()
+            if sys.stderr.isatty()
+            else structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # what libraries say goes the same way; at WARNING, for below it they tell of themselves
+    logging.basicConfig(
+        handlers=[_Libraries()], level=max(logging.WARNING, logging.getLevelNamesMapping()[level]), force=True
+    )
+    logging.captureWarnings(True)
+    threading.excepthook = _thread_failed
+
+
+class _Libraries(logging.Handler):
+    """What a library logs, as where it was said and by which failure: its words may hold anybody's values.
+
+    Only a text that takes its values apart from itself is told, without them.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        failed = record.exc_info[1] if record.exc_info else None
+        say = structlog.get_logger(component=record.name)
+        say.log(
+            record.levelno,
+            str(record.msg) if record.args else "a library said something",
+            where=f"{record.module}:{record.lineno}",
+            **(error_told(failed) if failed is not None else {}),
+        )
+
+
+def _thread_failed(ended: threading.ExceptHookArgs) -> None:
+    told = error_told(ended.exc_value) if ended.exc_value is not None else {"error_type": ended.exc_type.__name__}
+    structlog.get_logger(component="threading").error("a thread failed", **told)
+
+
+def error_told(error: BaseException) -> dict[str, str]:
+    """What a log line may say of an exception: its type and the way to it, never its words."""
+    return {"error_type": type(error).__name__, "stack": _stack(error.__traceback__)}
+
+
+def _stack(traceback: TracebackType | None) -> str:
+    """The innermost frames as `file:line function`, the innermost first."""
+    frames = extract_tb(traceback)[-STACK_FRAMES_MAX:]
+    return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+
+
+STACK_FRAMES_MAX = 12
 
 
 def logger(name: str) -> FilteringBoundLogger:

@@ -8,7 +8,7 @@ from graphql import GraphQLError
 from backend.errors import OPERATOR, Code, Problem, Refused
 from backend.ids import new_id
 from backend.sync.counted import count_refused
-from backend.telemetry import logger
+from backend.telemetry import error_told, logger
 
 _LOG = logger(__name__)
 
@@ -54,7 +54,7 @@ def error_json(error: GraphQLError) -> dict[str, Any]:
     _LOG.error(
         "unexpected failure",
         error_id=error_id,
-        error_type=type(original).__name__,
+        **error_told(original),
         where=".".join(str(step) for step in error.path or ()),
         code=Code.INTERNAL.value,
     )

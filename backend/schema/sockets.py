@@ -27,7 +27,7 @@ from backend.ids import new_id
 from backend.schema.deprecations import NAMELESS, client_of
 from backend.schema.execute import encode
 from backend.schema.http import Asked, GraphQLEdge, Malformed, Unrun, asked_from, code_of, error_result, refusal_result
-from backend.telemetry import logger
+from backend.telemetry import error_told, logger
 from backend.usecases.sessions import Standing
 
 PROTOCOL = "graphql-transport-ws"
@@ -143,7 +143,7 @@ class _Socket:
             await self._close(TRY_LATER, "messages were not taken")
         except Exception as error:  # noqa: BLE001 - where the unexpected ends
             error_id = new_id()
-            _LOG.error("unexpected failure", error_id=error_id, error_type=type(error).__name__, where="socket")
+            _LOG.error("unexpected failure", error_id=error_id, where="socket", **error_told(error))
             await self._close(TRY_LATER, f"{Code.INTERNAL} {error_id}")
 
     async def _close(self, code: int, reason: str) -> None:

@@ -30,7 +30,7 @@ from backend.sync.places import Row, rows_of
 from backend.sync.receipts import ERASED_HASH, Receipt, has_receipts_up_to, receipts_of
 from backend.sync.versions import SCHEMA_VERSION
 from backend.sync.work import Work
-from backend.telemetry import logger
+from backend.telemetry import error_told, logger
 
 _LOG = logger(__name__)
 
@@ -315,7 +315,7 @@ def _problems_of(error: Exception) -> tuple[Problem, ...]:
     if isinstance(error, Refused):
         return error.problems
     error_id = new_id()
-    _LOG.error("a mutation failed", error_id=error_id, error_type=type(error).__name__, code=Code.INTERNAL.value)
+    _LOG.error("a mutation failed", error_id=error_id, code=Code.INTERNAL.value, **error_told(error))
     return (Problem(Code.INTERNAL, params={"id": error_id}),)
 
 
