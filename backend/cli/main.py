@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import typer
 from rich.markup import escape
 
-from backend.cli import backing, contract, fleet, importing, keeping, privacy, scoring, serving, starting
+from backend.cli import access, backing, contract, fleet, importing, keeping, privacy, scoring, serving, starting
 from backend.cli.terminal import complain
 from backend.errors import BadSetting
 
@@ -19,10 +19,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for column in (serving, starting, scoring, keeping, backing, privacy, fleet, contract):
+for column in (serving, starting, scoring, keeping, backing, privacy, fleet, access, contract):
     app.add_typer(column.verbs)
 app.add_typer(importing.importing, name="import")
 app.add_typer(fleet.devices, name="devices")
+app.add_typer(access.keys, name="keys")
+app.add_typer(access.services, name="service")
 
 
 def run(arguments: Sequence[str]) -> int:
