@@ -240,10 +240,13 @@ class Loader:
                     found = await load(keys) if keys else {}
                 except Exception as error:  # noqa: BLE001 - handed to everyone who waits
                     for future in wishes.values():
-                        future.set_exception(error)
+                        # whoever was cancelled meanwhile, as a sibling of what failed is, waits no more
+                        if not future.done():
+                            future.set_exception(error)
                     return
                 for key, future in wishes.items():
-                    future.set_result(found.get(key))
+                    if not future.done():
+                        future.set_result(found.get(key))
 
             task = loop.create_task(answer())
             self._tasks.add(task)
