@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -395,7 +395,8 @@ async def test_what_is_against_the_protocol_closes_with_its_code(office_on_file:
                 if message is ...:
                     await socket.begin(token)
                 else:
-                    await socket.send(message)
+                    with suppress(ConnectionClosed):  # a frame that is too long is not waited for
+                        await socket.send(message)
             closed[name] = (await socket.end())[0]
     assert closed == {name: code for name, (_, code) in ABUSE.items()}
     async with line(office.served, token) as socket:
