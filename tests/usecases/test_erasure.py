@@ -142,7 +142,7 @@ async def test_of_a_person_who_is_erased_nothing_is_left_anywhere(desk: Desk) ->
     phone = await synced(house, "wei")
     assert ("contacts", contact) in phone.documents
     before = await places_in_tables(house.engine)
-    expected = {"contact", "feed", "sync_issue", "record_merge", "attachment", "match_key", "receipt"}
+    expected = {"contact", "feed", "sync_issue", "record_merge", "attachment", "match_key", "audit_entry"}
     assert expected <= {place.partition(".")[0] for place in before}, before
     assert places_in_files(desk.settings.data_dir)
 
