@@ -130,9 +130,17 @@ class PostgresConnection:
         except asyncpg.CharacterNotInRepertoireError:
             raise Refused(Problem(Code.INVALID_VALUE, allowed=("text",))) from None
         except Exception as error:
-            if (code := _postgres_trouble(error, lost=self.raw.is_closed())) is not None:
+            if (code := _postgres_trouble(error, lost=_is_lost(self.raw))) is not None:
                 raise DatabaseTrouble(code) from error
             raise
+
+
+def _is_lost(raw: asyncpg.Connection) -> bool:
+    """Whether a connection is closed; one that was lost the pool takes back by itself, and then nobody may ask it."""
+    try:
+        return bool(raw.is_closed())
+    except asyncpg.InterfaceError:
+        return True
 
 
 def _postgres_trouble(error: BaseException, *, lost: bool) -> Code | None:
@@ -369,7 +377,7 @@ class PostgresEngine:
             raise Refused(Problem(trouble.code)) from trouble
         except Exception as error:
             # at its beginning or its end; what its statements met is told above
-            if (code := _postgres_trouble(error, lost=raw.is_closed())) is not None:
+            if (code := _postgres_trouble(error, lost=_is_lost(raw))) is not None:
                 raise Refused(Problem(code)) from error
             raise
         finally:

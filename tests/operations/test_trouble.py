@@ -1,0 +1,134 @@
+"""PostgreSQL stops and starts again, a disk fills up: what callers are told, and that all goes on afterwards."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.errors import Code, Refused, Retry
+from backend.storage.engine import Engine, open_engine
+from tests.databases import RunFolder, Unavailable, _control, fresh_postgres
+
+DISK = "size=3000000"
+LARGER_DISK = "size=9000000"
+ROW = "x" * 50_000
+
+
+async def put(engine: Engine, text: str) -> None:
+    async with engine.write() as conn:
+        await conn.execute("INSERT INTO kept VALUES (?)", text)
+
+
+async def count(engine: Engine) -> int:
+    async with engine.read() as conn:
+        return int((await conn.fetch("SELECT count(*) FROM kept"))[0][0])
+
+
+def only_code(refused: Refused) -> Code:
+    (problem,) = refused.problems
+    assert problem.retry is Retry.LATER
+    return problem.code
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes. Only root can have one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("a small disk is mounted by root only")
+    command = ["mount", "-t", "tmpfs", "-o", DISK, "selvedge-small", str(folder)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.decode(errors='replace').strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+async def test_a_full_disk_refuses_writes_serves_reads_and_recovers(disk: Path) -> None:
+    engine = open_engine(f"sqlite://{disk}/small.sqlite3")
+    await engine.start()
+    try:
+        async with engine.write() as conn:
+            await conn.execute("CREATE TABLE kept (text TEXT)")
+        taken = 0
+        with pytest.raises(Refused) as refused:  # noqa: PT012 - which of them it is depends on the disk
+            for _ in range(200):
+                await put(engine, ROW)
+                taken += 1
+        assert only_code(refused.value) is Code.STORAGE_FULL
+        assert await count(engine) == taken > 0
+        with pytest.raises(Refused) as refused:
+            await put(engine, ROW * 10)
+        assert only_code(refused.value) is Code.STORAGE_FULL
+        assert await count(engine) == taken
+        larger = ["mount", "-o", f"remount,{LARGER_DISK}", str(disk)]
+        subprocess.run(larger, check=True)  # noqa: ASYNC221 - nothing else runs meanwhile
+        await put(engine, ROW * 10)
+        async with engine.read() as conn:
+            assert await conn.fetch("PRAGMA integrity_check") == [("ok",)]
+        assert await count(engine) == taken + 1
+    finally:
+        await engine.close()
+
+
+@pytest.fixture
+def own_server() -> Iterator[tuple[str, Path]]:
+    """A PostgreSQL nobody else uses: (its address, its data)."""
+    folder = RunFolder.begin()
+    try:
+        address = folder.postgres_url()
+    except Unavailable as reason:
+        folder.end()
+        pytest.skip(str(reason))
+    yield address, folder.path / "server" / "data"
+    folder.end()
+
+
+@pytest.mark.postgres
+def test_a_server_that_went_away_is_told_as_such_and_found_again(own_server: tuple[str, Path]) -> None:
+    asyncio.run(_away_and_back(*own_server))
+
+
+async def _away_and_back(address: str, data: Path) -> None:
+    engine = open_engine(f"{address}/postgres", pool_connections_max=3)
+    await engine.start()
+    try:
+        async with engine.write() as conn:
+            await conn.execute("CREATE TABLE kept (text TEXT)")
+        await put(engine, "before")
+        with pytest.raises(Refused) as refused:  # noqa: PT012 - it goes away in the middle
+            async with engine.write() as conn:
+                await conn.execute("INSERT INTO kept VALUES ('lost')")
+                _control(data, "stop", "-m", "fast")
+                await conn.execute("INSERT INTO kept VALUES ('lost')")
+        assert only_code(refused.value) is Code.UNAVAILABLE
+        for doing in (count(engine), put(engine, "lost"), count(engine)):
+            with pytest.raises(Refused) as refused:
+                await doing
+            assert only_code(refused.value) is Code.UNAVAILABLE
+        _control(data, "start", "-w", "-t", "60", "-l", str(data.parent / "log"))
+        assert await count(engine) == 1
+        await put(engine, "after")
+        assert await count(engine) == 2
+    finally:
+        await engine.close()
+
+
+async def test_a_pool_that_stays_full_is_told_after_a_while(postgres_server: str) -> None:
+    async with fresh_postgres(postgres_server) as url:
+        engine = open_engine(url, pool_connections_max=1, pool_wait_seconds_max=1)
+        await engine.start()
+        async with engine.read():
+            assert engine.connections() == (1, 1)
+            with pytest.raises(Refused) as refused:
+                async with engine.read():
+                    pass
+        assert only_code(refused.value) is Code.BUSY
+        async with engine.read():
+            pass
+        await engine.close()
