@@ -25,12 +25,10 @@ LARGE = b"431 Request Header Fields Too Large"
 def server_config(app: ASGIApp, settings: Settings, **more: Any) -> uvicorn.Config:
     """How the server listens: every way of serving the application begins here."""
 
-    class Bounded(Listener):
-        bounds = settings
-
+    bounded = type("Bounded", (Listener,), {"settings": settings})
     return uvicorn.Config(
         app,
-        http=Bounded,
+        http=bounded,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -45,7 +43,7 @@ def server_config(app: ASGIApp, settings: Settings, **more: Any) -> uvicorn.Conf
 class Listener(HttpToolsProtocol):
     """One connection."""
 
-    bounds: Settings
+    settings: Settings
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _head_fields = 0
@@ -58,7 +56,7 @@ class Listener(HttpToolsProtocol):
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         peer = transport.get_extra_info("socket")
         if option is not None and peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
-            peer.setsockopt(socket.IPPROTO_TCP, option, self.bounds.stream_send_seconds_max * 2_000)
+            peer.setsockopt(socket.IPPROTO_TCP, option, self.settings.stream_send_seconds_max * 2_000)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_came()
@@ -70,7 +68,7 @@ class Listener(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > self.bounds.head_bytes_max:
+            if self._head_bytes > self.settings.head_bytes_max:
                 self._refuse(LARGE)
 
     def on_message_begin(self) -> None:
@@ -107,10 +105,10 @@ class Listener(HttpToolsProtocol):
             super().on_message_complete()
 
     def _is_too_large(self) -> bool:
-        return self._head_bytes > self.bounds.head_bytes_max or self._head_fields > self.bounds.head_fields_max
+        return self._head_bytes > self.settings.head_bytes_max or self._head_fields > self.settings.head_fields_max
 
     def _wait_for_head(self) -> None:
-        self._timer = self.loop.call_later(self.bounds.head_seconds_max, self._late)
+        self._timer = self.loop.call_later(self.settings.head_seconds_max, self._late)
 
     def _head_came(self) -> None:
         if self._timer is not None:
