@@ -92,7 +92,8 @@ def _work(settings: Settings, given: str) -> None:
     listening_number, told = (int(part) for part in given.split(","))
 
     def ready() -> None:
-        os.write(told, b"1")
+        with contextlib.suppress(BrokenPipeError):  # the parent went meanwhile: the standard input tells
+            os.write(told, b"1")
         os.close(told)
 
     with socket.socket(fileno=listening_number) as listening:
