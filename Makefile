@@ -69,7 +69,7 @@ check: lint types ## what a build runs: everything but the benchmarks
 	$(MAKE) test
 
 clean: ## remove the environment, caches and the local database
-	rm -rf $(VENV) var dist backend/web/static tools/graphiql/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) var dist backend/web/static backend/web/page/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # The environment: with uv where there is one, else with what Python brings along. A stamp says that it is done.
 $(VENV)/.python:
@@ -98,14 +98,14 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/.clients | $(VENV)/.py
 	@touch $(VENV)/.run $@
 
 # The page at /graphiql. Without Node, or when npm cannot fetch what it is made of, the server goes without it.
-GRAPHIQL := tools/graphiql
+GRAPHIQL := backend/web/page
 $(VENV)/.graphiql: $(GRAPHIQL)/package.json $(GRAPHIQL)/package-lock.json $(GRAPHIQL)/vite.config.js \
 		$(GRAPHIQL)/index.html $(wildcard $(GRAPHIQL)/src/*) | $(VENV)/.python
 	@if ! command -v npm >/dev/null 2>&1; then \
 	  echo "GraphiQL is not built: there is no Node here; /graphiql says how to ask from a terminal instead"; \
 	elif echo "building GraphiQL into backend/web/static" && cd $(GRAPHIQL) \
 	    && npm ci --silent --no-fund --no-audit --ignore-scripts && npm run --silent build; then \
-	  touch ../../$@; \
+	  touch ../../../$@; \
 	else \
 	  echo "GraphiQL is not built: npm could not; /graphiql says how to ask from a terminal instead"; \
 	fi
@@ -117,7 +117,7 @@ $(VENV)/.clients: tests/clients/package.json tests/clients/package-lock.json | $
 	  echo "installing the sync clients into tests/clients/node_modules"; \
 	  prefix=$$(dirname "$$(dirname "$$(command -v node)")"); \
 	  if [ -f "$$prefix/include/node/node.h" ]; then export npm_config_nodedir="$$prefix"; fi; \
-	  cd tests/clients && npm ci --silent --no-fund --no-audit && touch ../../$@; \
+	  cd tests/clients && npm ci --silent --no-fund --no-audit && touch ../../../$@; \
 	fi
 
 # The servers that are measured beside ours, where there is an npm; a benchmark names them as absent otherwise.

@@ -6,7 +6,7 @@ export default defineConfig({
   logLevel: "warn",
   base: "/graphiql/",
   build: {
-    outDir: "../../backend/web/static/graphiql",
+    outDir: "../static/graphiql",
     emptyOutDir: true,
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 8_000,
