@@ -173,7 +173,9 @@ def test_every_setting_stands_on_its_page_with_its_meaning() -> None:
 def test_every_setting_is_read_by_something() -> None:
     sources = [file.read_text("utf-8") for file in (ROOT / "backend").rglob("*.py")]
     unread = [
-        name for name in Settings.model_fields if not any(re.search(rf"settings\.{name}\b", text) for text in sources)
+        name
+        for name in Settings.model_fields
+        if not any(re.search(rf"(settings|self)\.{name}\b", text) for text in sources)
     ]
     assert unread == []
 

@@ -148,7 +148,9 @@ def test_a_problem_is_told_with_field_and_possible_values() -> None:
 def test_no_text_ends_with_an_empty_place() -> None:
     for code in Code:
         for locale in LOCALES:
-            told = render_problem(MESSAGES, Problem(code, ("notes",), ("3",), {"percent": 5, "id": "x"}), locale)
+            told = render_problem(
+                MESSAGES, Problem(code, ("notes",), ("3",), {"percent": 5, "id": "x", "retryAfterSeconds": 3}), locale
+            )
             assert "–" not in told, told
             assert "{" not in told
 
