@@ -9,7 +9,7 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -350,7 +350,14 @@ class PostgresEngine:
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         async with self._connected() as raw:
-            return await PostgresConnection(raw).fetch(sql, *args)
+            try:
+                return await PostgresConnection(raw).fetch(sql, *args)
+            except asyncio.CancelledError:
+                # cancelled between preparing and running, the server has not heard that this was all, and whoever
+                # comes next could not begin a transaction
+                with suppress(Exception):
+                    await asyncio.shield(raw.execute("SELECT 1"))
+                raise
 
     @asynccontextmanager
     async def _transaction(self, isolation: str, *, readonly: bool) -> AsyncIterator[Connection]:
@@ -389,10 +396,8 @@ async def _pass_json_through(raw: asyncpg.Connection) -> None:
     await raw.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
 
 
-async def _keep_session(raw: asyncpg.Connection) -> None:
-    """Nothing is to be taken back but a transaction whose very end was cancelled: the next one would begin in it."""
-    if raw.is_in_transaction():
-        await raw.execute("ROLLBACK")
+async def _keep_session(_raw: asyncpg.Connection) -> None:
+    return None
 
 
 def open_engine(url: str, *, pool_connections_max: int = 10, pool_wait_seconds_max: int = 10) -> Engine:
