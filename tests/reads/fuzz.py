@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from graphql import FieldNode, TypeInfo, TypeInfoVisitor, Visitor, parse, print_schema, visit
+from graphql import FieldNode, TypeInfo, TypeInfoVisitor, Visitor, get_named_type, parse, print_schema, visit
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import nodes, queries
@@ -124,9 +124,31 @@ class Questions:
                 yield Question("ADMIN", document, {})
                 if number % 3 == 0 or self.swept > SWEPT:
                     yield Question(self.people[number // 3 % len(self.people)], document, {})
+            yield from self._walks()
         for _ in range(self.written):
             document = self.writer.document(ROOT_FIELDS)
             yield Question(rng.choice(self.people), document, self.writer.variables(document))
+
+    def _walks(self) -> Iterator[Question]:
+        """The second page of each list in each order, and back, by the cursors of the first."""
+        query = core_schema(SCHEMA).query_type
+        assert query is not None
+        below = "{ pageInfo { startCursor endCursor hasNextPage hasPreviousPage } totalCount }"
+        for number, root in enumerate(ROOT_FIELDS):
+            arguments = query.fields[root].args
+            if "after" not in arguments or root == "matchQueue":
+                continue
+            sorts = [f"sort: {one}, " for one in _named(arguments["sort"]).values] if "sort" in arguments else [""]
+            for sort in sorts:
+                for who in ("ADMIN", self.people[number % len(self.people)]):
+                    self.writer.cursors = []
+                    yield Question(who, f"{{ {root}({sort}first: 2) {below} }}", {})
+                    for way in (
+                        ("first: 2, after", "last: 2, before") if "before" in arguments else ("first: 2, after",)
+                    ):
+                        if self.writer.cursors:
+                            at = self.writer.cursors[-1]
+                            yield Question(who, f'{{ {root}({sort}{way}: "{at}") {below} }}', {})
 
     def learn(self, answer: bytes) -> None:
         self.writer.cursors = (self.writer.cursors + CURSOR_GIVEN.findall(answer.decode()))[-40:]
@@ -228,6 +250,11 @@ class Coverage:
         return missing + [f"{name} {self.shapes[name]}" for name in shapes if self.shapes[name] < times]
 
 
+def _named(argument: Any) -> Any:
+    """The type of an argument without its lists and exclamation marks."""
+    return get_named_type(argument.type)
+
+
 def _arguments() -> Iterator[str]:
     """Every argument, filter and sort of the root fields, and the page arguments and fields of every connection."""
     schema = core_schema(SCHEMA)
@@ -235,9 +262,7 @@ def _arguments() -> Iterator[str]:
     for root in ROOT_FIELDS:
         for name, argument in schema.query_type.fields[root].args.items():
             yield f"{root}({name})"
-            kind: Any = argument.type
-            while hasattr(kind, "of_type"):
-                kind = kind.of_type
+            kind = _named(argument)
             if hasattr(kind, "fields"):
                 yield from (f"{kind.name}.{key}" for key in kind.fields)
             elif name == "sort":
