@@ -11,18 +11,18 @@ import orjson
 
 from backend.domain.audit import AuditAction, FieldChange
 from backend.domain.messages import Catalogue, locale_of, render
-from backend.domain.permissions import Action, Collection, may
+from backend.domain.permissions import Action, Collection
 from backend.domain.privacy import TEXTS_SEARCHED, terms_of
 from backend.errors import Code, Problem, Refused
 from backend.ids import is_id
 from backend.storage.engine import Connection, Row
 from backend.storage.visibility import visible_to
-from backend.sync.collections import COLLECTIONS, column_of
+from backend.sync.collections import COLLECTIONS
 from backend.sync.documents import read_documents
 from backend.sync.work import Work
+from backend.usecases.mentions import texts_naming
 
 FORMAT = "selvedge-person-1"
-MENTIONS_PER_FIELD_MAX = 50
 READS = (AuditAction.READ.value, AuditAction.EXPORT.value, AuditAction.DOWNLOAD.value)
 RIGHT_ON: Mapping[str, Collection] = {
     "contacts": Collection.CONTACTS,
@@ -46,10 +46,10 @@ async def export_person(work: Work, record_id: str, *, rows_max: int, texts: Cat
     Raises NOT_PERMITTED without the right to export or for whoever reads masked data, NOT_FOUND outside the scope.
     """
     principal = work.principal
-    if principal.role is None or principal.masked:
-        raise Refused(Problem(Code.NOT_PERMITTED))
-    open_to = [name for name, right in RIGHT_ON.items() if may(principal.role, Action.EXPORT, right)]
-    if not open_to:
+    open_to = [
+        name for name, right in RIGHT_ON.items() if principal.may(Action.EXPORT, right) and principal.reads(name)
+    ]
+    if principal.masked or not open_to:
         raise Refused(Problem(Code.NOT_PERMITTED))
     name = await _collection_of(work, record_id, open_to)
     if name is None:
@@ -196,25 +196,10 @@ async def _children(conn: Connection, name: str, customer_id: str, rows_max: int
 async def _mentions(conn: Connection, record_id: str, record: Mapping[str, Any], rows_max: int) -> Section:
     """Where others wrote of the person: the place, not the text, which is about others too."""
     found: list[dict[str, Any]] = []
-    terms = terms_of(record)
-    for name, fields in TEXTS_SEARCHED.items() if terms else ():
-        declared = COLLECTIONS[name]
-        for one in fields:
-            column = declared.columns.get(one, column_of(one))
-            like = " OR ".join([f"{column} LIKE ? ESCAPE '!'"] * len(terms))
-            rows = await conn.fetch(
-                f"SELECT id, {column} FROM {declared.table} WHERE id <> ? AND ({like}) ORDER BY id"
-                f" LIMIT {MENTIONS_PER_FIELD_MAX}",
-                record_id,
-                *(f"%{_escaped(term)}%" for term in terms),
-            )
-            found += [
-                {"collection": name, "recordId": row[0], "field": one}
-                for row in rows
-                if any(term in row[1] for term in terms)
-            ]
-    return Section("mentions", found[:rows_max], len(found))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    total = 0
+    for name in TEXTS_SEARCHED:
+        async for one, rows in texts_naming(conn, name, terms_of(record)):
+            others = [row for row in rows if row[0] != record_id]
+            found += [{"collection": name, "recordId": row[0], "field": one} for row in others[: rows_max - len(found)]]
+            total += len(others)
+    return Section("mentions", found, total)

@@ -5,7 +5,7 @@ and the ids go on the erasure list, which outlives the database: a backup from b
 until the list is applied again (`Eraser.reapply`). Source: promises.md §1, R49.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,6 +16,7 @@ from backend.auth.principal import Principal, PrincipalKind
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.audit import AuditAction
+from backend.domain.custom import CUSTOM
 from backend.domain.customers import CustomerKind
 from backend.domain.names import sort_key
 from backend.domain.permissions import Action, Collection, Reach, reach
@@ -39,12 +40,13 @@ from backend.integrations.erasures import ErasedId, ErasureList
 from backend.storage.audit import audit_open, forget_deleted_copies
 from backend.storage.engine import Connection, Engine
 from backend.storage.forgetting import forget_log
-from backend.sync.collections import COLLECTIONS, column_of
+from backend.sync.collections import COLLECTIONS
 from backend.sync.documents import JSON_KINDS, canonical
 from backend.sync.issues import ISSUES
 from backend.sync.matching import drop_keys
 from backend.sync.receipts import ERASED_HASH, problem_record
 from backend.sync.work import Door, Work, in_work
+from backend.usecases.mentions import FIELD_MENTIONS_MAX, save_text, texts_naming
 
 CONTACTS, CUSTOMERS, PEOPLE = "contacts", "customers", "people"
 RIGHT_ON: Mapping[str, Collection] = {
@@ -55,7 +57,6 @@ RIGHT_ON: Mapping[str, Collection] = {
 """Collections in which people stand → what the right to erase them is given on."""
 ERASER = Principal(PrincipalKind.SERVICE, service_id="privacy")
 """Whoever applies the erasure list again, and the nightly retention."""
-MENTIONS_PER_FIELD_MAX = 50
 REMEMBERED_AT_ONCE = 1_000
 
 
@@ -273,13 +274,15 @@ async def _neutralise(work: Work, erased: Erased, customer_id: str) -> None:
 
 
 async def _neutralise_children(work: Work, erased: Erased, customer_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Visits, orders and tasks of a consumer without their texts and positions; collection → all their ids."""
+    """Visits, orders and tasks of a consumer without texts, positions and custom values; collection → all their ids."""
     children: dict[str, list[str]] = {}
     for name, texts in TEXTS_OF_CHILDREN.items():
         declared = COLLECTIONS[name]
-        fields = [*texts, *(POSITIONS_OF_VISIT if name == "visits" else ())]
-        said, cleared = [], []
-        for one in fields:
+        # what an organisation asks for by fields of its own is about the person too
+        fields = [*texts, *(POSITIONS_OF_VISIT if name == "visits" else ()), CUSTOM]
+        custom = declared.columns[CUSTOM]
+        said, cleared = [f"{custom} <> '{{}}'"], [f"{custom} = '{{}}'"]
+        for one in fields[:-1]:
             column = declared.columns[one]
             struck = one in NEVER_EMPTY
             said.append(f"{column} <> '{ERASED_TEXT}'" if struck else f"{column} IS NOT NULL")
@@ -507,37 +510,24 @@ def _as_json(text: str) -> str:
 async def _mentions(work: Work, erased: Erased, people: Sequence[Mapping[str, object]], *, strike: bool) -> None:
     """Texts of other records that name the person; struck out, or listed for somebody to look at."""
     terms = sorted({term for person in people for term in terms_of(person)}, key=lambda term: (-len(term), term))
-    if not terms:
-        return
-    for name, fields in TEXTS_SEARCHED.items():
-        declared = COLLECTIONS[name]
-        for one in fields:
-            column = declared.columns.get(one, column_of(one))
-            found = " OR ".join([f"{column} LIKE ? ESCAPE '!'"] * len(terms))
-            rows = await work.conn.fetch(
-                f"SELECT id, {column} FROM {declared.table} WHERE {found} ORDER BY id LIMIT {MENTIONS_PER_FIELD_MAX}",
-                *(f"%{_escaped(term)}%" for term in terms),
-            )
-            # SQLite finds without regard to case, which is not how a name is written
-            rows = [row for row in rows if any(term in row[1] for term in terms)]
+    for name in TEXTS_SEARCHED:
+        listed: Counter[str] = Counter()
+        async for one, rows in texts_naming(work.conn, name, terms):
             if strike:
                 await _strike(work, erased, name, one, rows, terms)
-            else:
-                erased.mentions += [Mention(name, row[0], one) for row in rows]
+                continue
+            room = FIELD_MENTIONS_MAX - listed[one]
+            erased.mentions += [Mention(name, record_id, one) for record_id, _ in rows[:room]]
+            listed[one] += len(rows)
 
 
 async def _strike(
-    work: Work, erased: Erased, name: str, one: str, rows: Sequence[Sequence[str]], terms: Sequence[str]
+    work: Work, erased: Erased, name: str, one: str, rows: Sequence[tuple[str, str]], terms: Sequence[str]
 ) -> None:
-    declared = COLLECTIONS[name]
     for record_id, text in rows:
-        await work.conn.execute(
-            f"UPDATE {declared.table} SET {declared.columns.get(one, column_of(one))} = ? WHERE id = ?",
-            without_terms(text, terms),
-            record_id,
-        )
+        await save_text(work.conn, name, one, record_id, without_terms(text, terms))
         work.touched(name, record_id, (one,))
-        _note(work, name, record_id, (one,))
+        _note(work, name, record_id, (one.partition(".")[0],))
         erased.count("mentions", 1)
 
 
