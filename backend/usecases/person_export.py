@@ -19,8 +19,8 @@ from backend.storage.engine import Connection, Row
 from backend.storage.visibility import visible_to
 from backend.sync.collections import COLLECTIONS
 from backend.sync.documents import read_documents
+from backend.sync.mentions import texts_naming
 from backend.sync.work import Work
-from backend.usecases.mentions import texts_naming
 
 FORMAT = "selvedge-person-1"
 READS = (AuditAction.READ.value, AuditAction.EXPORT.value, AuditAction.DOWNLOAD.value)

@@ -44,9 +44,9 @@ from backend.sync.collections import COLLECTIONS
 from backend.sync.documents import JSON_KINDS, canonical
 from backend.sync.issues import ISSUES
 from backend.sync.matching import drop_keys
+from backend.sync.mentions import FIELD_MENTIONS_MAX, save_text, texts_naming
 from backend.sync.receipts import ERASED_HASH, problem_record
 from backend.sync.work import Door, Work, in_work
-from backend.usecases.mentions import FIELD_MENTIONS_MAX, save_text, texts_naming
 
 CONTACTS, CUSTOMERS, PEOPLE = "contacts", "customers", "people"
 RIGHT_ON: Mapping[str, Collection] = {
