@@ -1,8 +1,9 @@
 """Who may come in now, and how much is worked on and held at once. One of each per process.
 
-Three bounds, so that memory and waiting times have a limit whatever arrives: how often a user, a device and an
-address ask (token buckets, `domain/rates.py`); how many bytes of requests are held; and how many requests are worked
-on and wait for it. Large work may not take every place, and small work goes before it, but for one turn in four.
+Three bounds, so that memory and waiting times have a limit whatever arrives: how often a user, a device, a
+service and an address ask (token buckets, `domain/rates.py`); how many bytes of requests are held; and how many
+requests are worked on and wait for it. Large work may not take every place, and small work goes before it, but for
+one turn in four.
 Source: promises.md §4.
 """
 
@@ -26,7 +27,7 @@ LARGE_BYTES = 64_000
 LARGE_TURN = 4
 """Where both wait, every so manieth place given goes to large work."""
 LIMITED = counter(
-    "rate_limited", "Requests refused because their caller asks too often.", by=("user", "device", "address")
+    "rate_limited", "Requests refused because their caller asks too often.", by=("user", "device", "service", "address")
 )
 BUSY = counter(
     "busy",
@@ -53,6 +54,8 @@ class Admission:
         self._users = per_minute(settings.user_requests_per_minute)
         self._devices = per_minute(settings.device_requests_per_minute)
         self._addresses = per_minute(settings.address_requests_per_minute)
+        # one that has no rate of its own may ask as often as a colleague
+        self._services = per_minute(settings.user_requests_per_minute)
         self.bodies = Bytes(settings.bodies_bytes_max)
         self.places = Places(
             settings.requests_working_max, settings.requests_waiting_max, settings.request_wait_seconds_max
@@ -73,17 +76,22 @@ class Admission:
             self._take("device", self._devices, principal.device_id, tokens)
         if tokens and principal.user_id:
             self._take("user", self._users, principal.user_id, tokens)
+        if tokens and principal.service_id:
+            own = principal.requests_per_minute
+            self._take(
+                "service", self._services, principal.service_id, tokens, Rate(own, MINUTE_SECONDS) if own else None
+            )
 
     def busy(self, by: str) -> Refused:
         """The refusal of one too many."""
         BUSY.add(by=by)
         return Refused(Problem(Code.BUSY))
 
-    def _take(self, by: str, buckets: Buckets, key: str, tokens: int) -> None:
-        wait_ms = buckets.take(key, self._clock(), tokens)
+    def _take(self, by: str, buckets: Buckets, key: str, tokens: int, own: Rate | None = None) -> None:
+        wait_ms = buckets.take(key, self._clock(), tokens, rate=own)
         if wait_ms:
             LIMITED.add(by=by)
-            raise rate_limited(by, buckets.rate.tokens, wait_ms)
+            raise rate_limited(by, (own or buckets.rate).tokens, wait_ms)
 
 
 class Bytes:

@@ -183,6 +183,7 @@ RIGHTS: Mapping[Role, Rights] = {
             _C.TERRITORIES,
             _C.SCORES,
             _C.CATALOGUE,
+            _C.CUSTOM_FIELDS,
         )
     },
     Role.ADMIN: {collection: dict.fromkeys(Action, _ALL) for collection in Collection},
@@ -202,7 +203,7 @@ DEVICES_RIGHT = "devices"
 BULK_RIGHT = "bulk"
 EXPORT_RIGHT = "export"
 _SERVICE_READS = (_C.CUSTOMERS, _C.CONTACTS, _C.VISITS, _C.ORDERS, _C.TASKS, _C.ATTACHMENTS, _C.TERRITORIES,
-                  _C.SCORES, _C.CATALOGUE, _C.USERS)  # fmt: skip
+                  _C.SCORES, _C.CATALOGUE, _C.USERS, _C.CUSTOM_FIELDS)  # fmt: skip
 _SERVICE_WRITES = (_C.CUSTOMERS, _C.CONTACTS, _C.VISITS, _C.ORDERS, _C.TASKS)
 
 SERVICE_RIGHTS: Mapping[str, Cells] = {

@@ -7,6 +7,7 @@ used longest ago is forgotten first, which at worst gives somebody his tokens ba
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from math import ceil
 
@@ -16,6 +17,8 @@ SECOND_MS = 1_000
 IPV6_HOST_BITS = 64
 """What one household or phone is given of IPv6: the rest of an address its holder may change at will."""
 ADDRESS_UNKNOWN = "unknown"
+ADDRESSES_KEPT_MAX = 4_096
+"""Hosts of which it is remembered what they count under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +46,18 @@ class Buckets:
         """How many keys are kept."""
         return len(self._full_at_ms)
 
-    def take(self, key: str, now_ms: int, tokens: int = 1) -> int:
+    def take(self, key: str, now_ms: int, tokens: int = 1, *, rate: Rate | None = None) -> int:
         """0 when the tokens were there and are taken; else the milliseconds until they will be, and none is taken.
 
         What costs more than a bucket holds takes a full one. A clock that was set back lets nobody wait longer
-        than a bucket needs to fill.
+        than a bucket needs to fill. `rate` is of one who has a rate of his own.
         """
-        if not self.rate.tokens:
+        rate = rate or self.rate
+        if not rate.tokens:
             return 0
-        refill_ms = self.rate.refill_ms
+        refill_ms = rate.refill_ms
         full_at_ms = min(max(self._full_at_ms.get(key, 0.0), now_ms), now_ms + refill_ms)
-        full_at_ms += min(tokens, self.rate.tokens) * refill_ms / self.rate.tokens
+        full_at_ms += min(tokens, rate.tokens) * refill_ms / rate.tokens
         # the least above nothing is what the float has of its own
         wait_ms = full_at_ms - now_ms - refill_ms
         if wait_ms > 0.5:
@@ -72,7 +76,8 @@ class Buckets:
 
 
 def rate_limited(what: str, limit: int, wait_ms: int) -> Refused:
-    """The refusal of who asks too often. `what` is limited: `user`, `device`, `address`, `signIn`."""
+    """The refusal of who asks too often. `what` is limited: `user`, `device`, `service`, `address`,
+    `signIn`."""
     seconds = max(1, ceil(wait_ms / SECOND_MS))
     return Refused(Problem(Code.RATE_LIMITED, (what,), (), {"limit": limit, "retryAfterSeconds": seconds}))
 
@@ -83,6 +88,7 @@ def retry_after_seconds(refused: Refused) -> int | None:
     return int(problem.params["retryAfterSeconds"]) if problem.code is Code.RATE_LIMITED else None
 
 
+@lru_cache(maxsize=ADDRESSES_KEPT_MAX)
 def address_key(host: str) -> str:
     """What an address is counted under: itself, of IPv6 the network a household is given.
 

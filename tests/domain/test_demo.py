@@ -643,7 +643,14 @@ def test_a_withdrawn_consent_stays_withdrawn_unless_renewed(demo: World) -> None
 
 def test_one_of_each_role_can_sign_in(world: World) -> None:
     listed = demo_sign_ins(world)
-    assert [one.role for one in listed] == [Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ANALYST, Role.ADMIN]
+    assert [one.role for one in listed] == [
+        Role.REP,
+        Role.MANAGER,
+        Role.SERVICE_AGENT,
+        Role.ANALYST,
+        Role.BACK_OFFICE,
+        Role.ADMIN,
+    ]
     assert listed[0].email == "wang.wei@haizhi.example"
     users = {user["email"]: user for user in rows(world, "user_account")}
     assert all(users[one.email]["active"] and users[one.email]["role"] == one.role for one in listed)

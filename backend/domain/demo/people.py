@@ -47,6 +47,7 @@ AGENTS = (("沈丽", "Shen Li"), ("한지민", "Han Jimin"), (None, "Emily Chen"
 MARKETERS = (("方圆", "Fang Yuan"), ("윤서아", "Yoon Seoa"))
 ANALYSTS = ((None, "Daniel Weber"),)
 ADMINS = (("罗敏", "Luo Min"),)
+BACK_OFFICE = (("钱晓梅", "Qian Xiaomei"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def make_team(setting: Setting) -> Team:
         (Role.MARKETER, MARKETERS, profile.marketers_n),
         (Role.ANALYST, ANALYSTS, 1),
         (Role.ADMIN, ADMINS, 1),
+        (Role.BACK_OFFICE, BACK_OFFICE, 1),
     ):
         more = person_names(draw, np.zeros(max(0, wanted_n - len(listed)), dtype=np.int64))
         named = [*listed, *((name.zh, name.en) for name in more)][:wanted_n]

@@ -25,7 +25,7 @@ from backend.domain.permissions import Role
 
 SEED = 20261122
 AS_OF_DAY = "2026-11-22"
-SHOWN_ROLES = (Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ANALYST, Role.ADMIN)
+SHOWN_ROLES = (Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ANALYST, Role.BACK_OFFICE, Role.ADMIN)
 """Roles that have something to show to who signs in."""
 
 
@@ -103,7 +103,8 @@ class SignIn:
 
 
 def demo_sign_ins(world: World) -> list[SignIn]:
-    """One of each role that has something to show: a rep, a manager, a service agent, an analyst, an admin."""
+    """One of each role that has something to show: a rep, a manager, a service agent, an analyst, the back office,
+    an admin."""
     columns = world.parts["people"][0].columns
     found = []
     for role in SHOWN_ROLES:
