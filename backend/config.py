@@ -255,6 +255,15 @@ class Settings(BaseSettings):
     pool_wait_seconds_max: int = Field(
         default=10, ge=1, le=120, description="how long a request waits for a PostgreSQL connection"
     )
+    statement_seconds_max: int = Field(
+        default=60, ge=1, le=3_600, description="how long one PostgreSQL statement may take before it is given up"
+    )
+    pooler_url: str | None = Field(
+        default=None,
+        pattern=r"^(postgres|postgresql)://.+",
+        description="postgres://… of a pooler that hands out connections by transaction, beside database_url, which"
+        " leads to the server itself: requests then go through it, and nothing else",
+    )
     rxdb_echo_seconds: int = Field(
         default=15, ge=0, le=600, description="after it an RxDB device is told once more of what it has just pushed"
     )

@@ -250,6 +250,19 @@ def open_provider(settings: Settings, clock: Clock) -> Provider | None:
     return Provider(given, clock)
 
 
+def open_request_engine(settings: Settings) -> Engine:
+    """The engine that answers requests. Raises `BadSetting` for a pooler in front of a file."""
+    if settings.pooler_url is not None and settings.database_url.startswith("sqlite://"):
+        raise BadSetting("SELVEDGE_POOLER_URL: SQLite has no pooler; wanted: nothing, or postgres://… in DATABASE_URL")
+    return open_engine(
+        settings.pooler_url or settings.database_url,
+        pool_connections_max=settings.pool_connections_max,
+        pool_wait_seconds_max=settings.pool_wait_seconds_max,
+        statement_seconds_max=settings.statement_seconds_max,
+        through_pooler=settings.pooler_url is not None,
+    )
+
+
 @asynccontextmanager
 async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> AsyncIterator[Services]:
     """Everything a process needs, on a database that is migrated already; closed when the block ends.
@@ -260,11 +273,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
     root = settings.root_secret.get_secret_value() if settings.root_secret else None
     keys = load_keys(settings.data_dir, root)
     given = settings.cursor_secret
-    engine = open_engine(
-        settings.database_url,
-        pool_connections_max=settings.pool_connections_max,
-        pool_wait_seconds_max=settings.pool_wait_seconds_max,
-    )
+    engine = open_request_engine(settings)
     tokens = Tokens(KeyRing(keys), settings, clock)
     shared_keys = SharedKeys(engine, tokens.ring, clock)
     schema = build_schema()
@@ -275,7 +284,8 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
         engine,
         coalesce_ms=settings.poke_coalesce_ms,
         subscribers_max=settings.poke_subscribers_max,
-        listen_url=settings.poke_listen_url,
+        # a pooler hears nothing on behalf of anybody
+        listen_url=settings.poke_listen_url or (settings.database_url if settings.pooler_url else None),
     )
     sessions = Sessions(engine, tokens, passwords, settings=settings, clock=clock, shared_keys=shared_keys)
     pokes.standings.forget = sessions.forget

@@ -132,13 +132,13 @@ def _check_workers(settings: Settings) -> None:
         raise BadSetting(f"{PREFIX}WORKERS: several processes share a socket on POSIX only; wanted: 1")
     wanted = settings.workers * (settings.pool_connections_max + 1)
     # past a pooler the server's own number says nothing
-    if settings.poke_listen_url is not None:
+    if settings.poke_listen_url is not None or settings.pooler_url is not None:
         return
     given = asyncio.run(_connections_given(settings))
     if given is not None and wanted > given:
         raise BadSetting(
             f"{PREFIX}WORKERS, {PREFIX}POOL_CONNECTIONS_MAX: {settings.workers} workers may open {wanted} connections,"
-            f" the server gives {given}; wanted: fewer of either, or a pooler with {PREFIX}POKE_LISTEN_URL"
+            f" the server gives {given}; wanted: fewer of either, or a pooler and {PREFIX}POOLER_URL"
         )
 
 

@@ -27,6 +27,8 @@ StandingsListener = Callable[[frozenset[str] | None], None]
 """Is told whose sign-ins, devices or roles changed, right after the commit; None: perhaps anybody's."""
 BUSY_TIMEOUT_MS = 5_000
 SQLITE_READERS = 2
+STATEMENTS_PREPARED_MAX = 100
+"""Of one connection; asyncpg's own number."""
 DISK_FREE_BYTES_FULL = 65_536
 """With less than this free, a failed write is put down to the full disk."""
 
@@ -156,6 +158,8 @@ def _postgres_trouble(error: BaseException, *, lost: bool) -> Code | None:
         asyncpg.CrashShutdownError,
         asyncpg.CannotConnectNowError,
         asyncpg.ReadOnlySQLTransactionError,
+        # a statement took longer than it may: of a server that fell silent nobody hears more than this
+        TimeoutError,
     )
     if isinstance(error, gone) or (lost and isinstance(error, (asyncpg.InterfaceError, OSError))):
         return Code.UNAVAILABLE
@@ -312,10 +316,21 @@ class SqliteEngine:
 class PostgresEngine:
     dialect = Dialect.POSTGRES
 
-    def __init__(self, url: str, *, pool_connections_max: int = 10, pool_wait_seconds_max: int = 10) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_connections_max: int = 10,
+        pool_wait_seconds_max: int = 10,
+        statement_seconds_max: int | None = None,
+        through_pooler: bool = False,
+    ) -> None:
         self.url = url
         self.on_step: StepListener | None = None
         self.on_standings: StandingsListener | None = None
+        self._statement_seconds_max = statement_seconds_max
+        self._through_pooler = through_pooler
+        """Every transaction may be on another connection of the server: nothing of a session outlives it."""
         self._pool_connections_max = pool_connections_max
         self._pool_wait_seconds_max = pool_wait_seconds_max
         self._pool: asyncpg.Pool | None = None
@@ -325,9 +340,13 @@ class PostgresEngine:
             self.url,
             min_size=1,
             max_size=self._pool_connections_max,
+            timeout=self._pool_wait_seconds_max,
+            command_timeout=self._statement_seconds_max,
             init=_pass_json_through,
-            # compiling a wide statement takes a second where running it takes milliseconds
-            server_settings={"jit": "off"},
+            # compiling a wide statement takes a second where running it takes milliseconds; a pooler takes no
+            # settings of a session
+            server_settings={} if self._through_pooler else {"jit": "off"},
+            statement_cache_size=0 if self._through_pooler else STATEMENTS_PREPARED_MAX,
             # no code sets session state, and the reset costs more than half of a short query
             reset=_keep_session,
         )
@@ -349,6 +368,10 @@ class PostgresEngine:
         return self._transaction("repeatable_read", readonly=True)
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
+        if self._through_pooler:
+            # prepared in one turn and run in the next: only a transaction keeps both on one connection
+            async with self._transaction("read_committed", readonly=True) as conn:
+                return await conn.fetch(sql, *args)
         async with self._connected() as raw:
             try:
                 return await PostgresConnection(raw).fetch(sql, *args)
@@ -379,34 +402,57 @@ class PostgresEngine:
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
             raise SerializationFailure(str(error)) from error
         except DatabaseTrouble as trouble:
-            if isinstance(trouble.__cause__, asyncpg.ReadOnlySQLTransactionError):
-                raw.terminate()  # the next connection may lead to the new primary
+            _give_up(raw, trouble.__cause__)
             raise Refused(Problem(trouble.code)) from trouble
         except Exception as error:
             # at its beginning or its end; what its statements met is told above
             if (code := _postgres_trouble(error, lost=_is_lost(raw))) is not None:
+                _give_up(raw, error)
                 raise Refused(Problem(code)) from error
             raise
         finally:
             await self._pool.release(raw)
 
 
+def _give_up(raw: asyncpg.Connection, error: BaseException | None) -> None:
+    """End a connection that leads to a server which is no primary any more, or silent: the next may lead elsewhere."""
+    if isinstance(error, (asyncpg.ReadOnlySQLTransactionError, TimeoutError)) and not _is_lost(raw):
+        raw.terminate()
+
+
 async def _pass_json_through(raw: asyncpg.Connection) -> None:
     """JSON comes back as the bytes PostgreSQL printed, never parsed."""
-    await raw.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
+    # in a transaction: a statement is prepared and run in two turns, which a pooler may send to two connections
+    async with raw.transaction():
+        await raw.set_type_codec("json", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
 
 
 async def _keep_session(_raw: asyncpg.Connection) -> None:
     return None
 
 
-def open_engine(url: str, *, pool_connections_max: int = 10, pool_wait_seconds_max: int = 10) -> Engine:
-    """The engine for a URL; raises `BadSetting` for a scheme that is neither."""
+def open_engine(
+    url: str,
+    *,
+    pool_connections_max: int = 10,
+    pool_wait_seconds_max: int = 10,
+    statement_seconds_max: int | None = None,
+    through_pooler: bool = False,
+) -> Engine:
+    """The engine for a URL; raises `BadSetting` for a scheme that is neither.
+
+    The bounds and `through_pooler`, that the URL leads to a pooler which hands out connections by transaction, are
+    PostgreSQL's. A statement that takes longer than `statement_seconds_max` is given up with its connection.
+    """
     scheme = urlsplit(url).scheme
     if scheme == "sqlite":
         return SqliteEngine(url)
     if scheme in {"postgres", "postgresql"}:
         return PostgresEngine(
-            url, pool_connections_max=pool_connections_max, pool_wait_seconds_max=pool_wait_seconds_max
+            url,
+            pool_connections_max=pool_connections_max,
+            pool_wait_seconds_max=pool_wait_seconds_max,
+            statement_seconds_max=statement_seconds_max,
+            through_pooler=through_pooler,
         )
     raise BadSetting(f"SELVEDGE_DATABASE_URL: unknown scheme {scheme!r}; wanted: sqlite://PATH or postgres://…")
