@@ -9,10 +9,12 @@ import base64
 import hashlib
 import hmac
 import re
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from backend.auth.keys import KeyRing, Keys
 from backend.clock import Clock
@@ -24,6 +26,8 @@ ALGORITHM = "EdDSA"
 TYPE = "at+jwt"
 AUDIENCE = "selvedge"
 TOKEN_CHARACTERS_MAX = 2_000
+TOKENS_KEPT_MAX = 10_000
+"""Access tokens of which it is remembered that they proved genuine: checking one costs more than a small answer."""
 _REFRESH = re.compile(r"r1\.([0-9a-f-]{36})\.([1-9][0-9]{0,8})\.([A-Za-z0-9_-]{43})")
 
 
@@ -46,6 +50,7 @@ class Tokens:
         self._settings = settings
         self._clock = clock
         self._refresh_secret = keys.derived("refresh tokens")
+        self._proved: OrderedDict[str, tuple[str, Ed25519PublicKey, Claims]] = OrderedDict()
 
     def issue(self, *, user_id: str, device_id: str, family_id: str, role: str, locale: str) -> tuple[str, int]:
         """An access token and the moment it expires, in milliseconds."""
@@ -76,37 +81,65 @@ class Tokens:
 
         Raises `Refused`: TOKEN_EXPIRED for one of ours that has run out, UNAUTHENTICATED for anything else.
         """
-        payload = self._verified(token)
+        claims = self._remembered(token) or self._proved_now(token)
+        if self._clock() >= claims.expires_at_ms:
+            raise Refused(Problem(Code.TOKEN_EXPIRED))
+        return claims
+
+    def _remembered(self, token: str) -> Claims | None:
+        """What a token said when its signature was checked, by a key that is trusted still."""
+        found = self._proved.get(token)
+        if found is None:
+            return None
+        kid, key, claims = found
+        if self.ring.verifying_at(kid, self._clock()) != key:
+            del self._proved[token]
+            return None
+        self._proved.move_to_end(token)
+        return claims
+
+    def _proved_now(self, token: str) -> Claims:
+        kid, key, payload = self._verified(token)
         texts = {name: payload[name] for name in ("sub", "device", "family", "role", "locale") if name in payload}
         expires_s = payload["exp"]
         if len(texts) != 5 or not all(isinstance(text, str) for text in texts.values()) or type(expires_s) is not int:
             raise Refused(Problem(Code.UNAUTHENTICATED))
-        if self._clock() >= expires_s * 1_000:
-            raise Refused(Problem(Code.TOKEN_EXPIRED))
-        return Claims(texts["sub"], texts["device"], texts["family"], texts["role"], texts["locale"], expires_s * 1_000)
+        claims = Claims(
+            texts["sub"], texts["device"], texts["family"], texts["role"], texts["locale"], expires_s * 1_000
+        )
+        self._proved[token] = kid, key, claims
+        while len(self._proved) > TOKENS_KEPT_MAX:
+            self._proved.popitem(last=False)
+        return claims
 
-    def _verified(self, token: str) -> dict[str, Any]:
+    def _verified(self, token: str) -> tuple[str, Ed25519PublicKey, dict[str, Any]]:
+        """(kid, the key that proves it, what it says)."""
         if len(token) > TOKEN_CHARACTERS_MAX:
             raise Refused(Problem(Code.UNAUTHENTICATED))
         try:
             header = jwt.get_unverified_header(token)
-            key = self.ring.verifying_at(str(header.get("kid")), self._clock())
+            kid = str(header.get("kid"))
+            key = self.ring.verifying_at(kid, self._clock())
             if key is None or header.get("typ") != TYPE:
                 raise Refused(Problem(Code.UNAUTHENTICATED))
-            return jwt.decode(
-                token,
+            return (
+                kid,
                 key,
-                # pinned: what the header says about its algorithm decides nothing
-                algorithms=[ALGORITHM],
-                issuer=self._settings.token_issuer,
-                audience=AUDIENCE,
-                # expiry is judged by the clock handed in
-                options={
-                    "require": ["exp", "iat", "iss", "aud", "sub", "jti"],
-                    "verify_exp": False,
-                    "verify_iat": False,
-                    "verify_nbf": False,
-                },
+                jwt.decode(
+                    token,
+                    key,
+                    # pinned: what the header says about its algorithm decides nothing
+                    algorithms=[ALGORITHM],
+                    issuer=self._settings.token_issuer,
+                    audience=AUDIENCE,
+                    # expiry is judged by the clock handed in
+                    options={
+                        "require": ["exp", "iat", "iss", "aud", "sub", "jti"],
+                        "verify_exp": False,
+                        "verify_iat": False,
+                        "verify_nbf": False,
+                    },
+                ),
             )
         except (jwt.PyJWTError, ValueError, RecursionError):
             raise Refused(Problem(Code.UNAUTHENTICATED)) from None

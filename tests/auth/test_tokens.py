@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from backend.auth.keys import FILE_NAME, Keys, load_keys, new_keys, read_keys
+from backend.auth.keys import FILE_NAME, Keys, SigningKey, load_keys, new_keys, read_keys
 from backend.auth.tokens import AUDIENCE, Tokens
 from backend.config import Settings
 from backend.errors import BadSetting, Code, Refused
@@ -206,3 +206,15 @@ def test_a_broken_key_file_stops_the_start_and_is_named(tmp_path: Path, text: by
     with pytest.raises(BadSetting, match=r"SELVEDGE_DATA_DIR.*keys\.json"):
         load_keys(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == text
+
+
+def test_a_token_that_was_taken_is_refused_once_its_key_is_retired(
+    tokens: Tokens, keys: Keys, clock: HandClock
+) -> None:
+    token, _ = tokens.issue(**ISSUED)
+    assert tokens.read(token) == tokens.read(token)
+    own = SigningKey(keys.kid, keys.signing, clock.now_ms, clock.now_ms + 1_000)
+    tokens.ring.take([own])
+    tokens.read(token)
+    clock.forward(seconds=1)
+    assert code_of(tokens, token) is Code.UNAUTHENTICATED

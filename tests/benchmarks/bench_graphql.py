@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from backend.sync.cursor import Cursor, Position, seal
+from backend.sync.versions import SCHEMA_VERSION
 from tests.benchmarks.beyond import growth, late_page, packed, pokes
 from tests.benchmarks.company import DELTA_ROWS, Company, build, shapes
 from tests.benchmarks.contest import (
@@ -45,7 +46,7 @@ from tests.benchmarks.contest import (
     ours,
     sign_in,
 )
-from tests.benchmarks.questions import OURS, PUSH_CHANGES, SCHEMA_VERSION
+from tests.benchmarks.questions import OURS, PUSH_CHANGES
 from tests.benchmarks.told import goals_table, page
 from tests.databases import RunFolder, Unavailable
 

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 import uvloop
 
+from backend.sync.versions import SCHEMA_VERSION
 from tests.benchmarks.company import Company
 from tests.benchmarks.questions import OURS, PUSH_CHANGES, Device, bodies, body, canonical, pushes
 
@@ -113,7 +114,7 @@ class Asker:
         if "bodies" in job:
             told = [post(one.encode(), token) for one in job["bodies"]]
         elif side == OURS and name == "q4":
-            path = "/sync/bulk?schemaVersion=2"
+            path = f"/sync/bulk?schemaVersion={SCHEMA_VERSION}"
             encoding = job.get("encoding", "identity")
             told = [request("GET", path, {"Authorization": f"Bearer {token}", "Accept-Encoding": encoding})]
         else:
