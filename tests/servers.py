@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -29,10 +29,14 @@ class _Server(uvicorn.Server):
 class Served:
     """A running server: its address, what it is made of, and a client that speaks to it."""
 
-    def __init__(self, app: Starlette, port: int, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self, app: Starlette, port: int, client: httpx.AsyncClient, connections: Collection[object] = ()
+    ) -> None:
         self.app = app
         self.port = port
         self.client = client
+        self.connections = connections
+        """Those open now."""
 
     @property
     def services(self) -> Services:
@@ -69,7 +73,7 @@ async def serve(settings: Settings, *, clock: Clock = wall_clock_ms) -> AsyncIte
                 running.result()
             await asyncio.sleep(0.005)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield Served(app, port, client)
+            yield Served(app, port, client, server.server_state.connections)
     finally:
         server.should_exit = True
         await running

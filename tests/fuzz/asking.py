@@ -30,16 +30,25 @@ SIGN_IN = """mutation ($email: String!, $password: String!, $device: DeviceInput
     __typename ... on Session { accessToken } ... on Refusal { problems { code path } }
   }
 }"""
-TABLES = ("customer", "contact", "visit", "sales_order", "task", "territory", "user_account", "device", "style", "sku")
+TABLES = (
+    "customer", "contact", "visit", "sales_order", "task", "territory", "user_account", "device", "style", "sku",
+    "attachment", "custom_field", "service", "service_key", "score_run", "sync_issue",
+)  # fmt: skip
 AT_ONCE = 4
 SIGNED_OUT = frozenset({"UNAUTHENTICATED", "TOKEN_EXPIRED", "DEVICE_REVOKED", "DEVICE_WIPED", "DEVICE_DRAINING"})
 
 
 @dataclass
 class Told:
-    """What was answered: how often which code, and every answer there may not be."""
+    """What was answered: how often which code, of which fields, and every answer there may not be.
+
+    `run` are the fields that got past every gate: their answer has data.
+    """
 
     cases: int = 0
+    asked: set[str] = field(default_factory=set)
+    run: set[str] = field(default_factory=set)
+    statuses: Counter[int] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
@@ -79,6 +88,10 @@ class Fuzzed:
                 break
             self._tokens.pop(role, None)
         told.cases += 1
+        told.asked.add(drawn.label)
+        told.statuses[answer.status_code] += 1
+        if has_data(answer):
+            told.run.add(drawn.label)
         told.codes.update(codes_of(answer) or ["data"])
         if problem := wrong_with(answer):
             told.wrong.append(f"{drawn.label} as {role}: {problem}\n{drawn.body}\n{answer.text[:600]}")
@@ -117,6 +130,13 @@ def codes_of(answer: httpx.Response) -> list[str]:
         return [str(error["extensions"]["code"]) for error in errors]
     except (ValueError, KeyError, AttributeError, TypeError):
         return ["unreadable"]
+
+
+def has_data(answer: httpx.Response) -> bool:
+    try:
+        return answer.json().get("data") is not None
+    except (ValueError, AttributeError):
+        return False
 
 
 def wrong_with(answer: httpx.Response) -> str | None:

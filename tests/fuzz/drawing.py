@@ -39,6 +39,7 @@ from graphql import (
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import nodes
+from hypothesis_graphql import strategies as graphql_strategies
 
 from backend.schema.root import print_sdl
 
@@ -46,7 +47,10 @@ REAL_IDS = 0.7
 """So many of the ids asked for exist."""
 ODD_VALUES = 0.1
 AS_VARIABLES = 0.5
-SIMPLEST = 2
+SIMPLEST = 1
+"""So many of the first documents of a field are the simplest there are, and are left out."""
+ASKED_EACH = 2
+"""Each document drawn is asked so many times, with other values in its places."""
 ODD_TEXTS = (
     "", " ", "\x00", "a\x00b", "\u202eabc\u202c", "\u200b", "\ufeff", "김민서 杭州 👗", "e\u0301" * 50, "x" * 5_000,
     "' OR 1=1 --", "%", "_%\\", "{}", "null", "NaN", "1e999", "2026-02-30", "2026-01-01T00:00:00.000Z",
@@ -91,9 +95,24 @@ def operations() -> Mapping[str, st.SearchStrategy[Any]]:
         schemathesis.graphql.scalar(name, strategy)
     for name in ours:
         schemathesis.graphql.scalar(name, st.sampled_from(JSON_VALUES).map(_literal))
+    _kept("queries")
+    _kept("mutations")
     loaded = schemathesis.graphql.from_dict(dict(introspection_from_schema(schema())))
     found = (result.ok() for result in loaded.get_all_operations())
     return {one.label: one.as_strategy() for one in found}
+
+
+def _kept(name: str) -> None:
+    """Schemathesis builds the strategy of a field again for every document; here it is built once."""
+    build, kept = getattr(graphql_strategies, name), dict[tuple[str, ...], st.SearchStrategy[Any]]()
+
+    def strategy(client_schema: GraphQLSchema, *, fields: Sequence[str], **more: Any) -> st.SearchStrategy[Any]:
+        found = kept.get(tuple(fields))
+        if found is None:
+            found = kept[tuple(fields)] = build(client_schema, fields=fields, **more)
+        return found
+
+    setattr(graphql_strategies, name, strategy)
 
 
 def draw(count: int, seed_number: int, ids: Sequence[str]) -> Iterator[Drawn]:
@@ -111,10 +130,9 @@ def _examples(strategy: st.SearchStrategy[Any], count: int, seed_number: int) ->
     if count <= 0:
         return found
 
-    # the first examples are the simplest there are
     @seed(seed_number)
     @settings(
-        max_examples=count + SIMPLEST,
+        max_examples=-(-count // ASKED_EACH) + SIMPLEST,
         database=None,
         deadline=None,
         phases=[Phase.generate],
@@ -125,7 +143,7 @@ def _examples(strategy: st.SearchStrategy[Any], count: int, seed_number: int) ->
         found.append(case.body)
 
     take()
-    # a field with few arguments has few documents: they are asked again, with other values put in their places
+    # a field with few arguments has few documents besides: they go round
     told = found[SIMPLEST:] or found
     return [told[place % len(told)] for place in range(count)]
 

@@ -16,8 +16,8 @@ from tests.fuzz.asking import Told, fuzzed
 from tests.fuzz.drawing import draw, operations
 
 CASES = 20_000
-BATCH = 585
-"""Five of each field: what one seed draws before the next does."""
+EACH = 15
+"""So many of each field are drawn from one seed before the next."""
 SHOWN = 30
 
 
@@ -28,10 +28,14 @@ def say(text: str) -> None:
 
 async def ask(database_url: str, folder: Path, cases: int, seed_number: int) -> Told:
     told = Told()
+    batch = EACH * len(operations())
     async with fuzzed(database_url, folder) as world:
-        for number, done in enumerate(range(0, cases, BATCH)):
-            await world.ask_all(draw(min(BATCH, cases - done), seed_number + number, world.ids), told)
+        for number, done in enumerate(range(0, cases, batch)):
+            shown = len(told.wrong)
+            await world.ask_all(draw(min(batch, cases - done), seed_number + number, world.ids), told)
             say(f"  {told.cases:6,} asked, {len(told.wrong)} wrong")
+            for text in told.wrong[shown:SHOWN]:
+                say(f"\n{text}")
     return told
 
 
@@ -59,9 +63,15 @@ async def main() -> int:
                         told = await ask(url, folder, share, seed_number + 1_000 * place)
                 codes = ", ".join(f"{code} {count:,}" for code, count in told.codes.most_common())
                 say(f"{database}: {told.cases:,} asked in {monotonic() - began:.0f} s, {len(told.wrong)} wrong")
+                statuses = ", ".join(f"{status} {count:,}" for status, count in sorted(told.statuses.items()))
                 say(f"  answered: {codes}")
-                for text in told.wrong[:SHOWN]:
-                    say(f"\n{text}")
+                say(f"  statuses: {statuses}")
+                for kind in ("Query", "Mutation"):
+                    every, asked, run = (
+                        {f for f in of if f.startswith(kind)} for of in (operations(), told.asked, told.run)
+                    )
+                    say(f"  {kind}: {len(asked)} of {len(every)} fields asked, {len(run)} run")
+                    say(f"    never run: {', '.join(sorted(every - run)) or 'none'}")
                 wrong += len(told.wrong)
     finally:
         shared.end()
