@@ -26,6 +26,7 @@ from backend.ids import new_id
 from backend.schema.sockets import GraphQLSockets
 from backend.schema.streams import GraphQLStreams
 from backend.telemetry import counter, error_told, histogram, logger
+from backend.tracing import TRACES
 from backend.web.compression import Compression
 from backend.web.gate import Gate
 from backend.web.metrics import MetricsDoor
@@ -242,7 +243,7 @@ class Edge:
                 message["headers"] = [*own, *(each for each in _headers(request_id) if each[0] not in named)]
             await send(message)
 
-        with bound_contextvars(request_id=request_id):
+        with bound_contextvars(request_id=request_id), TRACES.span("request", request_id=request_id) as tell:
             try:
                 await self._app(scope, receive, send_marked)
             except Exception as error:
@@ -252,6 +253,8 @@ class Edge:
                     raise
                 await _failure(request_id)(scope, receive, send_marked)
             path = _PATH_OF.get(scope.get("endpoint"), ELSEWHERE)
+            tell("path", path)
+            tell("status", status)
             _REQUESTS.add(path=path, status=str(status))
             _SECONDS.observe(perf_counter() - began, path=path)
             _LOG.info("answered", where=path, code=status, milliseconds=_since(began))

@@ -42,6 +42,14 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(
         default=None, description="bearer token /metrics is read with; without, only from this machine, past no proxy"
     )
+    traces_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://.+",
+        description="OTLP/HTTP address spans are sent to; needs the extra `otel`. Without, none are made",
+    )
+    traces_share: float = Field(
+        default=1.0, ge=0.0, le=1.0, description="share of the requests whose spans are made, 0 to 1"
+    )
     demo: bool = Field(default=False, description="build the demo world when the database is empty")
 
     organisation_timezone: str = Field(default="Asia/Shanghai", description="IANA zone of its quarters")

@@ -30,6 +30,7 @@ from backend.schema.sensitive import SensitiveKeys
 from backend.schema.trusted import trust_operations
 from backend.storage.engine import Engine, open_engine
 from backend.storage.keys import SharedKeys
+from backend.storage.traced import TracedEngine
 from backend.sync.aliases import following_aliases
 from backend.sync.changes import Intent, UseCase
 from backend.sync.collect import collect
@@ -39,6 +40,7 @@ from backend.sync.nightly import Nightly
 from backend.sync.poke import Pokes
 from backend.sync.pull import SumsKept
 from backend.sync.push import UseCaseTable
+from backend.tracing import TRACES
 from backend.usecases.attachments import attachments_within
 from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.custom_fields import FIELDS_MAX, custom_fields_within
@@ -274,6 +276,8 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
     keys = load_keys(settings.data_dir, root)
     given = settings.cursor_secret
     engine = open_request_engine(settings)
+    if TRACES.on:
+        engine = TracedEngine(engine)
     tokens = Tokens(KeyRing(keys), settings, clock)
     shared_keys = SharedKeys(engine, tokens.ring, clock)
     schema = build_schema()

@@ -32,6 +32,7 @@ from backend.schema.trusted import check_operations
 from backend.storage.dialects import Dialect
 from backend.storage.engine import open_engine
 from backend.telemetry import configure_logs
+from backend.tracing import TRACES
 from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.web.graphiql import is_built
 from backend.web.listener import server_config
@@ -83,8 +84,12 @@ def _answer(
 ) -> None:
     app_served = make_app(settings)
     config = server_config(app_served, settings, timeout_graceful_shutdown=GRACEFUL_SECONDS)
-    with contextlib.suppress(KeyboardInterrupt):
-        _Server(config, app_served, ready, of_parent=of_parent).run(sockets=[listening])
+    end_traces = TRACES.start(settings.traces_url, settings.traces_share)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            _Server(config, app_served, ready, of_parent=of_parent).run(sockets=[listening])
+    finally:
+        end_traces()
 
 
 def _work(settings: Settings, given: str) -> None:

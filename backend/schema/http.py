@@ -40,9 +40,11 @@ from backend.schema.deprecations import NAMELESS, Client, Deprecations, client_o
 from backend.schema.errors import errors_json, refusal_extensions, refusal_message
 from backend.schema.execute import Documents, Prepared, core_schema, document_hash, encode, run, subscribe
 from backend.schema.limits import Limits, Weight
+from backend.schema.refusals import LATER_SECONDS, later_seconds
 from backend.schema.rxdb import PUSH_FIELDS
 from backend.sync.poke import Standings
 from backend.telemetry import counter
+from backend.tracing import TRACES
 from backend.usecases.sessions import Sessions, Standing
 
 GRAPHQL_TYPE = "application/graphql-response+json"
@@ -64,10 +66,10 @@ STATUS_OF: Mapping[Code, int] = {
     Code.RATE_LIMITED: 429,
     Code.BUSY: 503,
     Code.UNAVAILABLE: 503,
+    Code.STORAGE_FULL: 507,
     Code.INTERNAL: 500,
 }
 """Statuses of what stops a request before it runs; all else is 400."""
-RETRY_AFTER_SECONDS = 5
 VALUE_DEPTH_MAX = 64
 """Lists and maps that may stand in each other in the body of a request."""
 COST_HEADER = "x-query-cost"
@@ -178,7 +180,7 @@ class GraphQLEdge:
         locale = _locale(standing, request.headers.get("accept-language"))
         reading = request.method == "GET"
         try:
-            prepared, _, weight = self._ready(
+            prepared, operation, weight = self._ready(
                 asked, standing, refused, locale, (OperationType.QUERY,) if reading else ANSWERED_AT_ONCE
             )
         except Unrun as unrun:
@@ -187,18 +189,27 @@ class GraphQLEdge:
         context.address = address_key(request.client.host) if request.client else ""
         try:
             async with self._admission.places.place(large=is_large(weight.cost, asked.body_bytes)):
-                result = await run(self._schema, context, prepared, asked.variables, asked.operation_name)
+                result = await self._run(context, prepared, operation, asked)
         except Refused as busy:
             return unrun_response(self._turned_away(busy, locale), media_type, locale)
         if request.headers.get(COST_HEADER) is not None:
             result = {**result, "extensions": {"cost": self._told_cost(weight)}}
         status = 200 if "data" in result else _status(400, media_type)
         response = _respond(result, status, media_type, locale=locale)
-        if context.retry_after_seconds is not None:
-            response.headers["retry-after"] = str(context.retry_after_seconds)
+        after_seconds = context.retry_after_seconds or later_seconds(_codes_of(result))
+        if after_seconds is not None:
+            response.headers["retry-after"] = str(after_seconds)
         if reading and "errors" not in result:
             return _unless_held(response, request.headers.get("if-none-match"), standing)
         return response
+
+    async def _run(
+        self, context: Context, prepared: Prepared, operation: OperationDefinitionNode, asked: Asked
+    ) -> dict[str, Any]:
+        with TRACES.span(
+            "operation", kind=operation.operation.value, name=_name_to_count(prepared, operation), document=prepared.key
+        ):
+            return await run(self._schema, context, prepared, asked.variables, asked.operation_name)
 
     async def answers(
         self,
@@ -223,7 +234,7 @@ class GraphQLEdge:
         if operation.operation is not OperationType.SUBSCRIPTION:
             try:
                 async with self._admission.places.place(large=is_large(weight.cost, asked.body_bytes)):
-                    result = await run(self._schema, context, prepared, asked.variables, asked.operation_name)
+                    result = await self._run(context, prepared, operation, asked)
             except Refused as busy:
                 raise self._turned_away(busy, locale) from None
             yield result
@@ -392,7 +403,7 @@ class GraphQLEdge:
                 body = await _read_body(request, self._settings.body_bytes_max)
         except Refused:
             raise Malformed(
-                503, "too much is being received", code=Code.BUSY, headers={"retry-after": str(RETRY_AFTER_SECONDS)}
+                503, "too much is being received", code=Code.BUSY, headers={"retry-after": str(LATER_SECONDS)}
             ) from None
         except TimeoutError:
             raise Malformed(408, f"the body took longer than {self._settings.body_seconds_max} s to arrive") from None
@@ -585,13 +596,18 @@ def _told_by(reason: Refused) -> dict[str, str]:
     code = reason.problems[0].code
     if STATUS_OF[code] == 401:
         return {"www-authenticate": "Bearer"}
-    seconds = RETRY_AFTER_SECONDS if STATUS_OF[code] == 503 else retry_after_seconds(reason)
+    seconds = later_seconds([code]) or retry_after_seconds(reason)
     return {} if seconds is None else {"retry-after": str(seconds)}
 
 
 def code_of(result: Mapping[str, Any]) -> str:
     """The code of the first error of a result that has errors."""
     return str(result["errors"][0]["extensions"]["code"])
+
+
+def _codes_of(result: Mapping[str, Any]) -> set[str]:
+    """The codes of all errors of a result."""
+    return {str(error.get("extensions", {}).get("code")) for error in result.get("errors", ())}
 
 
 def error_result(code: Code, detail: str) -> dict[str, Any]:
