@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test lint types graphiql contract bench fuzz-reads fuzz chaos mutants chaos-mutants check clean
+.PHONY: help run quick test lint types graphiql contract bench fuzz-reads fuzz chaos failover mutants chaos-mutants check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ fuzz: $(VENV)/.dev ## 20,000 requests nobody thought of ($FUZZ_CASES, from $FUZZ
 
 chaos: $(VENV)/.dev ## 20,000 steps of chaos per database ($CHAOS_STEPS, from $CHAOS_SEED): docs/CHAOS.md
 	$(BIN)/python -m tests.chaos.run
+
+failover: $(VENV)/.dev ## kill the leader of a cluster under chaos ($FAILOVER_EPISODES, from $FAILOVER_SEED): docs/SCALING.md
+	$(BIN)/python -m tests.failover.run
 
 chaos-mutants: $(VENV)/.dev ## the product wrong in twelve ways, and by what each is caught
 	$(BIN)/python -m tests.chaos.hunt

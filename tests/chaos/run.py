@@ -290,18 +290,28 @@ class Outcome:
 
 
 async def episode(
-    servers: Servers, engine: Engine, seed: int, steps: int, outcome: Outcome, on_step: Callable[[int], None]
+    servers: Servers,
+    engine: Engine,
+    seed: int,
+    steps: int,
+    outcome: Outcome,
+    on_step: Callable[[int], None],
+    *,
+    line: HttpLine | None = None,
+    witness: Callable[[World, HttpLine], Callable[[Exchange], None]] = Witness,
+    proxy_kind: type[Proxy] = Proxy,
+    kills_count: int = KILLS_PER_EPISODE,
 ) -> None:
     """One organisation, `steps` steps, healing, and the judgement. Raises `Violation` with seed, step and trace."""
     await empty(engine)
     scope, devices, shelf = await build(engine, seed, wall_ms, PASSWORD_HASH)
     loop = asyncio.get_running_loop()
-    line = HttpLine()
+    line = line or HttpLine()
     world = World(seed, line, scope, devices, shelf, loop.time, wall_ms)
     plan = FaultPlan(seed)
     dice = random.Random(f"{seed}/order")
-    kills = {dice.randrange(steps) for _ in range(KILLS_PER_EPISODE)} if steps >= 100 else set()
-    async with Proxy(servers.ports, plan, observe=Witness(world, line)) as proxy:
+    kills = {dice.randrange(steps) for _ in range(kills_count)} if steps >= 100 else set()
+    async with proxy_kind(servers.ports, plan, observe=witness(world, line)) as proxy:
         line.port = proxy.port
         try:
             await _play(world, servers, proxy, dice, steps, kills, on_step)

@@ -19,6 +19,7 @@ from mobile_contract.replica import KIND_OF, Document, Key, Locked, Refusal, Rep
 from tests.chaos.model import DELETION_WINS, MERGED_FIELDS, Entered, Ledger, Scope, Span, User, Violation
 
 SIGN_IN_AGAIN = frozenset({"UNAUTHENTICATED", "TOKEN_EXPIRED", "DEVICE_REVOKED"})
+LATER = frozenset({"BUSY", "RATE_LIMITED", "UNAVAILABLE"})
 TRIES_MAX = 400
 TRACE_MAX = 60
 QUEUE_MAX = 60
@@ -215,15 +216,15 @@ class World:
 
     async def call(self, device: Device, ask: Callable[[], Awaitable[Any]]) -> Any:
         """One try, signing in first where that is asked for."""
-        if not device.token:
-            await self.line.sign_in(device)
         try:
+            if not device.token:
+                await self.line.sign_in(device)
             return await ask()
         except Refusal as refusal:
             if refusal.code in SIGN_IN_AGAIN:
                 device.token = ""
                 raise Lost(refusal.code) from None
-            if refusal.code in ("BUSY", "RATE_LIMITED"):
+            if refusal.code in LATER:
                 raise Lost(refusal.code) from None
             raise
 
