@@ -1,19 +1,15 @@
 """PostgreSQL stops and starts again, a disk fills up: what callers are told, and that all goes on afterwards."""
 
 import asyncio
-import os
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backend.errors import Code, Refused, Retry
 from backend.storage.engine import Engine, open_engine
-from tests.databases import RunFolder, Unavailable, _control, fresh_postgres
+from tests.databases import _control, fresh_postgres
 
-DISK = "size=3000000"
 LARGER_DISK = "size=9000000"
 ROW = "x" * 50_000
 
@@ -32,21 +28,6 @@ def only_code(refused: Refused) -> Code:
     (problem,) = refused.problems
     assert problem.retry is Retry.LATER
     return problem.code
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes. Only root can have one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("a small disk is mounted by root only")
-    command = ["mount", "-t", "tmpfs", "-o", DISK, "selvedge-small", str(folder)]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no small disk can be mounted here: {done.stderr.decode(errors='replace').strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 async def test_a_full_disk_refuses_writes_serves_reads_and_recovers(disk: Path) -> None:
@@ -74,19 +55,6 @@ async def test_a_full_disk_refuses_writes_serves_reads_and_recovers(disk: Path) 
         assert await count(engine) == taken + 1
     finally:
         await engine.close()
-
-
-@pytest.fixture
-def own_server() -> Iterator[tuple[str, Path]]:
-    """A PostgreSQL nobody else uses: (its address, its data)."""
-    folder = RunFolder.begin()
-    try:
-        address = folder.postgres_url()
-    except Unavailable as reason:
-        folder.end()
-        pytest.skip(str(reason))
-    yield address, folder.path / "server" / "data"
-    folder.end()
 
 
 @pytest.mark.postgres

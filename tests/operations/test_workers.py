@@ -120,3 +120,19 @@ async def test_a_killed_worker_is_replaced_and_a_stop_under_load_loses_nothing(
     assert said.count("Selvedge answers at") == 1
     assert "Traceback" not in said
     assert not alive(now)
+
+
+@linux
+async def test_workers_do_not_outlive_their_parent(sqlite_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    with started(tmp_path, port, "--workers", "2", database_url=sqlite_url) as server:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            await until_ready(client, server, tmp_path)
+        workers = children_of(server)
+        server.kill()
+        for _ in range(600):
+            if not alive(workers):
+                break
+            await asyncio.sleep(0.05)
+        else:
+            raise AssertionError(f"still there: {workers}")

@@ -1,0 +1,175 @@
+"""A database that goes away and comes back: what clients of a server are told meanwhile.
+
+The server itself is never started anew.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import monotonic
+
+import asyncpg
+import httpx
+import pytest
+
+from backend.config import Settings
+from backend.errors import Code, Retry
+from backend.ids import new_id
+from backend.storage.steps import APPLICATION_NAME, STEPS_CHANNEL
+from tests.databases import _control, fresh_postgres
+from tests.operations.test_workers import kept, prepare, sign_in
+from tests.servers import Served, serve
+
+WRITE = """
+mutation ($id: ID!, $input: TaskInput!) {
+  createTask(id: $id, input: $input) { __typename ... on Refusal { problems { code retry } } }
+}
+"""
+READ = "{ me { id } tasks(first: 5) { nodes { id } } }"
+WRITERS = 3
+AT_LEAST = 10
+NOT_READY_SECONDS, READY_SECONDS = 5, 10
+ANSWER_SECONDS_MAX = 15
+PATIENCE_SECONDS = 60
+"""For what has no promise of its own: whoever waits longer waits for what never comes."""
+
+
+def settings_for(url: str, folder: Path) -> Settings:
+    return Settings(
+        database_url=url,
+        data_dir=folder / "var",
+        user_requests_per_minute=1_000_000,
+        device_requests_per_minute=1_000_000,
+        address_requests_per_minute=1_000_000,
+    )
+
+
+class Rep:
+    """Somebody signed in, and what he was told."""
+
+    def __init__(self, served: Served, token: str) -> None:
+        self._served = served
+        self._token = token
+        self.taken: list[str] = []
+        self.told: set[tuple[int, str]] = set()
+
+    async def ask(self, document: str, **variables: object) -> httpx.Response:
+        """Never waits longer than a client would."""
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            return await self._served.post(
+                {"query": document, "variables": variables}, authorization=f"Bearer {self._token}"
+            )
+
+    async def write(self, record_id: str) -> bool:
+        """Whether a task was taken; a refusal that does not say when to come again is none."""
+        answer = await self.ask(WRITE, id=record_id, input={"title": "in trouble"})
+        body = answer.json()
+        if "errors" in body:
+            found = [each for error in body["errors"] for each in error["extensions"]["problems"]]
+        elif body["data"]["createTask"]["__typename"] == "TaskChanged":
+            self.taken.append(record_id)
+            return True
+        else:
+            found = body["data"]["createTask"]["problems"]
+        assert {each["retry"] for each in found} == {Retry.LATER.value}, answer.text
+        assert int(answer.headers["retry-after"]) > 0
+        self.told |= {(answer.status_code, each["code"]) for each in found}
+        return False
+
+    async def go_on(self, over: asyncio.Event) -> None:
+        """Write one task after the other; one that was refused is sent again as it was."""
+        while not over.is_set():
+            record_id = new_id()
+            while not await self.write(record_id):  # noqa: ASYNC110 - nobody tells a client that it may come again
+                await asyncio.sleep(0.02)
+
+
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = PATIENCE_SECONDS) -> None:
+    """Ask until it holds, within the seconds promised."""
+    end = monotonic() + seconds
+    while not await holds():
+        assert monotonic() < end, f"not so within {seconds} s"
+        await asyncio.sleep(0.02)
+
+
+async def until_status(served: Served, status: int, seconds: float) -> None:
+    async def answers() -> bool:
+        return (await served.client.get("/ready")).status_code == status
+
+    await until(answers, seconds)
+
+
+async def until_taken(rep: Rep, more: int) -> None:
+    wanted = len(rep.taken) + more
+
+    async def reached() -> bool:
+        return len(rep.taken) >= wanted
+
+    await until(reached)
+
+
+async def until_pokes_arrive(served: Served, url: str) -> None:
+    """What another process commits is heard of, on a connection of the time after."""
+    raw = await asyncpg.connect(url)
+    poked = asyncio.Event()
+    try:
+
+        async def listens() -> bool:
+            listening = await raw.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()"
+                " AND query LIKE 'SELECT seq%'",
+                APPLICATION_NAME,
+            )
+            return bool(listening)
+
+        await until(listens, READY_SECONDS)
+
+        async def follow() -> None:
+            events = served.services.pokes.follow()
+            clock = await anext(events)
+            await raw.execute("UPDATE sync_clock SET seq = seq + 1 WHERE id = 1")
+            await raw.execute(f"SELECT pg_notify('{STEPS_CHANNEL}', (SELECT seq::text FROM sync_clock))")
+            assert await anext(events) > clock
+            poked.set()
+            await events.aclose()
+
+        await asyncio.wait_for(follow(), READY_SECONDS)
+    finally:
+        await raw.close()
+    assert poked.is_set()
+
+
+@pytest.mark.postgres
+async def test_postgresql_restarted_under_load_is_told_as_such_and_loses_nothing(
+    own_server: tuple[str, Path], tmp_path: Path
+) -> None:
+    address, data = own_server
+    async with fresh_postgres(address) as url:
+        await prepare(url)
+        async with serve(settings_for(url, tmp_path)) as served:
+            rep = Rep(served, await sign_in(served.client))
+            over = asyncio.Event()
+            writers = [asyncio.ensure_future(rep.go_on(over)) for _ in range(WRITERS)]
+            for how in ("fast", "immediate"):
+                await until_taken(rep, AT_LEAST)
+                rep.told.clear()
+                await asyncio.to_thread(_control, data, "stop", "-m", how)
+                await until_status(served, 503, NOT_READY_SECONDS)
+                assert (await served.client.get("/live")).status_code == 200
+                read = await rep.ask(READ)
+                assert (read.status_code, read.headers["retry-after"]) in {(200, "5"), (503, "5")}
+                assert {error["extensions"]["code"] for error in read.json()["errors"]} == {Code.UNAVAILABLE.value}
+
+                async def was_told() -> bool:
+                    return bool(rep.told)
+
+                await until(was_told)
+                await asyncio.to_thread(_control, data, "start", "-w", "-t", "60", "-l", str(data.parent / "log"))
+                await until_status(served, 200, READY_SECONDS)
+                await until_taken(rep, AT_LEAST)
+                assert rep.told <= {(200, Code.UNAVAILABLE.value), (503, Code.UNAVAILABLE.value)}
+            over.set()
+            await asyncio.gather(*writers)
+            await until_pokes_arrive(served, url)
+            assert len(rep.taken) == len(set(rep.taken)) >= 4 * AT_LEAST
+            assert set(rep.taken) <= await kept(url)
