@@ -16,6 +16,7 @@ from backend.auth.principal import Principal, PrincipalKind
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.customers import derived_fields
+from backend.domain.fields import with_defaults
 from backend.domain.imports import (
     ORDER_ID_COLUMN,
     CheckedRow,
@@ -32,7 +33,7 @@ from backend.domain.imports import (
     parse_system,
     since_day,
 )
-from backend.domain.orders import OrderSource, OrderState
+from backend.domain.orders import ORDER, OrderSource, OrderState
 from backend.domain.permissions import Action, Collection, Role, may
 from backend.domain.territories import AssignmentSource, TerritoryKind
 from backend.errors import Code, Problem, Refused, refuse_if
@@ -685,6 +686,7 @@ def _order_draft(work: Work, planned: PlannedOrder) -> Draft:
     row = planned.row
     order_id = new_id()
     order = {
+        **with_defaults(ORDER, {}),
         "id": order_id,
         "number": order_number(row),
         "customerId": planned.customer_id,

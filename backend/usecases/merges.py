@@ -12,7 +12,7 @@ import orjson
 
 from backend.domain.contacts import derived_fields as derived_of_contact
 from backend.domain.customers import derived_fields as derived_of_customer
-from backend.domain.fields import whole_problems
+from backend.domain.fields import whole_problems, with_defaults
 from backend.domain.merging import MERGE_RIGHT_ON, MERGEABLE, survivor_changes, take_problems
 from backend.domain.permissions import Action, may
 from backend.domain.territories import AssignmentSource
@@ -323,7 +323,9 @@ async def undo_merge(work: Work, merge_id: str) -> tuple[str, str, str]:
     if collection == CUSTOMERS:
         await _check_held(work, [survivor])
 
-    restored = await _restorable(work, collection, undo.record)
+    # a field that came since the two became one has its default
+    whole = {**with_defaults(COLLECTIONS[collection].shape, {}), **undo.record}
+    restored = await _restorable(work, collection, whole)
     back = {n: undo.survivor_before[n] for n, value in undo.survivor_after.items() if survivor.get(n) == value}
     after = {**survivor, **back}
     after.update(_derived(collection, after))
