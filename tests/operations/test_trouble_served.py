@@ -1,9 +1,11 @@
-"""A database that goes away and comes back: what clients of a server are told meanwhile.
+"""A database that goes away and comes back, a disk that fills up: what clients of a server are told meanwhile.
 
 The server itself is never started anew.
 """
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic
@@ -15,8 +17,9 @@ import pytest
 from backend.config import Settings
 from backend.errors import Code, Retry
 from backend.ids import new_id
+from backend.storage.engine import open_engine
 from backend.storage.steps import APPLICATION_NAME, STEPS_CHANNEL
-from tests.databases import _control, fresh_postgres
+from tests.databases import _control, fresh_postgres, fresh_sqlite
 from tests.operations.test_workers import kept, prepare, sign_in
 from tests.servers import Served, serve
 
@@ -173,3 +176,45 @@ async def test_postgresql_restarted_under_load_is_told_as_such_and_loses_nothing
             await until_pokes_arrive(served, url)
             assert len(rep.taken) == len(set(rep.taken)) >= 4 * AT_LEAST
             assert set(rep.taken) <= await kept(url)
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes all the room there is."""
+    stone = folder / "stone"
+    with stone.open("wb", buffering=0) as out:
+        try:
+            while shutil.disk_usage(folder).free:
+                out.write(b"\0" * 4_096)
+        except OSError:
+            pass
+    return stone
+
+
+async def test_a_full_disk_refuses_writes_serves_reads_and_recovers(
+    sqlite_template: Path, disk: Path, tmp_path: Path
+) -> None:
+    subprocess.run(["mount", "-o", "remount,size=12000000", str(disk)], check=True)  # noqa: ASYNC221 - nothing else runs yet
+    url = fresh_sqlite(sqlite_template, disk)
+    await prepare(url)
+    async with serve(settings_for(url, tmp_path)) as served:
+        rep = Rep(served, await sign_in(served.client))
+        assert await rep.write(new_id())
+        stone = fill(disk)
+        while await rep.write(new_id()):
+            assert len(rep.taken) < 1_000, "the disk is never full"
+        refused_id = new_id()
+        for _ in range(3):
+            assert not await rep.write(refused_id)
+            found = (await rep.ask(READ)).json()
+            assert "errors" not in found
+            assert found["data"]["me"]["id"]
+        assert rep.told == {(200, Code.STORAGE_FULL.value)}
+        assert (await served.client.get("/ready")).status_code == 200
+        stone.unlink()
+        assert await rep.write(refused_id)
+    assert set(rep.taken) == await kept(url)
+    engine = open_engine(url)
+    await engine.start()
+    async with engine.read() as conn:
+        assert await conn.fetch("PRAGMA integrity_check") == [("ok",)]
+    await engine.close()
