@@ -910,6 +910,13 @@ _ACTOR_NAME = (
     " (SELECT s.name FROM service s WHERE {a}.actor LIKE 'service:%' AND s.id = substr({a}.actor, 9)))"
 )
 
+_BY_ACTOR = (
+    "{a}.actor = (SELECT CASE WHEN EXISTS (SELECT 1 FROM user_account u WHERE u.id = v.id) THEN 'staff:'"
+    " ELSE 'service:' END || v.id FROM (SELECT ?::text AS id) v)"
+)
+"""By a colleague or another system of this id. One value, so that the newest of whoever did little are found by the
+index: of several, PostgreSQL may walk the whole trail backwards until it has met enough."""
+
 AUDIT = Entity(
     "audit",
     "AuditEntry",
@@ -928,10 +935,11 @@ AUDIT = Entity(
     {"AT": Order(_number_key("{a}.at"), descending=True)},
     {
         **_BY_ID,
-        **_among("actorIn", "actor"),
+        "actor": Filter(_BY_ACTOR),
         **_same("deviceId", "device_id"),
         **_same("collection", "collection"),
         **_same("recordId", "record_id"),
+        **_same("action", "action"),
         **_among("actionIn", "action"),
         **_among("doorIn", "door"),
         **_between("at"),

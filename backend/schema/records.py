@@ -215,12 +215,15 @@ class TrailQueries:
         context, chosen = info.context, filter or AuditFilter()
         if chosen.from_ is not None and chosen.until is not None and chosen.from_ >= chosen.until:
             raise Refused(Problem(Code.OUT_OF_RANGE, ("filter", "until")))
+        only = [] if chosen.action is None else list(dict.fromkeys(chosen.action))
         where: list[tuple[str, Any]] = [
-            ("actorIn", None if chosen.actor is None else [f"{kind}:{chosen.actor}" for kind in ("staff", "service")]),
+            ("actor", chosen.actor),
             ("deviceId", chosen.device),
             ("collection", chosen.collection),
             ("recordId", chosen.record),
-            ("actionIn", chosen.action),
+            # one is found by the index however seldom it is
+            ("action", only[0] if len(only) == 1 else None),
+            ("actionIn", None if len(only) == 1 else chosen.action),
             ("doorIn", chosen.door),
             ("from", chosen.from_),
             ("to", chosen.until),

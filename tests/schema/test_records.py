@@ -5,11 +5,12 @@ from typing import Any
 import orjson
 import pytest
 
-from backend.auth.principal import Principal
+from backend.auth.principal import Principal, PrincipalKind
 from backend.domain.territories import Move
 from backend.ids import new_id
 from backend.schema.context import Context
 from backend.schema.execute import encode, execute
+from backend.storage.audit import entry_of, save_audit_alone
 from backend.sync.changes import Change, Intent
 from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.customers import change_customers
@@ -220,6 +221,24 @@ async def test_who_has_no_right_to_the_trail_is_refused(house: House, who: str) 
     assert await audits_of(house, "READ") == []
 
 
+async def test_the_trail_of_one_actor_is_of_a_colleague_or_of_another_system_and_of_nobody_else(house: House) -> None:
+    shop, service = await shop_of(house), new_id()
+    await edit(house, "manager", shop, termsDays=30)
+    erp = Principal(PrincipalKind.SERVICE, service_id=service)
+    entry = entry_of(erp, "UPDATE", "customers", shop, at_ms=house.now_ms)
+    await save_audit_alone(house.engine, [entry])
+    for actor, told in (
+        (str(house.people["wei"].user_id), house.people["wei"].actor),
+        (str(house.people["manager"].user_id), house.people["manager"].actor),
+        (service, erp.actor),
+    ):
+        assert {one["actor"] for one in await trail(house, "admin", actor=actor, record=shop)} == {told}
+        assert {one["actor"] for one in await trail(house, "admin", actor=actor, action=["UPDATE"])} <= {told}
+    assert await trail(house, "admin", actor=new_id()) == []
+    both = await trail(house, "admin", record=shop, action=["CREATE", "UPDATE"])
+    assert [one["action"] for one in both].count("UPDATE") == 2
+
+
 async def audits_of(house: House, action: str) -> list[tuple[str, list[str]]]:
     async with house.engine.read() as conn:
         rows = await conn.fetch(
@@ -237,7 +256,7 @@ async def test_looking_at_the_trail_is_audited_once_per_request(house: House) ->
       b: auditTrail(filter: {record: $id, collection: "customers"}) { nodes { id } }
     }"""
     found = await data(house, "manager", twice, id=shop)
-    asked = ("actionIn", "recordId")
+    asked = ("action", "recordId")
     assert len(found["a"]["nodes"]) == len(found["b"]["nodes"]) == 1
     assert await audits_of(house, "READ") == [(house.people["manager"].actor, [*asked])]
     # his own looking is the latest that was done
@@ -280,7 +299,7 @@ async def test_every_filter_holds_and_pages_go_on(house: House) -> None:
     assert len(await trail(house, "admin", record=shop, door=["PUSH"])) == 0
     assert len(await trail(house, "admin", device=wei.device_id, actor=wei.user_id, record=shop)) == 6
     assert len(await trail(house, "admin", actor=house.people["na"].user_id)) == 0
-    middle = {"from": "2026-11-22T04:00:02.000Z", "until": "2026-11-22T04:00:04.000Z"}
+    middle: dict[str, Any] = {"from": "2026-11-22T04:00:02.000Z", "until": "2026-11-22T04:00:04.000Z"}
     assert [entry["at"][17:19] for entry in await trail(house, "admin", record=shop, **middle)] == ["03", "02"]
     refused = await ask(house, "admin", TRAIL, filter={"from": middle["until"], "until": middle["from"]})
     assert refused["errors"][0]["extensions"]["code"] == "OUT_OF_RANGE"

@@ -5,10 +5,15 @@ from typing import Any
 import orjson
 import pytest
 
+from backend.auth.principal import Principal, PrincipalKind
 from backend.domain.contacts import CONTACT
 from backend.domain.customers import CUSTOMER
+from backend.domain.permissions import Role
 from backend.ids import new_id
+from backend.sync.work import Door, Work
 from backend.usecases.merges import merge_records
+from backend.usecases.people import create_user
+from backend.usecases.services import ServiceGiven, create_service
 from tests.house import House
 from tests.usecases import asking
 from tests.usecases.asking import ask
@@ -89,12 +94,59 @@ async def test_a_section_is_cut_at_its_bound_and_says_so(house: House) -> None:
     assert (len(history["rows"]), history["more"], history["total"] >= 6) == (2, True, True)
 
 
-@pytest.mark.parametrize("who", ["wei", "agent", "analyst"])
-async def test_without_the_right_or_with_masked_eyes_nothing_is_handed_out(house: House, who: str) -> None:
+EXPORTING = {Role.MANAGER, Role.ADMIN}
+"""Marketers and analysts export masked lists; what is held of one person is not masked, so it is not theirs."""
+
+
+@pytest.mark.requirement("R49")
+async def test_without_the_right_or_with_masked_eyes_nothing_is_handed_out(house: House) -> None:
     contact = await contact_at(house, await shop(house), nameEn="Ann")
-    for record_id in (contact, new_id()):
-        found = await exported(house, who, record_id)
-        assert [problem["code"] for problem in found["problems"]] == ["NOT_PERMITTED"]
+    for role in Role:
+        who = await somebody(house, role)
+        for record_id in (contact, new_id()):
+            found = await exported(house, who, record_id)
+            if role not in EXPORTING:
+                assert [problem["code"] for problem in found["problems"]] == ["NOT_PERMITTED"], role
+            else:
+                assert found["__typename"] == ("PersonExport" if record_id == contact else "Refusal"), role
+
+
+async def somebody(house: House, role: Role) -> str:
+    """Somebody of that role."""
+    for who, one in house.people.items():
+        if one.role is role and who != "system":
+            return who
+
+    async def story(work: Work) -> str:
+        return await create_user(work, email=f"{role}@haizhi.example", name="x", role=role.value, password_hash="x")
+
+    user_id = await house.work("system", story, door=Door.JOB)
+    house.people[role.value] = Principal(PrincipalKind.STAFF, user_id=user_id, device_id=new_id(), role=role)
+    return role.value
+
+
+@pytest.mark.parametrize(
+    ("rights", "told"),
+    [
+        (("read:contacts", "export"), "PersonExport"),
+        (("export",), "NOT_PERMITTED"),
+    ],
+)
+async def test_another_system_needs_the_right_to_export_and_to_read_and_its_territory(
+    house: House, rights: tuple[str, ...], told: str
+) -> None:
+    given = ServiceGiven("erp", rights, territory_ids=[house.patches["north"]])
+    service = await house.work("admin", lambda work: create_service(work, given))
+    house.people["erp"] = Principal(PrincipalKind.SERVICE, service_id=service, rights=frozenset(rights))
+    near = await contact_at(house, await shop(house), nameEn="Ann")
+    far = await contact_at(house, await shop(house, "na"), "na", nameEn="Bob")
+    found = await exported(house, "erp", near)
+    assert told in (found["__typename"], *(problem["code"] for problem in found.get("problems", ())))
+    # what it may not see is answered like a random id
+    beyond = [(await exported(house, "erp", one))["problems"][0]["code"] for one in (far, new_id())]
+    assert beyond == (["NOT_FOUND"] * 2 if told == "PersonExport" else ["NOT_PERMITTED"] * 2)
+    written = await _rows(house, "SELECT actor FROM audit_entry WHERE action = 'EXPORT'")
+    assert [row[0] for row in written] == ([f"service:{service}"] if told == "PersonExport" else [])
 
 
 async def test_a_shop_a_stranger_and_a_colleague_out_of_reach_are_not_found(house: House) -> None:
