@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -355,6 +356,10 @@ async def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--episodes", type=int, default=int(os.environ.get("FAILOVER_EPISODES", str(EPISODES))))
     parser.add_argument("--steps", type=int, default=int(os.environ.get("FAILOVER_STEPS", str(STEPS))))
     given = parser.parse_args(arguments)
+    running = asyncio.current_task()
+    assert running is not None
+    # whoever ends this early leaves nothing running either
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     try:
         with tempfile.TemporaryDirectory(prefix="selvedge-failover-") as folder:
             os.chmod(folder, 0o755)  # programs run as somebody else when this runs as root
