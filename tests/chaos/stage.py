@@ -15,7 +15,7 @@ from tests.factories import FIRST_SEQ
 from tests.usecases.catalogues import stock
 
 REPS = 4
-KEPT = frozenset({"sync_clock"})
+KEPT = frozenset({"sync_clock", "audit_latch"})
 
 
 async def empty(engine: Engine) -> None:
@@ -25,9 +25,13 @@ async def empty(engine: Engine) -> None:
             rows = await conn.fetch("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
         else:
             rows = await conn.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        # the audit lets nothing go but while its latch is open
+        await conn.execute("DELETE FROM audit_latch")
+        await conn.execute("INSERT INTO audit_latch (id, is_open) VALUES (1, ?)", True)
         for (table,) in rows:
             if table not in KEPT and "migration" not in table and "aerich" not in table:
                 await conn.execute(f'DELETE FROM "{table}"')
+        await conn.execute("UPDATE audit_latch SET is_open = ?", False)
         ((clock,),) = await conn.fetch("SELECT seq FROM sync_clock")
         await conn.execute("UPDATE sync_clock SET seq = ?, horizon = 0", (clock // FIRST_SEQ + 1) * FIRST_SEQ)
 
