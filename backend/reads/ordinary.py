@@ -224,7 +224,7 @@ class Loader:
             counts = {found: int(number) for found, number in await self._fetch(sql, given=[keys])}
             return {key: counts.get(key, 0) for key in keys}
 
-        return self.soon((relation.entity, relation.name, relation.theirs, "count"), key, load)
+        return self.soon(("count", relation), key, load)
 
     def soon(self, what: Any, key: Any, load: Callable[[list[Any]], Any]) -> Any:
         """What `load` finds for `key` (None where it finds nothing), asked for together with its siblings' keys."""

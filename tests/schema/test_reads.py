@@ -1,5 +1,6 @@
 """What a reader may count on: one statement, one form, scope at every level, pages that go on."""
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from backend.schema.executor import COMPUTED_FIELDS
 from backend.schema.types import COMPUTED, check_types
 from backend.storage.engine import Engine
 from backend.telemetry import metric_value
+from backend.usecases.matches import keep_match_keys
 from tests.factories import NOW_MS
 from tests.reads.asking import SCHEMA, SETTINGS, Asker
 from tests.reads.world import make_world
@@ -556,13 +558,18 @@ async def test_records_in_a_list_of_answers_are_one_statement(asker: Asker) -> N
     assert len(pairs) > 3
     assert all(pair["firstCustomer"]["id"] == pair["firstId"] for pair in pairs)
     assert asker.reads.statements == 1
-    # the same of a list that no table holds
-    listed = """{ visitPriorities(first: 50, on: "2026-01-01") {
-      items { customerId customer { id nameEn score { priority } } } } }"""
-    items = (await asker.data("ADMIN", listed))["visitPriorities"]["items"]
-    assert len(items) > 10
-    assert [item["customer"]["id"] for item in items] == [item["customerId"] for item in items]
-    assert (asker.reads.statements, asker.reads.selections, asker.reads.fallbacks) == (1, 1, 0)
+    # the same of a list that no table holds, however long it is
+    await keep_match_keys(asker.engine, asker.world.principal("ADMIN"), clock=lambda: NOW_MS, retries_max=1)
+    listed = """{ customerDuplicates(candidate: {nameEn: "Grace Miller"}, first: 20) {
+      recordId customer { id nameEn orders(first: 2) { nodes { id } } %s } } }"""
+    for more, fallbacks in (("", 0), ("distanceM(fromLatE7: 1, fromLonE7: 1)", 1)):
+        found = (await asker.data("ADMIN", listed % more))["customerDuplicates"]
+        assert len(found) > 2
+        assert [one["customer"]["id"] for one in found] == [one["recordId"] for one in found]
+        assert (asker.reads.selections, asker.reads.fallbacks) == (1, fallbacks)
+        assert asker.reads.statements == 1 + fallbacks, (
+            "the orders of all come with a second one, read the ordinary way"
+        )
 
 
 async def test_a_queue_goes_on_behind_a_pair_there_is_and_from_no_other(asker: Asker) -> None:
@@ -615,3 +622,16 @@ async def test_a_thousand_shapes_keep_no_more_plans_than_allowed_and_a_few_are_f
         assert len(asker.plans) <= 50
     assert (looked("hit") - hits, looked("miss") - misses) == (199, 201)
     assert metric_value("selvedge_plans") == 50
+
+
+async def test_counts_of_one_turn_are_each_of_their_own_relation(asker: Asker) -> None:
+    """Attachments of customers and of orders lie in one table and differ in what they hang on alone."""
+    loader = Loader(asker.engine, asker.world.principal("ADMIN"), NOW_MS, lambda: None)
+    pairs = [
+        (ENTITIES[name].by_name["attachments"], asker.world.ids[table][0])
+        for name, table in (("customers", "customer"), ("orders", "sales_order"), ("visits", "visit"))
+    ]
+    counts = await asyncio.gather(*(loader._count(relation, key) for relation, key in pairs))
+    for (_, key), count in zip(pairs, counts, strict=True):
+        rows = await asker.engine.fetch("SELECT count(*) FROM attachment WHERE record_id = ?", key)
+        assert count == rows[0][0] > 0
