@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import chain
 from typing import Any, NamedTuple
 
 from backend.auth.principal import Principal
@@ -30,7 +31,7 @@ from backend.reads.entities import (
 from backend.reads.printing import PRINTERS, joined, literal, masked
 from backend.reads.selection import TYPENAME, Asked, Form, Selection, SortKind, Span
 from backend.storage.dialects import Dialect
-from backend.storage.visibility import visible_ids_sql, visible_sql
+from backend.storage.visibility import parted_by_territory, territory_parts, visible_ids_sql, visible_sql
 
 
 class Source(Enum):
@@ -552,8 +553,10 @@ class _Compiler(Scopes):
         """
         shape = (False, 0) if slot is None else self._shapes[slot]
         beside = ordered.order.beside
-        if beside and with_key and shape[1] in (0, 2) and not (scoping.part or scoping.at_once):
-            return self._picked_beside(entity, outer, conditions, ordered, most, beside, slot or 0)
+        if beside and with_key and shape[1] in (0, 2) and not scoping.part:
+            by_parts = scoping.at_once and self._walks_parts(beside)
+            if by_parts or not scoping.at_once:
+                return self._picked_beside(entity, outer, conditions, ordered, most, beside, slot or 0, by_parts)
         alias = self.alias("t")
 
         def all_of_it() -> Iterator[Sql]:
@@ -576,6 +579,19 @@ class _Compiler(Scopes):
             most,
         )
 
+    def _walks_parts(self, beside: Beside) -> bool:
+        """True where the key's table can be walked territory by territory."""
+        entity = ENTITIES[beside.entity]
+        return (
+            self._dialect is Dialect.POSTGRES
+            and entity.table == beside.table
+            and entity.sees is None
+            and not entity.unplaced
+            and entity.part_of is None
+            and readable(self.principal, entity)
+            and parted_by_territory(entity.name, beside.table, beside.own)
+        )
+
     def _picked_beside(
         self,
         entity: Entity,
@@ -585,11 +601,13 @@ class _Compiler(Scopes):
         most: Sql,
         beside: Beside,
         slot: int,
+        by_parts: bool,
     ) -> Sql:
         """The same by a key of another table, walking that table's index and then the rows that have none in it.
 
         The join sorted as a whole costs as much as the table is long. What the first walk fills, the second does not
-        begin: its limit is what is left.
+        begin: its limit is what is left. `by_parts`: each territory of the few that are held is walked by itself,
+        and of what they give the first are taken.
         """
         backward, held = self._shapes[slot]
         down = ordered.descending != backward
@@ -605,9 +623,25 @@ class _Compiler(Scopes):
                 if at:
                     yield Sql(f"({', '.join(keys)}) {sign} (?::bigint, ?::text)", tuple(at))
 
-            rows = self.rows_of(entity, alias, all_of_it(), join=self.beside_sql(entity, beside, alias))
             order = f" ORDER BY {keys[0]} {way}, {keys[1]} {way} LIMIT "
-            return sql_of(f"SELECT {_taken(outer, alias, keys[0])}", rows, order)
+            if not by_parts:
+                rows = self.rows_of(entity, alias, all_of_it(), join=self.beside_sql(entity, beside, alias))
+                return sql_of(f"SELECT {_taken(outer, alias, keys[0])}", rows, order)
+            join = Sql(f'JOIN {beside.table} {alias}s ON {alias}s."{beside.own}" = {alias}."{entity.id_column}"')
+            (held_keys, within), (_, without) = territory_parts(f"{alias}s")
+            every: list[Sql] = []
+            for condition in (Sql(within), Sql(without, (_USER,))):
+                rows = self.rows_of(entity, alias, chain((condition,), all_of_it()), join=join)
+                every.append(sql_of(f"SELECT {_taken(outer, alias, keys[0])}", rows, order, most))
+            each, all_parts = self.alias("e"), self.alias("u")
+            return sql_of(
+                Sql(f"SELECT * FROM (SELECT {each}.* FROM {held_keys} CROSS JOIN LATERAL (", (_USER,)),
+                every[0],
+                f") {each} UNION ALL SELECT * FROM (",
+                every[1],
+                f") {all_parts}n) {all_parts}"
+                f' ORDER BY {all_parts}.sort_by {way}, {all_parts}."{entity.id_column}" {way} LIMIT ',
+            )
 
         def lacking() -> Sql:
             alias = self.alias("t")
@@ -627,7 +661,7 @@ class _Compiler(Scopes):
                         (at[0], at[1], at[0]),
                     )
 
-            rows = self.rows_of(entity, alias, all_of_it())
+            rows = self.rows_of(entity, alias, all_of_it(), at_once=by_parts)
             return sql_of(f"SELECT {_taken(outer, alias, str(beside.absent))}", rows, f" ORDER BY {own} {way} LIMIT ")
 
         first, second = (having(), lacking()) if down else (lacking(), having())

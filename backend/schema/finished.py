@@ -4,9 +4,9 @@ The library completes field by field, which for a page of a thousand stored docu
 them. What a document asks is collected once and then picked from the plain values.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from graphql import GraphQLNamedType, GraphQLObjectType, get_named_type
@@ -60,6 +60,54 @@ class StoredRecord:
         }
 
 
+class StoredRow(Protocol):
+    """What the feed holds of a record."""
+
+    @property
+    def collection(self) -> str: ...
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def document(self) -> bytes: ...
+
+
+_OF_ROW: Mapping[str, tuple[bytes, Callable[[StoredRow], object]]] = {
+    "collection": (b"%b", lambda row: orjson.dumps(row.collection)),
+    "seq": (b"%d", lambda row: row.seq),
+    "digest": (b'"%b"', lambda row: row.digest.encode()),
+    "document": (b"%b", lambda row: row.document),
+}
+"""Field of a row → how it is printed, and of what."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Rows of the feed, printed as one piece with what a document asks of each."""
+
+    rows: Sequence[StoredRow]
+
+    def picked(self, fields: "tuple[Picked, ...]") -> orjson.Fragment:
+        forms, values = [], []
+        for one in fields:
+            if one.name == TYPENAME:
+                form = orjson.dumps(one.typename)
+            else:
+                form, value = _OF_ROW[one.name]
+                values.append(value)
+            forms.append(b'"%b":%b' % (one.key.encode(), form))
+        form = b"{" + b",".join(forms) + b"}"
+        if values:
+            printed = [form % tuple([value(row) for value in values]) for row in self.rows]
+        else:
+            printed = [form] * len(self.rows)
+        return orjson.Fragment(b"[" + b",".join(printed) + b"]")
+
+
 @dataclass(frozen=True, slots=True)
 class Picked:
     """One field of the answer under its response key."""
@@ -90,7 +138,7 @@ def pick(value: Any, fields: tuple[Picked, ...]) -> Any:
     """The part of a finished value that was asked for; scalars as they are."""
     if not fields or value is None:
         return value
-    if isinstance(value, StoredRecord):
+    if isinstance(value, StoredRecord | StoredRows):
         return value.picked(fields)
     if isinstance(value, list | tuple):
         return [pick(item, fields) for item in value]

@@ -6,21 +6,19 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Annotated, Any
 
-import orjson
 import strawberry
 from strawberry.scalars import JSON
 
 from backend.domain.times import DAY_MS, instant_text
 from backend.errors import Code, Problem, Refused
 from backend.schema.context import Context, Info
-from backend.schema.finished import Finished
+from backend.schema.finished import Finished, StoredRows
 from backend.schema.refusals import Problem as ShownProblem
 from backend.schema.refusals import Refusal, refuse, show_problems
 from backend.schema.scalars import BigInt, Instant
 from backend.sync.buckets import check_bucket
 from backend.sync.digests import answer_digest
 from backend.sync.forms import read_mutation
-from backend.sync.places import Row
 from backend.sync.protocol import answer_pull, answer_push, check_syncing
 from backend.sync.pull import Page, PullRequest, Refetch
 from backend.sync.push import Answer, Mutation
@@ -321,7 +319,7 @@ def _page(context: Context, page: Page) -> SyncPage:
                 {
                     "scope": block.scope,
                     "collection": block.collection,
-                    "rows": [_row(row) for row in block.rows],
+                    "rows": StoredRows(block.rows),
                     "left": block.left,
                 }
                 for block in page.blocks
@@ -349,15 +347,6 @@ def _page(context: Context, page: Page) -> SyncPage:
 def _finished(typename: str, value: dict[str, Any]) -> Any:
     """An answer the library need not complete field by field."""
     return Finished(typename, value)
-
-
-def _row(row: Row) -> dict[str, Any]:
-    return {
-        "collection": row.collection,
-        "seq": row.seq,
-        "digest": row.digest,
-        "document": orjson.Fragment(row.document),
-    }
 
 
 def _mutation(context: Context, index: int, given: SyncMutation) -> Mutation:
@@ -389,6 +378,6 @@ def _answer(info: Info, answer: Answer) -> dict[str, Any]:
         "id": answer.mutation_id,
         "status": answer.status.value,
         "problems": [dataclasses.asdict(problem) for problem in show_problems(info, answer.problems)],
-        "records": [_row(row) for row in answer.records],
+        "records": StoredRows(answer.records),
         "late": answer.late,
     }

@@ -207,6 +207,23 @@ def visible_ids_sql(collection: str, *, reads: Callable[[str], bool]) -> tuple[s
     return " UNION ALL ".join(parts) or "SELECT '' WHERE 1 = 0", len(parts)
 
 
+def parted_by_territory(collection: str, table: str, record_column: str) -> bool:
+    """True where each row stands where its own territory says and nowhere else, so that `territory_parts` holds."""
+    return PLACES[collection] == _by_territory(table, record_column)
+
+
+def territory_parts(alias: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """What a user sees of such rows, in two parts without a row in common: (further source, condition over `alias`).
+
+    Each asks for the user's id once. Within one key of the first part an index that begins with the territory gives
+    the rows in the order of what comes after it.
+    """
+    return (
+        (f"({granted_keys_sql('territory')}) k(key)", f"{alias}.territory_id = k.key"),
+        ("", f"{_granted('unassigned')} AND {alias}.territory_id IS NULL"),
+    )
+
+
 def _open_to(collection: str, reads: Callable[[str], bool]) -> list[Place]:
     return [place for place in PLACES[collection] if place.hangs_on is None or reads(place.hangs_on)]
 

@@ -5,7 +5,7 @@ All of it runs inside one snapshot; what the answers mean is the puller's affair
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from backend.storage.engine import Connection
 from backend.sync.collections import COLLECTIONS
@@ -17,8 +17,7 @@ from backend.sync.versions import SCHEMA_VERSION, is_known, projected, shape_at
 SCOPES_PER_STATEMENT = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     seq: int
     collection: str
     record_id: str
@@ -26,8 +25,7 @@ class Row:
     document: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     scope: str
     position: Position
     left_seq: int | None
@@ -97,14 +95,19 @@ async def rows_of(
     )
     found: dict[tuple[str, str], Row] = {}
     behind: dict[str, dict[str, int]] = defaultdict(dict)
+    names = {row[0] for row in rows}
+    shapes = {name: shape_at(COLLECTIONS[name], version) for name in names if is_known(name, version)}
     for name, record_id, seq, digest, stored, doc_version in rows:
-        if not is_known(name, version):
+        shape = shapes.get(name)
+        if shape is None:
             continue
-        collection, document = COLLECTIONS[name], bytes(stored)
-        shown = projected(collection, document, version, doc_version=doc_version)
+        document = bytes(stored)
+        shown = document
+        if doc_version > shape:
+            shown = projected(COLLECTIONS[name], document, version, doc_version=doc_version)
         text = digest_text(digest if shown is document else digest_of(shown))
         found[name, record_id] = Row(seq, name, record_id, text, shown)
-        if doc_version < shape_at(collection, version):
+        if doc_version < shape:
             behind[name][record_id] = seq
     for name, seqs in behind.items():
         for record_id, document in (await read_documents(conn, COLLECTIONS[name], list(seqs))).items():

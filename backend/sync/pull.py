@@ -214,17 +214,21 @@ class _Filler:
         return self.room <= 0 or (self.taken > 0 and self.bytes_room <= 0)
 
     def _block(self, scope: str, collection: str) -> Block:
-        return self.blocks.setdefault((scope, collection), Block(scope, collection))
+        found = self.blocks.get((scope, collection))
+        if found is None:
+            found = self.blocks[scope, collection] = Block(scope, collection)
+        return found
 
     def put(self, scope: str, row: Row) -> bool:
         """Take a row, or say that it no longer fits."""
-        if self.full or (self.taken > 0 and len(row.document) > self.bytes_room):
+        size = len(row.document)
+        if self.room <= 0 or (self.taken > 0 and (self.bytes_room <= 0 or size > self.bytes_room)):
             self.bytes_room = 0
             return False
         self._block(scope, row.collection).rows.append(row)
         self.room -= 1
         self.taken += 1
-        self.bytes_room -= len(row.document)
+        self.bytes_room -= size
         return True
 
     def leave(self, scope: str, collection: str, record_id: str) -> bool:
@@ -244,8 +248,9 @@ async def _delta(
         wanted = page.room + 1
         places = await places_after(conn, position, sorted(open_scopes), wanted)
         documents = await documents_at(conn, [p for p in places if p.left_seq is None], version=version)
+        known = {name for name in {p.position.collection for p in places} if is_known(name, version)}
         for place in places:
-            if is_known(place.position.collection, version) and not _take(place, open_scopes, documents, page):
+            if place.position.collection in known and not _take(place, open_scopes, documents, page):
                 return position
             position = place.position
         if len(places) < wanted:
