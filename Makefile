@@ -120,7 +120,7 @@ $(VENV)/.clients: tests/clients/package.json tests/clients/package-lock.json | $
 	  echo "installing the sync clients into tests/clients/node_modules"; \
 	  prefix=$$(dirname "$$(dirname "$$(command -v node)")"); \
 	  if [ -f "$$prefix/include/node/node.h" ]; then export npm_config_nodedir="$$prefix"; fi; \
-	  cd tests/clients && npm ci --silent --no-fund --no-audit && touch ../../../$@; \
+	  cd tests/clients && npm ci --silent --no-fund --no-audit && touch ../../$@; \
 	fi
 
 # The servers that are measured beside ours, where there is an npm; a benchmark names them as absent otherwise.
