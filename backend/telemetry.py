@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from traceback import extract_tb
 from types import TracebackType
-from typing import Literal, cast
+from typing import Literal, TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, disable_created_metrics
@@ -52,6 +52,16 @@ def _only_allowed(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
     return {key: value for key, value in event.items() if key in ALLOWED_KEYS}
 
 
+class _StandardError:
+    """Standard error as it is at the moment: whoever runs the product inside his own process may have put another."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def configure_logs(level: str) -> None:
     structlog.configure(
         processors=[
@@ -64,7 +74,7 @@ def configure_logs(level: str) -> None:
             else structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )
     # what libraries say goes the same way; at WARNING, for below it they tell of themselves

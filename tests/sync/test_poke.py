@@ -74,7 +74,7 @@ async def test_what_is_undone_or_changes_nothing_is_not_told(engine: Engine) -> 
     with pytest.raises(ZeroDivisionError):
         await _write_and_fail(engine)
     async with open_work(engine, SYSTEM, now_ms=factories.NOW_MS, door=Door.JOB) as work:
-        work.audit("LOOKED", "customers", "x")
+        work.audit("MATCH", "customers", "x")
     assert heard == []
     assert await write(engine) == before + 1
     assert heard == [before + 1]

@@ -35,8 +35,6 @@ from tests.usecases.asking import data
 from tests.usecases.canaries import is_seen, person, places_in_files, places_in_tables
 from tests.usecases.phones import sync, synced
 
-pytest_plugins = ["tests.files.conftest"]
-
 ERASE = """mutation ($id: ID!, $reason: ErasureReason!, $strike: Boolean! = false) {
   erasePerson(id: $id, reason: $reason, strikeMentions: $strike) { __typename
     ... on PersonErased { id collection ids already removed { kind count } mentions { collection recordId field } }

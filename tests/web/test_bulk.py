@@ -128,7 +128,7 @@ async def test_packed_lines_are_the_same_lines(rep: Rep) -> None:
         headers = {"authorization": f"Bearer {rep.token}", "accept-encoding": encoding}
         async with rep.door.served.client.stream("GET", "/sync/bulk", headers=headers) as answer:
             assert answer.headers["content-encoding"] == encoding
-            assert answer.headers["vary"] == "Accept-Encoding"
+            assert "Accept-Encoding" in answer.headers["vary"]
             packed[encoding] = b"".join([part async for part in answer.aiter_raw()])
     assert without_cursors(gzip.decompress(packed["gzip"])) == without_cursors(plain)
     assert without_cursors(zstd.decompress(packed["zstd"])) == without_cursors(plain)
@@ -144,7 +144,7 @@ def without_cursors(body: bytes) -> list[Any]:
 
 
 async def test_cut_behind_any_line_nothing_is_missing_and_nothing_comes_twice(rep: Rep) -> None:
-    whole = await rep.lines()
+    whole = await rep.lines(Replica().bulk_query())
     wanted = rows_of(whole)
     for taken in range(len(whole)):
         phone = Replica()
