@@ -3,23 +3,22 @@
 import asyncio
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backend.storage.engine import open_engine
 from tests import factories, histories
+from tests.databases import fresh_sqlite
 from tests.test_cli import CommandLine, selvedge
 
 __all__ = ["selvedge"]
 
 
-@pytest.fixture
-def database(tmp_path: Path, selvedge: CommandLine) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def filled(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated file with the CDNOW sample, in territory `/us`."""
-    url = f"sqlite://{tmp_path / 'cdnow.sqlite3'}"
-    assert selvedge("migrate", "--database", url).status == 0
+    url = fresh_sqlite(sqlite_template, tmp_path_factory.mktemp("cdnow"))
 
     async def fill() -> None:
         engine = open_engine(url)
@@ -30,7 +29,16 @@ def database(tmp_path: Path, selvedge: CommandLine) -> Iterator[str]:
         await engine.close()
 
     asyncio.run(fill())
-    return url
+    return Path(url.removeprefix("sqlite://"))
+
+
+@pytest.fixture
+def database(filled: Path, tmp_path: Path) -> str:
+    """A copy of it."""
+    path = tmp_path / "cdnow.sqlite3"
+    with sqlite3.connect(filled) as original, sqlite3.connect(path) as copy:
+        original.backup(copy)
+    return f"sqlite://{path}"
 
 
 def row(said: str, name: str) -> str:
