@@ -4,7 +4,7 @@ from backend.storage.models.columns import Id, JsonText, Millis, Text
 from tortoise import fields
 
 class Migration(migrations.Migration):
-    dependencies = [('selvedge', '0010_edge')]
+    dependencies = [('selvedge', '0009_digests')]
 
     operations = [
         ops.CreateModel(
