@@ -1,10 +1,10 @@
-from tortoise import migrations
 from tortoise.migrations import operations as ops
+from backend.storage.growing import GrowingMigration
 from backend.storage.models.columns import Day, Id, JsonText, LongText, Millis, Minor, Text
 from tortoise import fields
 from tortoise.indexes import Index
 
-class Migration(migrations.Migration):
+class Migration(GrowingMigration):
     initial = True
 
     operations = [

@@ -1,8 +1,9 @@
-from tortoise import migrations
 from tortoise.migrations import operations as ops
 
+from backend.storage.growing import GrowingMigration
 
-class Migration(migrations.Migration):
+
+class Migration(GrowingMigration):
     dependencies = [("selvedge", "0001_first")]
 
     operations = [

@@ -1,8 +1,9 @@
-from tortoise import migrations
 from tortoise.migrations.operations import Operation
 
+from backend.storage.growing import GrowingMigration
 
-class Migration(migrations.Migration):
+
+class Migration(GrowingMigration):
     dependencies = [("selvedge", "0008_issues")]
 
     operations: list[Operation] = []

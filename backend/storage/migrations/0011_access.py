@@ -1,9 +1,9 @@
-from tortoise import migrations
 from tortoise.migrations import operations as ops
+from backend.storage.growing import GrowingMigration
 from backend.storage.models.columns import Id, JsonText, Millis, Text
 from tortoise import fields
 
-class Migration(migrations.Migration):
+class Migration(GrowingMigration):
     dependencies = [('selvedge', '0009_digests')]
 
     operations = [

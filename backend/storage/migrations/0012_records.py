@@ -1,10 +1,11 @@
 from typing import Any
 
-from tortoise import fields, migrations
+from tortoise import fields
 from tortoise.indexes import Index
 from tortoise.migrations import operations as ops
 from tortoise.migrations.schema_editor.base import BaseSchemaEditor
 
+from backend.storage.growing import GrowingMigration
 from backend.storage.models.columns import Id, JsonText, LongText, Millis, Text
 
 KEPT = "the audit is append-only"
@@ -53,7 +54,7 @@ async def keep_audit_no_more(_apps: Any, editor: BaseSchemaEditor) -> None:
         await client.execute_query(statement)
 
 
-class Migration(migrations.Migration):
+class Migration(GrowingMigration):
     dependencies = [('selvedge', '0011_access')]
 
     operations = [

@@ -1,11 +1,12 @@
-from tortoise import fields, migrations
+from tortoise import fields
 from tortoise.indexes import Index
 from tortoise.migrations import operations as ops
 
+from backend.storage.growing import GrowingMigration
 from backend.storage.models.columns import Day, Id, Millis, Text
 
 
-class Migration(migrations.Migration):
+class Migration(GrowingMigration):
     dependencies = [("selvedge", "0012_records")]
 
     operations = [

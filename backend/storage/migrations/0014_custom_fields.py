@@ -1,10 +1,11 @@
-from tortoise import fields, migrations
+from tortoise import fields
 from tortoise.migrations import operations as ops
 
+from backend.storage.growing import GrowingMigration
 from backend.storage.models.columns import Id, JsonText, Millis, Text
 
 
-class Migration(migrations.Migration):
+class Migration(GrowingMigration):
     dependencies = [("selvedge", "0013_privacy")]
 
     operations = [
