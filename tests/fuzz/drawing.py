@@ -21,6 +21,7 @@ from graphql import (
     IntValueNode,
     ListValueNode,
     NameNode,
+    NullValueNode,
     ObjectFieldNode,
     OperationDefinitionNode,
     StringValueNode,
@@ -57,6 +58,20 @@ ODD_TEXTS = (
     "9999-12-31T23:59:59.999Z", "-1", "../../etc/passwd", "=cmd|' /C calc'!A0", "0" * 36, "\U0010ffff", "\r\n\t", "\\",
     "00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-4FFF-BFFF-FFFFFFFFFFFF",
 )  # fmt: skip
+COUNTS = {
+    "first": 9,
+    "last": 9,
+    "limit": 9,
+    "buckets": 9,
+    "schemaVersion": 3,
+    "olderThanDays": 30,
+    "requestsPerMinute": 900,
+}
+"""Arguments that a field refuses before it looks at anything else, with the most they usually are."""
+USUAL_COUNTS = 0.9
+PLACES_IN_PAGES = frozenset({"after", "before", "cursor"})
+NO_PLACE = 0.7
+"""So many pages are the first: whatever is drawn as a cursor is refused."""
 ODD_NUMBERS = (0, -1, 1, 2**31 - 1, -(2**31), 2**31, 2**53 - 1, 2**53, -(2**53), 2**63 - 1, 2**63, 10**30)
 DAYS = ("2026-01-01", "1900-01-01", "2199-12-31", "1899-12-31", "2200-01-01", "2026-02-30", "0000-00-00", "x")
 INSTANTS = (
@@ -179,6 +194,10 @@ class _Values(Visitor):
             if dice.random() < REAL_IDS:
                 return StringValueNode(value=dice.choice(self._ids))
             return StringValueNode(value=dice.choice(ODD_TEXTS))
+        if isinstance(value, IntValueNode) and name in COUNTS and dice.random() < USUAL_COUNTS:
+            return IntValueNode(value=str(dice.randint(1, COUNTS[name])))
+        if isinstance(value, StringValueNode) and name in PLACES_IN_PAGES and dice.random() < NO_PLACE:
+            return NullValueNode()
         if isinstance(value, StringValueNode) and dice.random() < ODD_VALUES:
             return StringValueNode(value=dice.choice(ODD_TEXTS))
         if isinstance(value, IntValueNode) and dice.random() < ODD_VALUES:
