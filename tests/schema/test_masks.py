@@ -125,7 +125,12 @@ async def known(house: House) -> dict[str, list[str]]:
     merged = await contact_at(house, customer, **values("contacts", 3))
     await house.work("manager", lambda work: merge_records(work, "contacts", contact, [merged]))
     found = {"customers": [customer, consumer], "contacts": [contact, late]}
-    done = {"state": "COMPLETED", "outcome": "NO_ORDER", "checkInAt": house.now_ms, "checkOutAt": house.now_ms + 1}
+    done: dict[str, Any] = {
+        "state": "COMPLETED",
+        "outcome": "NO_ORDER",
+        "checkInAt": house.now_ms,
+        "checkOutAt": house.now_ms + 1,
+    }
     for name, fields in {
         "visits": done,
         "tasks": {"title": "call"},
