@@ -159,9 +159,12 @@ def changes_between(
     Only fields of the shape are told. A field that is a person's only in some records (a customer's name is personal
     of a CONSUMER) is told as personal when either side was such a record.
     """
-    known = [name for name in after if name not in UNTOLD and shape.field(name) is not None]
     stood = before or {}
-    changed = [name for name in known if after[name] != stood.get(name)]
+    changed = [
+        name
+        for name, value in after.items()
+        if value != stood.get(name) and name not in UNTOLD and shape.field(name) is not None
+    ]
     if not changed:
         return ()
     old = field_paths(shape, {name: stood[name] for name in changed if stood.get(name) is not None})
@@ -222,6 +225,8 @@ def bounded(changes: Iterable[FieldChange]) -> tuple[FieldChange, ...]:
 
 
 def _cut(value: object) -> object:
+    if value is None:
+        return None
     if isinstance(value, str):
         return value if len(value) <= VALUE_CHARACTERS_MAX else f"{value[:VALUE_CHARACTERS_MAX]}…"
     if isinstance(value, Mapping | list | tuple):

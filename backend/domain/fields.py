@@ -144,6 +144,11 @@ class Shape:
         )
 
     @cached_property
+    def first_server_values(self) -> Mapping[str, object]:
+        """What the fields the server computes hold in a new record, until it has."""
+        return {field.name: field.default for field in self.fields if field.server_only}
+
+    @cached_property
     def client_fields(self) -> tuple[Field, ...]:
         """What a client may name in a change."""
         return tuple(field for field in self.fields if not field.server_only)
@@ -308,6 +313,10 @@ def together(*names: str) -> Rule:
     """A rule: these fields change together, all set or all null."""
 
     def rule(record: Mapping[str, object]) -> Iterable[Problem]:
+        values = [record.get(name) for name in names]
+        whole = all(name in record for name in names)
+        if None not in values or (whole and values == [None] * len(names)):
+            return
         given = {name for name in names if name in record}
         held = {name for name in given if record[name] is not None}
         lacking = set(names) - (held or given) if given else set()

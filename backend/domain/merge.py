@@ -64,7 +64,7 @@ def merge_change(
     at `captured_at_ms` gives way.
     """
     found = Merged(behind=any(seq > base_rev and by != writer for seq, by in field_seq.values()))
-    standing = field_paths(shape, current)
+    standing = field_paths(shape, {name: current[name] for name in change if name in current})
     lost = _changes_of_lost_records(shape, current, change)
     for path, mine in field_paths(shape, change).items():
         seq, by = _last_change(field_seq, path)

@@ -5,6 +5,7 @@ from graphql import print_schema
 
 from backend.errors import SelvedgeError
 from backend.reads.entities import check_entities
+from backend.schema.arguments import prepare_inputs
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
 from backend.schema.custom_fields import CustomFieldQueries
@@ -91,6 +92,7 @@ def build_schema() -> strawberry.Schema:
         config=schema_config(read_attribute, HEADER_SCALARS),
         execution_context_class=SelectionExecutor,
     )
+    prepare_inputs(schema)
     if problems := [*check_entities(), *check_types(core_schema(schema))]:
         raise Mismatch("\n".join(problems))
     return schema

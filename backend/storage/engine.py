@@ -18,6 +18,7 @@ import aiosqlite
 import asyncpg
 
 from backend.errors import BadSetting, Code, Problem, Refused
+from backend.storage.batches import ROWS_MIN, TYPES, set_based
 from backend.storage.dialects import Dialect, for_postgres, for_sqlite, sqlite_argument
 
 Row = tuple[Any, ...]
@@ -108,8 +109,10 @@ def _sqlite_trouble(error: sqlite3.OperationalError) -> Exception | None:
 class PostgresConnection:
     dialect = Dialect.POSTGRES
 
-    def __init__(self, raw: asyncpg.Connection) -> None:
+    def __init__(self, raw: asyncpg.Connection, sets: dict[str, str | None]) -> None:
         self.raw = raw
+        self._sets = sets
+        """of this engine: statement for one row → the one for many, or None"""
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         with self._answers():
@@ -120,9 +123,25 @@ class PostgresConnection:
             await self.raw.execute(for_postgres(sql), *args)
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        if rows:
-            with self._answers():
+        if not rows:
+            return
+        with self._answers():
+            whole = await self._as_a_set(sql, rows)
+            if whole is None:
                 await self.raw.executemany(for_postgres(sql), rows)
+            else:
+                await self.raw.execute(whole, *map(list, zip(*rows, strict=True)))
+
+    async def _as_a_set(self, sql: str, rows: Sequence[Sequence[object]]) -> str | None:
+        """The statement that writes all rows at once, where there is one with the same outcome."""
+        batch = set_based(sql) if len(rows) >= ROWS_MIN else None
+        if batch is None or not batch.fits(rows):
+            return None
+        if sql not in self._sets:
+            asked = await self.raw.prepare(for_postgres(sql))
+            types = [found.name for found in asked.get_parameters()]
+            self._sets[sql] = batch.sql(types) if set(types) <= TYPES else None
+        return self._sets[sql]
 
     @contextmanager
     def _answers(self) -> Iterator[None]:
@@ -334,6 +353,7 @@ class PostgresEngine:
         self._pool_connections_max = pool_connections_max
         self._pool_wait_seconds_max = pool_wait_seconds_max
         self._pool: asyncpg.Pool | None = None
+        self._sets: dict[str, str | None] = {}
 
     async def start(self) -> None:
         self._pool = await asyncpg.create_pool(
@@ -374,7 +394,7 @@ class PostgresEngine:
                 return await conn.fetch(sql, *args)
         async with self._connected() as raw:
             try:
-                return await PostgresConnection(raw).fetch(sql, *args)
+                return await PostgresConnection(raw, self._sets).fetch(sql, *args)
             except asyncio.CancelledError:
                 # cancelled between preparing and running, the server has not heard that this was all, and whoever
                 # comes next could not begin a transaction
@@ -385,7 +405,7 @@ class PostgresEngine:
     @asynccontextmanager
     async def _transaction(self, isolation: str, *, readonly: bool) -> AsyncIterator[Connection]:
         async with self._connected() as raw, raw.transaction(isolation=isolation, readonly=readonly):
-            yield PostgresConnection(raw)
+            yield PostgresConnection(raw, self._sets)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:

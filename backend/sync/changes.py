@@ -38,7 +38,7 @@ from backend.sync.collections import COLLECTIONS, Child, Collection, column_of
 from backend.sync.custom import custom_fields_of
 from backend.sync.deleted import keep_deleted
 from backend.sync.documents import JSON_KINDS, canonical
-from backend.sync.feed import EPOCH_STEP, Stored, read_clock, read_stored
+from backend.sync.feed import EPOCH_STEP, Stored, read_stored_and_clock
 from backend.sync.issues import Kept, base_at, keep_issues, lost_value, people_of
 from backend.sync.work import Door, Work
 
@@ -158,8 +158,7 @@ async def open_drafts(
     rows = await load_records(work, collection, ids)
     existing = {change.id for change in changes if change.intent is Intent.CREATE} - rows.keys()
     taken = await _taken(work, collection, sorted(existing))
-    stored = await read_stored(work.conn, name, ids)
-    clock, _ = await read_clock(work.conn)
+    stored, clock = await read_stored_and_clock(work.conn, name, ids)
     custom = await custom_fields_of(work.conn, name) if CUSTOM in collection.columns else []
     drafts = []
     for sent in changes:
@@ -216,20 +215,28 @@ async def load_records(
         list(ids),
         *args,
     )
-    found = {row[0]: _stored_record(collection.own_fields, row[1:]) for row in rows}
+    kept = _kept_otherwise(collection.own_fields)
+    found = {row[0]: _stored_record(collection.own_fields, row[1:], kept) for row in rows}
     for child in collection.children:
         for record in found.values():
             record[child.name] = []
+        kept = _kept_otherwise(child.fields)
         for row in await work.conn.fetch(child.select_sql, list(found)):
-            found[row[0]][child.name].append(_stored_record(child.fields, row[1:]))
+            found[row[0]][child.name].append(_stored_record(child.fields, row[1:], kept))
     return found
 
 
-def _stored_record(fields: Sequence[Field], values: Sequence[Any]) -> dict[str, Any]:
-    return {
-        declared.name: value if value is None else _python_value(declared, value)
-        for declared, value in zip(fields, values, strict=True)
-    }
+def _kept_otherwise(fields: Sequence[Field]) -> list[Field]:
+    """The fields whose column holds something else than their value."""
+    return [one for one in fields if one.record is not None or one.kind is Kind.BOOL or one.kind in JSON_KINDS]
+
+
+def _stored_record(fields: Sequence[Field], values: Sequence[Any], kept: Sequence[Field]) -> dict[str, Any]:
+    record = {declared.name: value for declared, value in zip(fields, values, strict=True)}
+    for declared in kept:
+        if record[declared.name] is not None:
+            record[declared.name] = _python_value(declared, record[declared.name])
+    return record
 
 
 def _python_value(declared: Field, value: Any) -> Any:
@@ -279,8 +286,8 @@ def _create(collection: Collection, shape: Shape, change: Change, row: Mapping[s
         return draft
     if taken:
         problems.append(Problem(Code.ID_TAKEN, ("id",)))
-    server = {declared.name: declared.default for declared in collection.shape.fields if declared.server_only}
-    draft = Draft(change, None, {**server, **wanted, "id": change.id}, problems=problems)
+    after = {**collection.shape.first_server_values, **wanted, "id": change.id}
+    draft = Draft(change, None, after, problems=problems)
     draft.accepted = field_paths(collection.shape, clean)
     return draft
 
@@ -396,10 +403,13 @@ async def _insert(work: Work, collection: Collection, drafts: Sequence[Draft]) -
     extra = sorted(named - set(collection.columns) - {child.name for child in collection.children})
     names = [*collection.columns, *extra]
     columns = [*collection.columns.values(), *(column_of(name) for name in extra)]
-    fields = {declared.name: declared for declared in collection.own_fields}
+    kept = {names.index(declared.name): declared for declared in _kept_otherwise(collection.own_fields)}
+    rows = [[draft.after.get(name) for name in names] for draft in drafts]
+    for row in rows:
+        for at, declared in kept.items():
+            row[at] = _column_value(declared, row[at])
     await work.conn.execute_many(
-        f"INSERT INTO {collection.table} ({_listed(columns)}) VALUES ({_marks(columns)})",
-        [[_column_value(fields.get(name), draft.after.get(name)) for name in names] for draft in drafts],
+        f"INSERT INTO {collection.table} ({_listed(columns)}) VALUES ({_marks(columns)})", rows
     )
     for child in collection.children:
         await _save_children(work, child, drafts)
@@ -444,14 +454,11 @@ async def _save_children(work: Work, child: Child, drafts: Sequence[Draft]) -> N
 async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
     """Rows that change the same columns go in one statement."""
     fields = {declared.name: declared for declared in collection.own_fields}
+    children = {child.name for child in collection.children}
     by_names: dict[tuple[str, ...], list[Draft]] = defaultdict(list)
     for draft in drafts:
         before = draft.before or {}
-        names = tuple(
-            name
-            for name, value in draft.after.items()
-            if value != before.get(name) and name not in {child.name for child in collection.children}
-        )
+        names = tuple(name for name, value in draft.after.items() if value != before.get(name) and name not in children)
         by_names[names].append(draft)
     for names, group in by_names.items():
         if names:

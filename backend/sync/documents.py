@@ -11,6 +11,8 @@ from backend.storage.engine import Connection
 from backend.sync.collections import Collection
 
 JSON_KINDS = frozenset({Kind.SET, Kind.MAP, Kind.CELLS, Kind.RECORDS})
+PRINTED_KINDS = JSON_KINDS | {Kind.TIMESTAMP, Kind.BOOL}
+"""What `shown` changes."""
 
 
 async def read_documents(conn: Connection, collection: Collection, ids: Sequence[str]) -> dict[str, bytes]:
@@ -18,14 +20,15 @@ async def read_documents(conn: Connection, collection: Collection, ids: Sequence
     if not ids:
         return {}
     rows = await conn.fetch(collection.select_sql, list(ids))
-    fields = collection.own_fields
-    found = {row[0]: _record(fields, row, 1) for row in rows}
+    fields, printed = collection.own_fields, _printed(collection.own_fields)
+    found = {row[0]: _record(fields, row, printed) for row in rows}
     for child in collection.children:
         for record in found.values():
             record[child.name] = []
+        printed = _printed(child.fields)
         for row in await conn.fetch(child.select_sql, list(ids)):
             if row[0] in found:
-                found[row[0]][child.name].append(_record(child.fields, row, 1))
+                found[row[0]][child.name].append(_record(child.fields, row, printed))
     return {record_id: canonical(record) for record_id, record in found.items()}
 
 
@@ -34,11 +37,17 @@ def canonical(record: object) -> bytes:
     return orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
 
 
-def _record(fields: Sequence[Field], row: Sequence[Any], start: int) -> dict[str, Any]:
-    return {
-        field.name: value if value is None else shown(field.kind, value)
-        for field, value in zip(fields, row[start:], strict=True)
-    }
+def _printed(fields: Sequence[Field]) -> list[tuple[str, Kind]]:
+    """The fields that documents carry in another form than their column does."""
+    return [(one.name, one.kind) for one in fields if one.kind in PRINTED_KINDS]
+
+
+def _record(fields: Sequence[Field], row: Sequence[Any], printed: Sequence[tuple[str, Kind]]) -> dict[str, Any]:
+    record = {field.name: value for field, value in zip(fields, row[1:], strict=True)}
+    for name, kind in printed:
+        if record[name] is not None:
+            record[name] = shown(kind, record[name])
+    return record
 
 
 def shown(kind: Kind, value: Any) -> Any:

@@ -53,8 +53,8 @@ def refusing_erased(collection: str, use_case: UseCase) -> UseCase:
 async def _refused(work: Work, collection: str, shape: Shape, changes: Sequence[Change]) -> dict[int, tuple[str, ...]]:
     """Index of a change → path of what names somebody erased in it."""
     named = [dict(_named(shape, change)) for change in changes]
-    erased = await erased_among(work.conn, (value for ids in named for value in ids.values()))
-    held = await _work_on_erased(work.conn, collection, changes)
+    all_named = {value for ids in named for value in ids.values() if is_id(value)}
+    erased, held = await _erased(work.conn, collection, sorted(all_named), changes)
     found: dict[int, tuple[str, ...]] = {}
     for at, (change, ids) in enumerate(zip(changes, named, strict=True)):
         path = next((name for name, value in ids.items() if value in erased), None)
@@ -73,14 +73,18 @@ def _named(shape: Shape, change: Change) -> Iterable[tuple[str, str]]:
             yield declared.name, value
 
 
-async def _work_on_erased(conn: Connection, collection: str, changes: Sequence[Change]) -> set[str]:
-    """Which of the records to be changed are of an erased consumer."""
-    ids = sorted({c.id for c in changes if c.intent is Intent.PATCH and is_id(c.id)})
-    if collection not in _HELD_FIELDS or not ids:
-        return set()
+async def _erased(
+    conn: Connection, collection: str, named: Sequence[str], changes: Sequence[Change]
+) -> tuple[set[str], set[str]]:
+    """(Which of these ids are of erased people, which of the records to be changed are of an erased consumer)."""
+    patched = sorted({c.id for c in changes if c.intent is Intent.PATCH and is_id(c.id)})
+    if collection not in _HELD_FIELDS or not patched:
+        return await erased_among(conn, named), set()
     rows = await conn.fetch(
-        f"SELECT w.id FROM {COLLECTIONS[collection].table} w JOIN erased_person e ON e.id = w.customer_id"
+        "SELECT id, 0 FROM erased_person WHERE id = ANY(?) UNION ALL"
+        f" SELECT w.id, 1 FROM {COLLECTIONS[collection].table} w JOIN erased_person e ON e.id = w.customer_id"
         " WHERE w.id = ANY(?)",
-        ids,
+        list(named),
+        patched,
     )
-    return {row[0] for row in rows}
+    return {row[0] for row in rows if not row[1]}, {row[0] for row in rows if row[1]}

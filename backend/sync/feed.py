@@ -15,7 +15,7 @@ import orjson
 
 from backend.domain.merge import SEVERAL
 from backend.storage.dialects import Dialect
-from backend.storage.engine import Connection
+from backend.storage.engine import Connection, Row
 from backend.storage.steps import STEPS_CHANNEL
 from backend.storage.visibility import PLACES, places_sql
 from backend.sync.collections import COLLECTIONS, Collection
@@ -104,6 +104,20 @@ async def read_stored(conn: Connection, collection: str, ids: Iterable[str]) -> 
         "SELECT record_id, seq, deleted, field_seq, digest FROM feed WHERE key = ANY(?)",
         [f"{collection}:{record_id}" for record_id in ids],
     )
+    return _stored(rows)
+
+
+async def read_stored_and_clock(conn: Connection, collection: str, ids: Iterable[str]) -> tuple[dict[str, Stored], int]:
+    """The same, and the clock of the same moment."""
+    rows = await conn.fetch(
+        "SELECT f.record_id, f.seq, f.deleted, f.field_seq, f.digest, c.seq"
+        " FROM sync_clock c LEFT JOIN feed f ON f.key = ANY(?) WHERE c.id = 1",
+        [f"{collection}:{record_id}" for record_id in ids],
+    )
+    return _stored([row for row in rows if row[0] is not None]), rows[0][5]
+
+
+def _stored(rows: Iterable[Row]) -> dict[str, Stored]:
     return {row[0]: Stored(row[1], bool(row[2]), *_field_seq(row[3]), row[4]) for row in rows}
 
 

@@ -323,6 +323,8 @@ async def close_issue(work: Work, issue: Issue, resolution: Resolution, value: o
 async def people_of(conn: Connection, writers: Iterable[str]) -> dict[str, Person]:
     """Writer (a device, or the holder of an online request) → the person behind it."""
     wanted = sorted(set(writers))
+    if not wanted:
+        return {}
     rows = await conn.fetch(
         "SELECT d.id, u.id, u.name FROM device d JOIN user_account u ON u.id = d.user_id WHERE d.id = ANY(?)"
         " UNION ALL SELECT u.id, u.id, u.name FROM user_account u WHERE u.id = ANY(?)",

@@ -34,6 +34,8 @@ from backend.telemetry import error_told, logger
 
 _LOG = logger(__name__)
 
+_BODY = json.JSONEncoder(sort_keys=True)
+
 UseCaseTable = Mapping[tuple[str, Intent], UseCase]
 CUSTOMERS_CHILDREN = ("customerContacts", "visits", "orders", "tasks")
 
@@ -86,7 +88,7 @@ class Mutation:
         if self.restore:
             body.append("restore")
         # the standard library prints whatever JSON can bring: integers of any size, halves of a surrogate pair
-        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(_BODY.encode(body).encode()).hexdigest()
 
 
 @dataclass(slots=True)
@@ -142,7 +144,10 @@ async def push(
         now_ms=work.now_ms,
         offset_days_max=clock_offset_days_max,
     )
-    mutations = [replace(mutation, captured_at_ms=at) for mutation, at in zip(mutations, captured, strict=True)]
+    mutations = [
+        mutation if mutation.captured_at_ms == at else replace(mutation, captured_at_ms=at)
+        for mutation, at in zip(mutations, captured, strict=True)
+    ]
     known = await receipts_of(work.conn, [mutation.id for mutation in mutations if is_id(mutation.id)])
     answers: dict[int, Answer] = {}
     fresh: list[tuple[int, Mutation]] = []
@@ -210,7 +215,10 @@ async def take(
     await _lock_customers(work, mutations)
     # after the locks: whoever moves one of these customers now, does it after this
     late = await late_changes(work, [(m.collection, m.change) for m in mutations], grace_days=grace_days)
-    mutations = [replace(mutation, formerly=when) for mutation, when in zip(mutations, late, strict=True)]
+    mutations = [
+        mutation if when is None else replace(mutation, formerly=when)
+        for mutation, when in zip(mutations, late, strict=True)
+    ]
     answers: dict[str, Answer] = {}
     for part in _parts(mutations):
         for mutation, answer in zip(part, await _run_part(work, part, table), strict=True):
@@ -233,8 +241,14 @@ async def _lock_customers(work: Work, mutations: Sequence[Mutation]) -> None:
     for mutation in mutations:
         if mutation.collection in CUSTOMERS_CHILDREN and is_id(mutation.record_id):
             of_table[COLLECTIONS[mutation.collection].table].append(mutation.record_id)
-    owners = await work.conn.fetch(
-        " UNION ".join(f"SELECT customer_id FROM {table} WHERE id = ANY(?)" for table in of_table), *of_table.values()
+    asked = [(table, ids) for table, ids in of_table.items() if ids]
+    owners = (
+        await work.conn.fetch(
+            " UNION ALL ".join(f"SELECT customer_id FROM {table} WHERE id = ANY(?)" for table, _ in asked),
+            *(ids for _, ids in asked),
+        )
+        if asked
+        else []
     )
     named |= await customers_followed(work.conn, [m.record_id for m in mutations if m.restore])
     await work.conn.fetch(
@@ -264,20 +278,19 @@ def _parts(mutations: Sequence[Mutation]) -> Iterator[list[Mutation]]:
         if mutation.group is not None:
             groups.setdefault(mutation.group, []).append(mutation)
     part: list[Mutation] = []
+    named: set[str] = set()
     for mutation in mutations:
-        if part and (mutation.group is not None or not _together(part, mutation)):
+        apart = mutation.group is not None or mutation.record_id in named
+        if part and (apart or not _alike(part[0], mutation)):
             yield part
-            part = []
+            part, named = [], set()
         if mutation.group is None:
             part.append(mutation)
+            named.add(mutation.record_id)
         elif mutation.group in groups:
             yield groups.pop(mutation.group)
     if part:
         yield part
-
-
-def _together(part: Sequence[Mutation], mutation: Mutation) -> bool:
-    return _alike(part[0], mutation) and all(m.record_id != mutation.record_id for m in part)
 
 
 def _alike(one: Mutation, other: Mutation) -> bool:

@@ -42,8 +42,8 @@ async def check_reps(work: Work, drafts: Sequence[Draft]) -> None:
     """A rep's work is his own; others may name any active colleague."""
     naming = [d for d in drafts if d.alive and not d.deleting and ("repId" in d.accepted or d.before is None)]
     wanted = sorted({str(draft.after["repId"]) for draft in naming if draft.after.get("repId")})
-    rows = await work.conn.fetch("SELECT id FROM user_account WHERE id = ANY(?) AND active", wanted)
-    active = {row[0] for row in rows}
+    asked = "SELECT id FROM user_account WHERE id = ANY(?) AND active"
+    active = {row[0] for row in await work.conn.fetch(asked, wanted)} if wanted else set()
     for draft in naming:
         rep = draft.after.get("repId")
         if work.principal.role is Role.REP and rep != work.principal.user_id:

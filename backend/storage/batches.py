@@ -1,0 +1,80 @@
+"""Many rows by one statement: what `execute_many` writes row by row, written as a set on PostgreSQL.
+
+A hundred rows cost a hundred executions otherwise, each bound, run and answered by itself. Only statements of two
+plain forms are rewritten, and only where the outcome is the same whatever the order of the rows.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+ROWS_MIN = 4
+"""Fewer rows are written as quickly one by one."""
+TYPES = frozenset({"text", "int4", "int8", "bool", "bytea"})
+"""Column types whose values can be handed over as one list each."""
+
+_INSERT = re.compile(
+    r"INSERT INTO (?P<table>\w+) \((?P<columns>[^()]+)\) VALUES \(\?(?:, \?)*\)(?P<rest>[^?]*)", re.DOTALL
+)
+_CONFLICT = re.compile(r"\s+ON CONFLICT \((?P<columns>[^()]+)\)\s+DO UPDATE\b")
+_UPDATE = re.compile(r"UPDATE \w+ SET .+? WHERE \w+ = \?(?= AND |$)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`before` and `after` stand around the source of the rows `u(p1, p2, …)`.
+
+    `distinct`: places of the values that must differ from row to row, else two rows would meet in one record and
+    their order would count.
+    """
+
+    before: str
+    after: str
+    distinct: tuple[int, ...] = ()
+
+    def sql(self, types: Sequence[str]) -> str:
+        """The statement, with one list argument per value."""
+        lists = ", ".join(f"${n}::{name}[]" for n, name in enumerate(types, start=1))
+        names = ", ".join(f"p{n}" for n in range(1, len(types) + 1))
+        return f"{self.before}unnest({lists}) u({names}){self.after}"
+
+    def fits(self, rows: Sequence[Sequence[object]]) -> bool:
+        """True when these rows come out the same by one statement."""
+        if not self.distinct:
+            return True
+        return len({tuple(row[n] for n in self.distinct) for row in rows}) == len(rows)
+
+
+@lru_cache(maxsize=2_000)
+def set_based(sql: str) -> Batch | None:
+    """How a statement that is run once per row is run once for all; None for one of another form."""
+    if found := _INSERT.fullmatch(sql):
+        return _insert(found)
+    # a statement inside the statement has conditions of its own
+    if "SELECT" not in sql and (found := _UPDATE.match(sql)):
+        return _update(sql, found.end())
+    return None
+
+
+def _insert(found: re.Match[str]) -> Batch | None:
+    columns = [name.strip().strip('"') for name in found["columns"].split(",")]
+    values = ", ".join(f"u.p{n}" for n in range(1, len(columns) + 1))
+    before = f"INSERT INTO {found['table']} ({found['columns']}) SELECT {values} FROM "
+    conflict = _CONFLICT.match(found["rest"])
+    if conflict is None:
+        return None if "DO UPDATE" in found["rest"] else Batch(before, found["rest"])
+    target = [name.strip().strip('"') for name in conflict["columns"].split(",")]
+    if not set(target) <= set(columns):
+        return None
+    return Batch(before, found["rest"], tuple(columns.index(name) for name in target))
+
+
+def _update(sql: str, end: int) -> Batch:
+    """`end`: where the comparison ends that names the record, and with it the statement's `?` for it."""
+    parts = sql.split("?")
+    numbered = parts[0] + "".join(f"u.p{n}{part}" for n, part in enumerate(parts[1:], start=1))
+    record = sql[:end].count("?")
+    # the first WHERE is the statement's own: `_UPDATE` takes the shortest
+    head, _, condition = numbered.partition(" WHERE ")
+    return Batch(f"{head} FROM ", f" WHERE {condition}", (record - 1,))
