@@ -21,11 +21,16 @@ from pathlib import Path
 
 import asyncpg
 
+from backend.storage.engine import Connection, PostgresConnection
 from backend.storage.migrate import migrate
 
 USER = "selvedge"
 TEMPLATE = "template_migrated"
 STARTS_MAX = 3
+IN_MEMORY = Path("/dev/shm")
+IN_MEMORY_BYTES_MIN = 4 * 2**30
+"""With so much room there, the throw-away server keeps its files in memory: each test makes and drops a database of
+several hundred of them."""
 WATCH = """
 (
   while kill -0 "$1" 2>/dev/null && [ -e "$2/postmaster.pid" ]; do sleep 1; done
@@ -47,7 +52,7 @@ synchronous_commit = off
 full_page_writes = off
 wal_level = minimal
 max_wal_senders = 0
-max_wal_size = 4GB
+max_wal_size = 1GB
 autovacuum = off
 timezone = 'UTC'
 """
@@ -71,7 +76,7 @@ class RunFolder:
             for stale in ("port", "unavailable", "data/postmaster.pid"):
                 (path / "server" / stale).unlink(missing_ok=True)
             (path / "kept").touch()
-        folder = cls(path or Path(tempfile.mkdtemp(prefix="selvedge-tests-")))
+        folder = cls(path or Path(tempfile.mkdtemp(prefix="selvedge-tests-", dir=_roomy_memory())))
         (folder.path / "began_by").write_text(str(os.getpid()))
         # the server runs as somebody else when tests run as root
         folder.path.chmod(0o755)
@@ -121,6 +126,12 @@ class RunFolder:
             yield
 
 
+def _roomy_memory() -> Path | None:
+    """A file system in memory with room enough; None: wherever temporary files go."""
+    usable = os.access(IN_MEMORY, os.W_OK) and os.path.ismount(IN_MEMORY)
+    return IN_MEMORY if usable and shutil.disk_usage(IN_MEMORY).free >= IN_MEMORY_BYTES_MIN else None
+
+
 def fresh_sqlite(template: Path, folder: Path) -> str:
     """A copy of the migrated file; its URL."""
     path = folder / f"{uuid.uuid4().hex}.sqlite3"
@@ -143,6 +154,33 @@ async def fresh_postgres(server_url: str) -> AsyncIterator[str]:
         yield f"{server_url}/{name}"
     finally:
         await _administer(server_url, lambda _version: f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def rows_as_script(conn: Connection) -> str:
+    """Everything a PostgreSQL database holds, as one text of statements that puts it into a migrated one."""
+    tables = await conn.fetch("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    script = []
+    for (table,) in tables:
+        rows = await conn.fetch(f'SELECT quote_literal(t::text) FROM "{table}" t')
+        if rows:
+            values = ", ".join(row[0] for row in rows)
+            script.append(f'DELETE FROM "{table}"')
+            script.append(f'INSERT INTO "{table}" SELECT * FROM unnest(ARRAY[{values}]::"{table}"[])')
+    counted = await conn.fetch(
+        "SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = 'public'"
+        " AND (is_identity = 'YES' OR column_default LIKE 'nextval%')"
+    )
+    script += [
+        f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), (SELECT max({column}) FROM \"{table}\"))"
+        for table, column in counted
+    ]
+    return ";\n".join(script)
+
+
+async def run_script(conn: Connection, script: str) -> None:
+    """Run several statements at once, in the caller's transaction."""
+    assert isinstance(conn, PostgresConnection)
+    await conn.raw.execute(script)
 
 
 async def _administer(server_url: str, statement: Callable[[int], str]) -> None:

@@ -225,7 +225,7 @@ async def lost_update(
     """A has loaded a shop and not yet saved it when B patches it on the same base. A's status, and the shop."""
     shop = office.shops[0]
     base = await office.rev("customers", shop)
-    gate, turns, true = Gate(), itertools.count(), changes.read_stored
+    gate, turns, true = Gate(), itertools.count(), changes.read_stored_and_clock
 
     async def stopping(conn: Connection, collection: str, ids: Any) -> Any:
         found = await true(conn, collection, ids)
@@ -233,7 +233,7 @@ async def lost_update(
             await gate.stop()
         return found
 
-    monkeypatch.setattr(changes, "read_stored", stopping)
+    monkeypatch.setattr(changes, "read_stored_and_clock", stopping)
 
     async def patch(device_id: str, **fields: object) -> str:
         async with open_work(office.engine, staff(office.manager, device_id, Role.MANAGER), now_ms=NOW_MS) as job:
