@@ -29,7 +29,7 @@ from backend.reads.entities import (
     readable,
 )
 from backend.reads.printing import PRINTERS, joined, literal, masked
-from backend.reads.selection import TYPENAME, Asked, Form, Selection, SortKind, Span
+from backend.reads.selection import TYPENAME, Asked, Form, Selection, SortKind, Span, usual
 from backend.storage.dialects import Dialect
 from backend.storage.visibility import parted_by_territory, territory_parts, visible_ids_sql, visible_sql
 
@@ -114,10 +114,22 @@ class Plan:
     sql: str
     parameters: tuple[Parameter, ...]
     note: Any = None
+    sizes: tuple[int | None, ...] = ()
+    """Rows by slot where they stand in the statement: `usual` of the spans it was made for."""
+    steady: bool = False
+    """Which plan of the database's is best does not hang on the values."""
+
+    def fits(self, spans: Sequence[Span]) -> bool:
+        """Whether the statement asks for as many rows as these spans do."""
+        return self.sizes == sizes_of(spans)
 
     def arguments(self, principal: Principal, now_ms: int, selection: Selection, spans: Sequence[Span]) -> list[Any]:
         """The values of one run, in the order of the statement's `?`."""
         return arguments_of(self.parameters, principal, now_ms, selection.where, spans)
+
+
+def sizes_of(spans: Sequence[Span]) -> tuple[int | None, ...]:
+    return tuple([usual(span.rows) for span in spans])
 
 
 Where = tuple[tuple[str, tuple[Any, ...]], ...]
@@ -182,9 +194,6 @@ def scope_class(principal: Principal) -> Hashable:
     return principal.kind, principal.role, principal.rights
 
 
-Shapes = Sequence[tuple[bool, int]]
-"""`Span.shape` by slot."""
-
 Conditions = Callable[[str], Iterator[Sql]]
 """Given the alias of an entity's row: what must hold of it beside its scope."""
 
@@ -192,7 +201,7 @@ Conditions = Callable[[str], Iterator[Sql]]
 def compile_selection(
     selection: Selection,
     asked: Sequence[Asked],
-    shapes: Shapes,
+    spans: Sequence[Span],
     principal: Principal,
     dialect: Dialect,
     note: Any = None,
@@ -201,10 +210,23 @@ def compile_selection(
 
     None where the document is nested deeper than the database reads statements.
     """
-    sql = _Compiler(principal, dialect, shapes).statement(selection, asked)
-    if not PRINTERS[dialect].can_run(sql.text):
-        return None
-    return Plan(sql.text, sql.parameters, note)
+    for walks_parts in (True, False):
+        sql = _Compiler(principal, dialect, spans, walks_parts=walks_parts).statement(selection, asked)
+        if PRINTERS[dialect].can_run(sql.text):
+            sizes = sizes_of(spans)
+            return Plan(sql.text, sql.parameters, note, sizes, _is_steady(selection, sizes, sql.parameters))
+    return None
+
+
+_NAMED = frozenset({"id", "ids"})
+_UNSTEADY = frozenset({Source.ROWS_AND_ONE, Source.POSITION})
+
+
+def _is_steady(selection: Selection, sizes: Sequence[int | None], parameters: Sequence[Parameter]) -> bool:
+    """True where no value says how many rows there are: records are named, or as many are asked for as is written."""
+    if any(name not in _NAMED for name, _ in selection.where) or (selection.form is Form.LIST and sizes[0] is None):
+        return False
+    return not any(parameter.source in _UNSTEADY for parameter in parameters)
 
 
 @dataclass
@@ -418,11 +440,15 @@ _HERE = "\x00"
 
 
 class _Compiler(Scopes):
-    def __init__(self, principal: Principal, dialect: Dialect, shapes: Shapes) -> None:
+    def __init__(self, principal: Principal, dialect: Dialect, spans: Sequence[Span], *, walks_parts: bool) -> None:
+        """`walks_parts`: what is faster and nests deeper, of which SQLite reads only so much."""
         super().__init__(principal)
+        self._may_walk_parts = walks_parts
         self._dialect = dialect
         self._printer = PRINTERS[dialect]
-        self._shapes = shapes
+        self._shapes = [span.shape for span in spans]
+        self._sizes = sizes_of(spans)
+        """What stands in the statement itself, by slot; None where it is a value."""
 
     def statement(self, selection: Selection, asked: Sequence[Asked]) -> Sql:
         entity = ENTITIES[selection.entity]
@@ -443,7 +469,8 @@ class _Compiler(Scopes):
         scoping = _Scoping(at_once=few and entity.few, count_at_once=few)
         if selection.form is Form.PAGE:
             return sql_of("SELECT ", self._bytes(self._page(entity, asked, 0, conditions, ordered, scoping)))
-        most = Sql("?", (Parameter(Source.ROWS, 0),))
+        size = self._sizes[0]
+        most = Sql("?", (Parameter(Source.ROWS, 0),)) if size is None else Sql(str(size))
         return sql_of("SELECT ", self._bytes(self._list(entity, asked, conditions, ordered, most, scoping, slot=0)))
 
     def _bytes(self, sql: Sql) -> Sql:
@@ -583,7 +610,7 @@ class _Compiler(Scopes):
         """True where the key's table can be walked territory by territory."""
         entity = ENTITIES[beside.entity]
         return (
-            self._dialect is Dialect.POSTGRES
+            self._may_walk_parts
             and entity.table == beside.table
             and entity.sees is None
             and not entity.unplaced
@@ -627,18 +654,39 @@ class _Compiler(Scopes):
             if not by_parts:
                 rows = self.rows_of(entity, alias, all_of_it(), join=self.beside_sql(entity, beside, alias))
                 return sql_of(f"SELECT {_taken(outer, alias, keys[0])}", rows, order)
-            join = Sql(f'JOIN {beside.table} {alias}s ON {alias}s."{beside.own}" = {alias}."{entity.id_column}"')
+
+            def joined_to(row: str) -> str:
+                return f'JOIN {beside.table} {row}s ON {row}s."{beside.own}" = {row}."{entity.id_column}"'
+
+            def part(condition: Sql, taken: str) -> Sql:
+                rows = self.rows_of(entity, alias, chain((condition,), all_of_it()), join=Sql(joined_to(alias)))
+                return sql_of(f"SELECT {taken}", rows, order, most)
+
             (held_keys, within), (_, without) = territory_parts(f"{alias}s")
-            every: list[Sql] = []
-            for condition in (Sql(within), Sql(without, (_USER,))):
-                rows = self.rows_of(entity, alias, chain((condition,), all_of_it()), join=join)
-                every.append(sql_of(f"SELECT {_taken(outer, alias, keys[0])}", rows, order, most))
+            taken = _taken(outer, alias, keys[0])
             each, all_parts = self.alias("e"), self.alias("u")
+            if self._dialect is Dialect.SQLITE:
+                # it joins no parts that look at what stands before them; a list of ids may
+                shown = _taken(outer, each, f'{each}s."{beside.column}"')
+                ids = part(Sql(within), f'{alias}."{entity.id_column}"')
+                held_parts = sql_of(
+                    Sql(f"SELECT {shown} FROM {held_keys} CROSS JOIN {entity.table} {each} ", (_USER,)),
+                    # in this order, or the list would be made anew for each row
+                    f'CROSS {joined_to(each)} WHERE {each}."{entity.id_column}" IN (',
+                    ids,
+                    ")",
+                )
+            else:
+                held_parts = sql_of(
+                    Sql(f"SELECT {each}.* FROM {held_keys} CROSS JOIN LATERAL (", (_USER,)),
+                    part(Sql(within), taken),
+                    f") {each}",
+                )
             return sql_of(
-                Sql(f"SELECT * FROM (SELECT {each}.* FROM {held_keys} CROSS JOIN LATERAL (", (_USER,)),
-                every[0],
-                f") {each} UNION ALL SELECT * FROM (",
-                every[1],
+                "SELECT * FROM (",
+                held_parts,
+                " UNION ALL SELECT * FROM (",
+                part(Sql(without, (_USER,)), taken),
                 f") {all_parts}n) {all_parts}"
                 f' ORDER BY {all_parts}.sort_by {way}, {all_parts}."{entity.id_column}" {way} LIMIT ',
             )
@@ -713,7 +761,8 @@ class _Compiler(Scopes):
             return answer
 
         backward = self._shapes[slot][0]
-        most = Sql("?", (Parameter(Source.ROWS_AND_ONE, slot),))
+        size = self._sizes[slot]
+        most = Sql("?", (Parameter(Source.ROWS_AND_ONE, slot),)) if size is None else Sql(str(size + 1))
         picked = self._picked(entity, page.row, conditions, ordered, most, scoping, slot=slot, with_key=True)
         way = "DESC" if ordered.descending != backward else "ASC"
         row, numbered = page.row.alias, self.alias("n")

@@ -61,6 +61,16 @@ class Span:
         return self.backward, len(self.position or ())
 
 
+USUAL_ROWS = frozenset({5, 10, 20, 25, 30, 50, 100, 200})
+"""Sizes of pages that are written into statements: told how many rows are wanted, PostgreSQL needs no values to find
+the best plan. Others are values, so that no client makes a statement for every number there is."""
+
+
+def usual(rows: int | None) -> int | None:
+    """The size of a page where it stands in the statement itself."""
+    return rows if rows in USUAL_ROWS else None
+
+
 Condition = tuple[str, tuple[Any, ...]]
 """The name of one of an entity's filters, and its values."""
 

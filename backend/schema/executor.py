@@ -6,7 +6,8 @@ stand in one list of an answer share a statement. Where a computed field is aske
 can read, records are read the ordinary way and the library goes on as usual: that is counted by field.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -26,7 +27,7 @@ from backend.errors import Code, Problem, Refused
 from backend.reads.compiler import Plan, compile_selection, scope_class
 from backend.reads.entities import ENTITIES
 from backend.reads.ordinary import Loader, Record, RecordPage
-from backend.reads.selection import Form, Selection, Span
+from backend.reads.selection import Form, PageRequest, Selection, Span, usual
 from backend.schema.context import Context
 from backend.schema.finished import Finished, pick, picked_of
 from backend.schema.selection import NestedPage, Wanted, spans_of, variables_shape, wanted_of
@@ -44,6 +45,18 @@ _FALLBACKS = counter(
 )
 _PLAN_LOOKUPS = counter("plan_lookups", "How often a plan was looked for in the cache.", outcome=("hit", "miss"))
 _PLANS = gauge("plans", "Plans in the cache.")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Beside a plan: the connections inside, and the spans where no request can ask for others."""
+
+    nested: tuple[NestedPage, ...]
+    spans: tuple[Span, ...]
+
+
+def _is_the_same_always(selection: Selection, nested: Sequence[NestedPage]) -> bool:
+    return selection.page == PageRequest() and all(found.page is not None for found in nested)
 
 
 class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -147,7 +160,7 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         details: FieldDetailsList,
         selection: Selection,
         place: tuple[str, ...],
-    ) -> tuple[Plan | Wanted, list[Span]]:
+    ) -> tuple[Plan | Wanted, Sequence[Span]]:
         """A plan, kept or new; or what is wanted, when it cannot be compiled."""
         context, principal = self.context_value, self.context_value.caller
         steps = place[1:]
@@ -162,9 +175,12 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
             context.engine.dialect,
         )
         if context.compiled and context.document_key and (plan := context.plans.get(key)) is not None:
-            context.reads.plan_hits += 1
-            _PLAN_LOOKUPS.add(outcome="hit")
-            return plan, self._spans(selection, plan.note, steps)
+            kept: Kept = plan.note
+            spans = kept.spans or self._spans(selection, kept.nested, steps)
+            if kept.spans or plan.fits(spans):
+                context.reads.plan_hits += 1
+                _PLAN_LOOKUPS.add(outcome="hit")
+                return plan, spans
         wanted = wanted_of(self, selection, self._kind(return_type, selection), details, steps)
         spans = self._spans(selection, wanted.nested, steps)
         if not context.compiled:
@@ -186,10 +202,10 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         return compile_selection(
             selection,
             wanted.asked,
-            [span.shape for span in spans],
+            spans,
             context.caller,
             context.engine.dialect,
-            note=wanted.nested,
+            note=Kept(wanted.nested, tuple(spans) if _is_the_same_always(selection, wanted.nested) else ()),
         )
 
     def _spans(self, selection: Selection, nested: tuple[NestedPage, ...], steps: tuple[str, ...]) -> list[Span]:
@@ -205,13 +221,13 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         assert isinstance(kind, GraphQLObjectType)
         return kind
 
-    async def _run(self, plan: Plan, selection: Selection, spans: list[Span]) -> Any:
+    async def _run(self, plan: Plan, selection: Selection, spans: Sequence[Span]) -> Any:
         context = self.context_value
         arguments = plan.arguments(context.caller, context.now_ms, selection, spans)
         context.reads.compiled += 1
         context.reads.statements += 1
         _COMPILED.add()
-        rows = await context.engine.fetch(plan.sql, *arguments)
+        rows = await context.engine.fetch(plan.sql, *arguments, steady=plan.steady)
         if selection.form is Form.EACH:
             return {row[0]: orjson.Fragment(row[1]) for row in rows}
         return orjson.Fragment(rows[0][0]) if rows else None
@@ -223,9 +239,10 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         return context.loader
 
 
-def _page_shape(selection: Selection) -> tuple[bool, ...]:
+def _page_shape(selection: Selection) -> tuple[Any, ...]:
     page = selection.page
-    return tuple(value is None for value in (page.first, page.after, page.last, page.before))
+    given = tuple([value is None for value in (page.first, page.after, page.last, page.before)])
+    return *given, usual(page.first if page.last is None else page.last)
 
 
 def read_attribute(source: Any, name: str) -> Any:

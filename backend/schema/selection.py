@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import GraphQLField, GraphQLObjectType, get_named_type
+from graphql import GraphQLField, GraphQLObjectType, VariableNode, get_named_type
 from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetails, FieldDetailsList
 from graphql.execution.values import get_argument_values
@@ -27,6 +27,7 @@ from backend.reads.selection import (
     Span,
     read_position,
     span_of,
+    usual,
 )
 
 NESTED_ROWS_DEFAULT = 10
@@ -36,13 +37,17 @@ PAGE_ARGUMENTS = ("first", "after", "last", "before")
 
 @dataclass(frozen=True, slots=True)
 class NestedPage:
-    """Where the arguments of a connection inside a selection stand, to be read anew for each request."""
+    """Where the arguments of a connection inside a selection stand, to be read anew for each request.
+
+    `page`: what they say, where they stand in the document itself, so that every request says the same.
+    """
 
     field: GraphQLField
     details: FieldDetails
     order_name: str
     order: Order
     path: tuple[str, ...]
+    page: PageRequest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,8 @@ class _Reader:
         if relation.many is not Many.PAGE:
             return Asked(key, name, self.of_entity(target, kind, details, path))
         ordered = settled(target, relation.order, None)
-        self.nested.append(NestedPage(definition, details[0], ordered.name, ordered.order, path))
+        page = page_request(self._executor, definition, details[0]) if _is_said_plainly(details[0]) else None
+        self.nested.append(NestedPage(definition, details[0], ordered.name, ordered.order, path, page))
         slot = len(self.nested)
         return Asked(key, name, self.of_page(target, kind, details, path), slot)
 
@@ -197,7 +203,7 @@ def spans_of(
         root_default = ROOT_ROWS_DEFAULT if selection.form is Form.PAGE else settings.page_rows_max
         add(selection.page, settings.page_rows_max, root_default, ordered.name, ordered.order, path)
     for found in nested:
-        page = page_request(executor, found.field, found.details)
+        page = found.page or page_request(executor, found.field, found.details)
         rows_max = settings.nested_page_rows_max
         add(page, rows_max, NESTED_ROWS_DEFAULT, found.order_name, found.order, found.path)
     if problems:
@@ -218,6 +224,11 @@ def nested_span(name: str, relation: Relation, page: PageRequest, principal: Pri
     )
 
 
+def _is_said_plainly(details: FieldDetails) -> bool:
+    """Whether a field's arguments are all written out where it stands."""
+    return not any(isinstance(argument.value, VariableNode) for argument in details.node.arguments or ())
+
+
 def page_request(executor: Executor[Any], field: GraphQLField, details: FieldDetails) -> PageRequest:
     given = get_argument_values(
         field,
@@ -233,8 +244,13 @@ def variables_shape(values: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     """What of the variables can change a statement: which are absent or null, and how switches stand.
 
     Filters and sorts of the root are in the selection's own shape; connections inside take page arguments
-    only, of which presence is all that counts.
+    only, of which presence is all that counts, and sizes that are written into statements.
     """
-    return tuple(
-        (name, value if value is None or isinstance(value, bool) else "given") for name, value in sorted(values.items())
-    )
+    return tuple([(name, _shape_of(value)) for name, value in sorted(values.items())])
+
+
+def _shape_of(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    size = usual(value) if isinstance(value, int) else None
+    return "given" if size is None else (size,)

@@ -20,6 +20,7 @@ import asyncpg
 from backend.errors import BadSetting, Code, Problem, Refused
 from backend.storage.batches import ROWS_MIN, TYPES, set_based
 from backend.storage.dialects import Dialect, for_postgres, for_sqlite, sqlite_argument
+from backend.storage.lane import PLANNED_ONCE, Full, Gone, Lane
 
 Row = tuple[Any, ...]
 StepListener = Callable[[int], None]
@@ -30,6 +31,10 @@ BUSY_TIMEOUT_MS = 5_000
 SQLITE_READERS = 2
 STATEMENTS_PREPARED_MAX = 100
 """Of one connection; asyncpg's own number."""
+STATEMENT_PREPARED_BYTES_MAX = 100_000
+"""Longer ones are planned anew each time. The widest documents come to some ten thousand."""
+LANE_CONNECTIONS = 4
+"""Of a pool with twice as many or more: kept for statements that are planned once."""
 DISK_FREE_BYTES_FULL = 65_536
 """With less than this free, a failed write is put down to the full disk."""
 
@@ -208,10 +213,10 @@ class Engine(Protocol):
     def connections(self) -> tuple[int, int]:
         """How many connections are in use, and how many are open."""
 
-    async def fetch(self, sql: str, *args: object) -> list[Row]:
+    async def fetch(self, sql: str, *args: object, steady: bool = False) -> list[Row]:
         """What one reading statement finds, in one round trip: a statement is a snapshot of its own.
 
-        Raises as `read` does.
+        `steady`: which plan is best does not hang on the arguments, so that one is enough. Raises as `read` does.
         """
 
 
@@ -307,7 +312,7 @@ class SqliteEngine:
         finally:
             self._readers.put_nowait(raw)
 
-    async def fetch(self, sql: str, *args: object) -> list[Row]:
+    async def fetch(self, sql: str, *args: object, steady: bool = False) -> list[Row]:
         raw = await self._readers.get()
         try:
             with self._trouble_told():
@@ -354,6 +359,9 @@ class PostgresEngine:
         self._pool_wait_seconds_max = pool_wait_seconds_max
         self._pool: asyncpg.Pool | None = None
         self._sets: dict[str, str | None] = {}
+        kept_apart = LANE_CONNECTIONS if pool_connections_max >= 2 * LANE_CONNECTIONS and not through_pooler else 0
+        self._lane = Lane(self._connect_for_lane, connections_max=kept_apart, wait_seconds_max=pool_wait_seconds_max)
+        self._pool_connections_max -= kept_apart
 
     async def start(self) -> None:
         self._pool = await asyncpg.create_pool(
@@ -367,11 +375,25 @@ class PostgresEngine:
             # settings of a session
             server_settings={} if self._through_pooler else {"jit": "off"},
             statement_cache_size=0 if self._through_pooler else STATEMENTS_PREPARED_MAX,
+            max_cacheable_statement_size=STATEMENT_PREPARED_BYTES_MAX,
             # no code sets session state, and the reset costs more than half of a short query
             reset=_keep_session,
         )
 
+    async def _connect_for_lane(self) -> asyncpg.Connection:
+        raw = await asyncpg.connect(
+            self.url,
+            timeout=self._pool_wait_seconds_max,
+            command_timeout=self._statement_seconds_max,
+            server_settings={"jit": "off", **PLANNED_ONCE},
+            statement_cache_size=STATEMENTS_PREPARED_MAX,
+            max_cacheable_statement_size=STATEMENT_PREPARED_BYTES_MAX,
+        )
+        await _pass_json_through(raw)
+        return raw
+
     async def close(self) -> None:
+        await self._lane.close()
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
@@ -379,7 +401,8 @@ class PostgresEngine:
     def connections(self) -> tuple[int, int]:
         if self._pool is None:
             return 0, 0
-        return self._pool.get_size() - self._pool.get_idle_size(), self._pool.get_size()
+        in_use, opened = self._pool.get_size() - self._pool.get_idle_size(), self._pool.get_size()
+        return in_use + self._lane.in_use, opened + self._lane.opened
 
     def write(self) -> "AsyncTransaction":
         return self._transaction("read_committed", readonly=False)
@@ -387,7 +410,9 @@ class PostgresEngine:
     def read(self) -> "AsyncTransaction":
         return self._transaction("repeatable_read", readonly=True)
 
-    async def fetch(self, sql: str, *args: object) -> list[Row]:
+    async def fetch(self, sql: str, *args: object, steady: bool = False) -> list[Row]:
+        if steady and self._lane.connections_max:
+            return await self._fetch_steady(sql, args)
         if self._through_pooler:
             # prepared in one turn and run in the next: only a transaction keeps both on one connection
             async with self._transaction("read_committed", readonly=True) as conn:
@@ -401,6 +426,22 @@ class PostgresEngine:
                 with suppress(Exception):
                     await asyncio.shield(raw.execute("SELECT 1"))
                 raise
+
+    async def _fetch_steady(self, sql: str, args: Sequence[object]) -> list[Row]:
+        try:
+            return await self._lane.fetch(for_postgres(sql), args)
+        except Full:
+            raise Refused(Problem(Code.BUSY)) from None
+        except Gone as gone:
+            raise Refused(Problem(_postgres_trouble(gone.why, lost=True) or Code.UNAVAILABLE)) from gone
+        except asyncpg.CharacterNotInRepertoireError:
+            raise Refused(Problem(Code.INVALID_VALUE, allowed=("text",))) from None
+        except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
+            raise SerializationFailure(str(error)) from error
+        except Exception as error:
+            if (code := _postgres_trouble(error, lost=False)) is not None:
+                raise Refused(Problem(code)) from error
+            raise
 
     @asynccontextmanager
     async def _transaction(self, isolation: str, *, readonly: bool) -> AsyncIterator[Connection]:

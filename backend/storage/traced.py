@@ -37,9 +37,9 @@ class TracedEngine:
     def read(self) -> AsyncTransaction:
         return _traced("read", self._engine.read())
 
-    async def fetch(self, sql: str, *args: object) -> list[Row]:
+    async def fetch(self, sql: str, *args: object, steady: bool = False) -> list[Row]:
         with _statement(sql):
-            return await self._engine.fetch(sql, *args)
+            return await self._engine.fetch(sql, *args, steady=steady)
 
 
 @asynccontextmanager

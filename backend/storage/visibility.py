@@ -219,7 +219,7 @@ def territory_parts(alias: str) -> tuple[tuple[str, str], tuple[str, str]]:
     the rows in the order of what comes after it.
     """
     return (
-        (f"({granted_keys_sql('territory')}) k(key)", f"{alias}.territory_id = k.key"),
+        (f"({granted_keys_sql('territory')}) k", f"{alias}.territory_id = k.key"),
         ("", f"{_granted('unassigned')} AND {alias}.territory_id IS NULL"),
     )
 
@@ -314,8 +314,8 @@ def territories_held(principal: Principal) -> tuple[str, list[str | int]]:
 
 
 def granted_keys_sql(scope: str) -> str:
-    """The keys of one kind of scope that the user given by `?` holds now."""
+    """The keys of one kind of scope that the user given by `?` holds now, as `key`."""
     return (
-        f"SELECT substr(g.scope, {len(scope) + 2}) FROM user_scope g WHERE g.user_id = ? "
+        f"SELECT substr(g.scope, {len(scope) + 2}) AS key FROM user_scope g WHERE g.user_id = ? "
         f"AND g.scope > '{scope}:' AND g.scope < '{scope};' AND g.revoked_seq IS NULL"
     )

@@ -1,0 +1,65 @@
+"""What stands in a compiled statement itself, what of it is a value, and which way it goes."""
+
+import pytest
+
+from backend.auth.principal import Principal, PrincipalKind, Role
+from backend.reads.compiler import Plan, compile_selection
+from backend.reads.selection import Asked, Form, Selection, Span, one
+from backend.storage.dialects import Dialect, for_sqlite, sqlite_argument
+from backend.storage.engine import Engine
+
+REP = Principal(PrincipalKind.STAFF, user_id="u", device_id="d", role=Role.REP)
+NODES = (Asked("nodes", "nodes", (Asked("id", "id"),)),)
+ORDERS = (Asked("orders", "orders", NODES, slot=1),)
+BY_PRIORITY = Selection("customers", Form.PAGE, order="PRIORITY")
+
+
+def plan_of(selection: Selection, *spans: Span, dialect: Dialect = Dialect.POSTGRES) -> Plan:
+    asked = NODES if selection.form is Form.PAGE else ORDERS
+    plan = compile_selection(selection, asked, spans, REP, dialect)
+    assert plan is not None
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("selection", "spans", "steady"),
+    [
+        (one("customers", "c"), (Span(50), Span(10)), True),
+        (one("customers", "c"), (Span(50), Span(7)), False),
+        (one("customers", "c"), (Span(50), Span(10, position=(1, "o"))), False),
+        (BY_PRIORITY, (Span(50),), True),
+        (BY_PRIORITY, (Span(49),), False),
+        (BY_PRIORITY, (Span(50, position=(1, "c")),), False),
+        (Selection("customers", Form.PAGE, (("search", (["hang"],)),)), (Span(50),), False),
+    ],
+)
+def test_one_plan_is_enough_where_no_value_says_how_many_rows_there_are(
+    selection: Selection, spans: tuple[Span, ...], steady: bool
+) -> None:
+    assert plan_of(selection, *spans).steady is steady
+
+
+def test_usual_sizes_stand_in_the_statement_which_then_fits_no_other() -> None:
+    usual, other = plan_of(BY_PRIORITY, Span(50)), plan_of(BY_PRIORITY, Span(49))
+    assert "LIMIT 51" in usual.sql
+    assert usual.fits([Span(50)])
+    assert not usual.fits([Span(20)])
+    assert not usual.fits([Span(49)])
+    assert "LIMIT 50" not in other.sql
+    assert other.fits([Span(48)])
+    assert not other.fits([Span(50)])
+
+
+async def test_a_reps_list_by_priority_walks_his_territories_and_prints_no_more_than_he_asked_for(
+    engine: Engine,
+) -> None:
+    """The list of what comes first in a territory is read off its index, once for each."""
+    if engine.dialect is not Dialect.SQLITE:
+        pytest.skip("PostgreSQL chooses by what the tables hold")
+    plan = plan_of(BY_PRIORITY, Span(50), dialect=Dialect.SQLITE)
+    values = [sqlite_argument(value) for value in plan.arguments(REP, 0, BY_PRIORITY, [Span(50)])]
+    steps = [str(row[3]) for row in await engine.fetch(f"EXPLAIN QUERY PLAN {for_sqlite(plan.sql)}", *values)]
+    lists = [at for at, step in enumerate(steps) if step.startswith("CORRELATED LIST SUBQUERY")]
+    assert len(lists) == 1, steps
+    assert "INDEX idx_customer_sc_territo" in steps[lists[0] + 1], steps
+    assert "territory_id=?" in steps[lists[0] + 1], steps
