@@ -9,8 +9,9 @@ Source: promises.md §4.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Generic, TypeVar
 
 from backend.auth.principal import Principal
 from backend.clock import Clock
@@ -19,6 +20,7 @@ from backend.domain.rates import Buckets, Rate, rate_limited
 from backend.errors import Code, Problem, Refused
 from backend.telemetry import counter, gauge
 
+T = TypeVar("T")
 MINUTE_SECONDS = 60
 COST_PER_TOKEN = 1_000
 """A request is one token of its caller's, and one more for each so much that its document costs."""
@@ -228,3 +230,42 @@ class Places:
 def is_large(cost: int, body_bytes: int) -> bool:
     """Whether a request is large work, by what its document costs and what came with it."""
     return cost >= LARGE_COST or body_bytes >= LARGE_BYTES
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """What the work returns; raises TimeoutError when it takes longer.
+
+    Work that never has to wait, as most reading and sending of small things, is not timed at all: a timer costs more.
+    """
+    try:
+        waits_for = work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    async with asyncio.timeout(seconds):
+        return await _Rest[T](work, waits_for)
+
+
+class _Rest(Generic[T]):
+    """Work that has begun already, from the first thing it waits for."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], waits_for: Any) -> None:
+        self._work = work
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        work, waits_for = self._work, self._waits_for
+        try:
+            while True:
+                try:
+                    sent = yield waits_for
+                except GeneratorExit:
+                    work.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - handed on to where it is waited for
+                    waits_for = work.throw(error)
+                else:
+                    waits_for = work.send(sent)
+        except StopIteration as done:
+            result: T = done.value
+            return result

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -92,6 +93,7 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
         Middleware(Edge),
         Middleware(Gate, settings=settings),
         Middleware(Compression, bytes_min=settings.compress_bytes_min),
+        Middleware(Straight),
     ]
     return Starlette(routes=ROUTES, middleware=middleware, lifespan=lifespan)
 
@@ -99,7 +101,7 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
 def pages_welcome(settings: Settings) -> Middleware:
     """Which sites' pages may read answers. Nothing is asked with cookies, so none of them may send any."""
     return Middleware(
-        CORSMiddleware,
+        Welcome,
         allow_origins=settings.allowed_origins,
         allow_origin_regex=LOCAL_ORIGIN if settings.demo else None,
         allow_methods=("GET", "POST", "PUT"),
@@ -194,8 +196,9 @@ async def _home(_request: Request) -> Response:
     return RedirectResponse("/graphiql", 307)
 
 
+GRAPHQL_METHODS = ("GET", "POST")
 ROUTES = (
-    Route("/graphql", _graphql, methods=["GET", "POST"]),
+    Route("/graphql", _graphql, methods=GRAPHQL_METHODS),
     Route("/graphql/stream", _stream, methods=["GET", "POST", "PUT", "DELETE"]),
     WebSocketRoute("/graphql", _socket),
     Route("/sync/bulk", _bulk),
@@ -217,6 +220,37 @@ _PATH_OF: Mapping[Any, str] = {route.endpoint: route.path for route in ROUTES}
 _STATUSES = tuple(str(status) for status in range(100, 600))
 _REQUESTS = counter("http_requests", "answers by path and status", path=PATHS, status=_STATUSES)
 _SECONDS = histogram("http_seconds", "from a request's arrival to the last byte of its answer", path=PATHS)
+
+
+class Welcome(CORSMiddleware):
+    """What tells browsers whose pages may read an answer; a request no page sent is passed on with one remark."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or any(name == b"origin" for name, _ in scope["headers"]):
+            await super().__call__(scope, receive, send)
+            return
+
+        async def send_varying(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(raw=message["headers"]).add_vary_header("Origin")
+            await send(message)
+
+        await self.app(scope, receive, send_varying)
+
+
+class Straight:
+    """What nearly everybody asks goes to its door at once, past the looking up of paths."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/graphql" and scope["method"] in GRAPHQL_METHODS:
+            scope["endpoint"] = _graphql
+            response = await _graphql(Request(scope, receive, send))
+            await response(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class Edge:

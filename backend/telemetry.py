@@ -4,6 +4,7 @@ What a log line may carry is an allow-list, and so is what a metric's label may 
 closed set of words, or one of the first so many it is given; whatever comes beyond them is counted as `other`.
 """
 
+import json
 import logging
 import sys
 import threading
@@ -11,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from traceback import extract_tb
 from types import TracebackType
-from typing import Literal, TextIO, cast
+from typing import Any, Literal, TextIO, cast
 
+import orjson
 import structlog
 from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client import Counter as _Counter
@@ -52,6 +54,13 @@ def _only_allowed(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
     return {key: value for key, value in event.items() if key in ALLOWED_KEYS}
 
 
+def _json(event: EventDict, **how: Any) -> str:
+    try:
+        return orjson.dumps(event, how.get("default")).decode()
+    except TypeError:  # a text that is not Unicode, or too great a number
+        return json.dumps(event, **how)
+
+
 class _StandardError:
     """Standard error as it is at the moment: whoever runs the product inside his own process may have put another."""
 
@@ -71,7 +80,7 @@ def configure_logs(level: str) -> None:
             _only_allowed,
             structlog.dev.ConsoleRenderer()
             if sys.stderr.isatty()
-            else structlog.processors.JSONRenderer(ensure_ascii=False),
+            else structlog.processors.JSONRenderer(serializer=_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
@@ -155,7 +164,7 @@ class _Labels:
     def bounded(self, given: Mapping[str, str]) -> tuple[str, ...]:
         if len(given) != len(self.names):
             raise TypeError(f"labels are {self.names}, not {tuple(given)}")
-        return tuple(self._word(name, given[name]) for name in self.names)
+        return tuple([self._word(name, given[name]) for name in self.names])
 
     def _word(self, name: str, word: str) -> str:
         taken = self._taken[name]
@@ -176,10 +185,13 @@ class Counter:
         self._made: dict[tuple[str, ...], _Counter] = {}
 
     def add(self, amount: float = 1, /, **labels: str) -> None:
-        words = self._labels.bounded(labels)
-        made = self._made.get(words)
+        # what was said before is a word that may be said, and is looked at no more
+        made = self._made.get(tuple(labels.values())) if tuple(labels) == self._labels.names else None
         if made is None:
-            made = self._made[words] = self._metric.labels(*words) if words else self._metric
+            words = self._labels.bounded(labels)
+            made = self._made.get(words)
+            if made is None:
+                made = self._made[words] = self._metric.labels(*words) if words else self._metric
         made.inc(amount)
 
 
@@ -210,10 +222,12 @@ class Histogram:
         self._made: dict[tuple[str, ...], _Histogram] = {}
 
     def observe(self, value: float, /, **labels: str) -> None:
-        words = self._labels.bounded(labels)
-        made = self._made.get(words)
+        made = self._made.get(tuple(labels.values())) if tuple(labels) == self._labels.names else None
         if made is None:
-            made = self._made[words] = self._metric.labels(*words) if words else self._metric
+            words = self._labels.bounded(labels)
+            made = self._made.get(words)
+            if made is None:
+                made = self._made[words] = self._metric.labels(*words) if words else self._metric
         made.observe(value)
 
 

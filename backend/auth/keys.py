@@ -16,6 +16,7 @@ import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,7 +87,7 @@ def load_keys(data_dir: Path, root_secret: str | None = None) -> Keys:
     return keys if root_secret is None else replace(keys, root=bytes.fromhex(root_secret))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SigningKey:
     """A key of the ring; moments in milliseconds. It signs from `signs_from_ms`, and is trusted until it is retired."""
 
@@ -94,6 +95,11 @@ class SigningKey:
     private: Ed25519PrivateKey
     signs_from_ms: int
     retired_at_ms: int | None = None
+
+    @cached_property
+    def public(self) -> Ed25519PublicKey:
+        """Worked out once: it takes longer than everything else that is asked of a key in a request."""
+        return self.private.public_key()
 
     def trusted_at(self, now_ms: int) -> bool:
         return self.retired_at_ms is None or now_ms < self.retired_at_ms
@@ -133,7 +139,7 @@ class KeyRing:
         """The public key of a name that is trusted now."""
         key = self._ring.get(kid)
         if key is not None:
-            return key.private.public_key() if key.trusted_at(now_ms) else None
+            return key.public if key.trusted_at(now_ms) else None
         return self._trusted_by_file.get(kid)
 
     def jwks_at(self, now_ms: int) -> dict[str, list[dict[str, str]]]:
@@ -168,7 +174,7 @@ def new_signing_key() -> tuple[str, Ed25519PrivateKey]:
 
 
 def _public_x(key: SigningKey) -> str:
-    return urlsafe_b64encode(key.private.public_key().public_bytes_raw()).decode().rstrip("=")
+    return urlsafe_b64encode(key.public.public_bytes_raw()).decode().rstrip("=")
 
 
 def _none_left() -> SigningKey:

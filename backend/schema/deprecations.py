@@ -6,7 +6,7 @@ It is counted once for each of them, under the client's own name and version, bo
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from graphql import (
     is_list_type,
     is_non_null_type,
     is_object_type,
+    is_scalar_type,
     type_from_ast,
     visit,
 )
@@ -78,6 +79,7 @@ class Deprecations:
         self._schema = schema
         self._documents_max = documents_max
         self._of_document: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._of_operation: OrderedDict[int, _Declared] = OrderedDict()
         self.coordinates = frozenset(_deprecated(schema))
 
     def count(
@@ -91,8 +93,11 @@ class Deprecations:
         """Count what a request uses; `key` identifies its document."""
         if not self.coordinates:
             return
-        used = {*self._used(key, document), *self._given(operation, variables)}
-        for coordinate in used & self.coordinates:
+        used = self._used(key, document)
+        declared = self._declared(operation)
+        if declared:
+            used |= self.coordinates.intersection(_given(declared, variables))
+        for coordinate in used:
             USES.add(client=client.name, version=client.version, coordinate=coordinate)
 
     def _used(self, key: str, document: DocumentNode) -> frozenset[str]:
@@ -107,12 +112,35 @@ class Deprecations:
             self._of_document.move_to_end(key)
         return found
 
-    def _given(self, operation: OperationDefinitionNode, variables: Mapping[str, Any]) -> Iterator[str]:
-        for declared in operation.variable_definitions or ():
-            value = variables.get(declared.variable.name.value)
-            kind = type_from_ast(self._schema, declared.type)
-            if value is not None and kind is not None:
-                yield from _names_in(value, kind)  # type: ignore[arg-type]
+    def _declared(self, operation: OperationDefinitionNode) -> "tuple[tuple[str, GraphQLInputType], ...]":
+        """The variables in whose values something deprecated may stand: a scalar holds no names of the schema."""
+        found = self._of_operation.get(id(operation))
+        if found is None:
+            told = []
+            for one in operation.variable_definitions or ():
+                kind = type_from_ast(self._schema, one.type)
+                if kind is not None and not is_scalar_type(get_named_type(kind)):
+                    told.append((one.variable.name.value, kind))
+            found = self._of_operation[id(operation)] = _Declared(operation, tuple(told))  # type: ignore[arg-type]
+            while len(self._of_operation) > self._documents_max:
+                self._of_operation.popitem(last=False)
+        else:
+            self._of_operation.move_to_end(id(operation))
+        return found.variables
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """Of an operation, which is held on to, so that no other one has its id."""
+
+    operation: OperationDefinitionNode
+    variables: tuple[tuple[str, GraphQLInputType], ...]
+
+
+def _given(declared: Iterable[tuple[str, GraphQLInputType]], variables: Mapping[str, Any]) -> Iterator[str]:
+    for name, kind in declared:
+        if (value := variables.get(name)) is not None:
+            yield from _names_in(value, kind)
 
 
 class _Names(Visitor):

@@ -8,8 +8,9 @@ well-formed request is answered 4xx and never reaches the executor. Source: Grap
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.message import Message
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -28,7 +29,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from structlog.contextvars import bind_contextvars
 
-from backend.admission import Admission, is_large
+from backend.admission import Admission, is_large, within
 from backend.auth.principal import Principal, kind_of
 from backend.config import Settings
 from backend.domain.messages import LOCALE_DEFAULT, Catalogue, render_problem
@@ -77,6 +78,8 @@ COST_HEADER = "x-query-cost"
 ANSWER_VARIES = "Accept, Accept-Language, Authorization"
 """Headers of a request that its answer depends on."""
 TAG_CHARACTERS = 32
+HEADERS_KEPT_MAX = 100
+"""Wordings of a header of which it is remembered what they say."""
 ANSWERED_AT_ONCE = (OperationType.QUERY, OperationType.MUTATION)
 
 UNTRUSTED = "untrusted"
@@ -396,11 +399,11 @@ class GraphQLEdge:
     async def asked(self, request: Request) -> Asked:
         """What a GET or POST asks. Raises `Malformed`."""
         if request.method == "GET":
-            return replace(asked_from(_query_parameters(request)), client=client_of(request.headers))
-        _check_content_type(request.headers.get("content-type"))
+            return asked_from(_query_parameters(request), client=client_of(request.headers))
+        headers = request.headers
+        _check_content_type(headers.get("content-type"))
         try:
-            async with asyncio.timeout(self._settings.body_seconds_max):
-                body = await _read_body(request, self._settings.body_bytes_max)
+            body = await within(self._settings.body_seconds_max, _read_body(request, self._settings.body_bytes_max))
         except Refused:
             raise Malformed(
                 503, "too much is being received", code=Code.BUSY, headers={"retry-after": str(LATER_SECONDS)}
@@ -415,7 +418,7 @@ class GraphQLEdge:
             raise Malformed(400, "the body is not JSON in UTF-8") from None
         if body.count(b"[") + body.count(b"{") > VALUE_DEPTH_MAX and is_deep(found, VALUE_DEPTH_MAX):
             raise Malformed(400, f"values stand in each other more than {VALUE_DEPTH_MAX} deep")
-        return replace(asked_from(found), body_bytes=len(body), client=client_of(request.headers))
+        return asked_from(found, body_bytes=len(body), client=client_of(headers))
 
 
 def is_deep(found: object, most: int) -> bool:
@@ -452,6 +455,7 @@ def _shut(
     return shut[0], refused or Refused(Problem(Code.UNAUTHENTICATED if standing is None else Code.DEVICE_DRAINING))
 
 
+@lru_cache(maxsize=HEADERS_KEPT_MAX)
 def answered_type(accept: str | None) -> str | None:
     """The media type to answer with; None when the client takes neither.
 
@@ -512,25 +516,41 @@ def root_fields(document: DocumentNode, operation: OperationDefinitionNode) -> s
 
 
 async def _read_body(request: Request, bytes_max: int) -> bytes:
-    too_large = Malformed(413, f"the body is larger than {bytes_max} bytes", code=Code.TOO_LARGE)
     stated = request.headers.get("content-length", "0")
     if stated.isdecimal() and int(stated[:20]) > bytes_max:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        request.state.share.add(len(chunk))
-        body += chunk
-        if len(body) > bytes_max:
-            raise too_large
-    return bytes(body)
+        raise _too_large(bytes_max)
+    share, receive = request.state.share, request.receive
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        share.add(len(part))
+        size += len(part)
+        if size > bytes_max:
+            raise _too_large(bytes_max)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _too_large(bytes_max: int) -> Malformed:
+    return Malformed(413, f"the body is larger than {bytes_max} bytes", code=Code.TOO_LARGE)
 
 
 def _check_content_type(content_type: str | None) -> None:
+    if content_type != JSON_TYPE and not _is_json(content_type):
+        raise Malformed(415, f"the body must be {JSON_TYPE} in UTF-8")
+
+
+@lru_cache(maxsize=HEADERS_KEPT_MAX)
+def _is_json(content_type: str | None) -> bool:
     message = Message()
     message["content-type"] = content_type or ""
     charset = message.get_param("charset", "utf-8")
-    if message.get_content_type() != JSON_TYPE or str(charset).lower() not in {"utf-8", "utf8"}:
-        raise Malformed(415, f"the body must be {JSON_TYPE} in UTF-8")
+    return message.get_content_type() == JSON_TYPE and str(charset).lower() in {"utf-8", "utf8"}
 
 
 def _query_parameters(request: Request) -> dict[str, object]:
@@ -546,7 +566,7 @@ def _query_parameters(request: Request) -> dict[str, object]:
     return found
 
 
-def asked_from(found: object) -> Asked:
+def asked_from(found: object, *, body_bytes: int = 0, client: Client = NAMELESS) -> Asked:
     """The request that a JSON value is. Raises `Malformed`."""
     if isinstance(found, list):
         raise Malformed(400, "requests are not taken in batches: send one operation per request")
@@ -563,12 +583,12 @@ def asked_from(found: object) -> Asked:
         raise Malformed(400, "`extensions` must be a map or null")
     wanted = _document_hash(found.get("documentId"), (extensions or {}).get("persistedQuery"))
     if wanted is not None and (text is None or text == ""):
-        return Asked(None, name or None, variables or {}, wanted)
+        return Asked(None, name or None, variables or {}, wanted, body_bytes, client)
     if not isinstance(text, str) or not text:
         raise Malformed(400, "`query` must be a text")
     if wanted is not None and wanted != document_hash(text):
         raise Malformed(400, "the hash is not that of `query`")
-    return Asked(text, name or None, variables or {})
+    return Asked(text, name or None, variables or {}, None, body_bytes, client)
 
 
 def _document_hash(document_id: object, persisted: object) -> str | None:

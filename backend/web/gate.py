@@ -3,7 +3,6 @@
 Inside it no answer waits for its reader longer than it may. Source: promises.md §4.
 """
 
-import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from backend.admission import Admission
+from backend.admission import Admission, within
 from backend.config import Settings
 from backend.domain.rates import ADDRESS_UNKNOWN, address_key
 from backend.domain.wishes import accepted_locale
@@ -84,10 +83,13 @@ class Gate:
 
     async def _send(self, send: Send, message: MutableMapping[str, Any]) -> None:
         try:
-            async with asyncio.timeout(self._settings.stream_send_seconds_max):
-                await send(message)
+            await within(self._settings.stream_send_seconds_max, _sent(send, message))
         except TimeoutError:
             raise Unread from None
+
+
+async def _sent(send: Send, message: MutableMapping[str, Any]) -> None:
+    await send(message)
 
 
 class Unread(Exception):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backend.admission import SMALL_BYTES, Bytes, Places
+from backend.admission import SMALL_BYTES, Bytes, Places, within
 from backend.config import Settings
 from backend.errors import Code, Refused
 from tests.schema.conftest import Door
@@ -124,3 +124,56 @@ async def test_a_developer_is_told_what_his_request_cost(door: Door) -> None:
     answer = await door.served.post(ASKED, x_query_cost="1")
     assert answer.json()["extensions"]["cost"]["cost"] == 1
     assert "extensions" not in (await door.served.post(ASKED)).json()
+
+
+async def _after(turns: int, told: str) -> str:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    return told
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3])
+async def test_what_is_done_in_time_is_told(turns: int) -> None:
+    assert await within(60, _after(turns, "done")) == "done"
+
+
+async def test_what_takes_too_long_is_broken_off() -> None:
+    ended = asyncio.Event()
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(TimeoutError):
+        await within(0.001, wait())
+    assert ended.is_set()
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+async def test_a_failure_is_handed_on_before_and_after_the_first_wait(turns: int) -> None:
+    async def fail() -> None:
+        await _after(turns, "")
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await within(60, fail())
+
+
+async def test_who_is_cancelled_while_he_waits_breaks_his_work_off() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(within(60, wait()))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
