@@ -144,6 +144,18 @@ class Shape:
         )
 
     @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The fields that name another record, or the record itself."""
+        return tuple(field.name for field in self.fields if field.kind is Kind.ID)
+
+    @cached_property
+    def keyed(self) -> tuple[tuple[str, "Shape"], ...]:
+        """The lists whose records are told apart: name and shape of a record."""
+        return tuple(
+            (field.name, field.record) for field in self.fields if field.record is not None and field.record.key
+        )
+
+    @cached_property
     def first_server_values(self) -> Mapping[str, object]:
         """What the fields the server computes hold in a new record, until it has."""
         return {field.name: field.default for field in self.fields if field.server_only}

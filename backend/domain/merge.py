@@ -94,16 +94,16 @@ def _changes_of_lost_records(
 ) -> dict[str, object]:
     """Path of a record → what was to change in it, for records neither standing nor whole enough to be new."""
     found: dict[str, object] = {}
-    for declared in shape.fields:
-        inner, sent = declared.record, change.get(declared.name)
-        if inner is None or not inner.key or not isinstance(sent, list):
+    for name, inner in shape.keyed:
+        sent = change.get(name)
+        if not isinstance(sent, list):
             continue
-        held = current.get(declared.name)
+        held = current.get(name)
         standing = {record[inner.key] for record in held} if isinstance(held, list) else set()
         for record in sent:
-            whole = all(any(record.get(name) not in (None, {}) for name in group) for group in inner.required)
+            whole = all(any(record.get(part) not in (None, {}) for part in group) for group in inner.required)
             if record[inner.key] not in standing and not whole and not record.get(REMOVED):
-                found[f"{declared.name}.{record[inner.key]}"] = record
+                found[f"{name}.{record[inner.key]}"] = record
     return found
 
 
@@ -228,9 +228,9 @@ def with_paths(shape: Shape, current: Mapping[str, object], accepted: Mapping[st
             record[name] = _with_entry(record.get(name), rest, value, declared)
         else:
             record[name] = _with_record_path(declared.record, record.get(name), rest, value)
-    for declared in shape.fields:
-        if declared.record is not None and declared.record.key and isinstance(record.get(declared.name), list):
-            record[declared.name] = _without_empty(declared.record, record[declared.name])
+    for name, inner in shape.keyed:
+        if isinstance(record.get(name), list):
+            record[name] = _without_empty(inner, record[name])
     return record
 
 

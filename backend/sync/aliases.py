@@ -53,9 +53,9 @@ def following_aliases(collection: str, use_case: UseCase) -> UseCase:
 
 def _named(shape: Shape, change: Change) -> Iterable[str]:
     yield change.id
-    for declared in shape.fields:
-        value = change.fields.get(declared.name)
-        if declared.kind is Kind.ID and isinstance(value, str):
+    for name in shape.ids:
+        value = change.fields.get(name)
+        if isinstance(value, str):
             yield value
 
 

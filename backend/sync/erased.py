@@ -6,7 +6,7 @@ Each use case of the table is wrapped once, as for aliases, so that this holds b
 from collections.abc import Iterable, Mapping, Sequence
 
 from backend.domain.custom import CUSTOM
-from backend.domain.fields import Kind, Shape
+from backend.domain.fields import Shape
 from backend.domain.privacy import POSITIONS_OF_VISIT, TEXTS_OF_CHILDREN
 from backend.errors import Code, Problem
 from backend.ids import is_id
@@ -67,10 +67,10 @@ async def _refused(work: Work, collection: str, shape: Shape, changes: Sequence[
 
 def _named(shape: Shape, change: Change) -> Iterable[tuple[str, str]]:
     yield "id", change.id
-    for declared in shape.fields:
-        value = change.fields.get(declared.name)
-        if declared.kind is Kind.ID and declared.name != "id" and isinstance(value, str):
-            yield declared.name, value
+    for name in shape.ids:
+        value = change.fields.get(name)
+        if name != "id" and isinstance(value, str):
+            yield name, value
 
 
 async def _erased(
