@@ -149,7 +149,13 @@ class Services:
 
     def doors(self) -> Doors:
         """What the doors beside GraphQL share."""
-        return Doors(self.sessions, self.admission, settings=self.settings, messages=self.messages)
+        return Doors(
+            self.sessions,
+            self.admission,
+            settings=self.settings,
+            messages=self.messages,
+            standings=self.pokes.standings,
+        )
 
     def bulk_door(self, doors: Doors) -> BulkDoor:
         return BulkDoor(

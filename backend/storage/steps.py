@@ -30,7 +30,8 @@ SILENT_SECONDS_MAX = 10
 ANSWER_SECONDS_MAX = 5
 PAUSE_SECONDS_FIRST = 0.1
 PAUSE_DOUBLINGS_MAX = 6
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
+"""Whoever is shut out is out within a second, with time to spare for asking who he is."""
 CLOCK_SQL = "SELECT seq FROM sync_clock WHERE id = 1"
 _LOG = logger(__name__)
 
@@ -90,7 +91,7 @@ def _users(told: str) -> frozenset[str] | None:
 async def look_for_steps(
     engine: Engine, heard: StepListener, changed: StandingsListener, wanted: asyncio.Event
 ) -> None:
-    """Tell what became of an SQLite file once a second while it is wanted, until cancelled."""
+    """Tell what became of an SQLite file twice a second while it is wanted, until cancelled."""
     known = -1
     while True:
         await wanted.wait()

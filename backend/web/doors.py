@@ -5,7 +5,7 @@ a refusal into JSON in the reader's language with a status of its own. What nobo
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from backend.domain.rates import retry_after_seconds
 from backend.domain.wishes import accepted_locale
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.sync.counted import count_refused
+from backend.sync.poke import Standings
 from backend.sync.protocol import check_streaming
 from backend.usecases.sessions import Sessions, Standing
 
@@ -75,11 +76,24 @@ class Visit:
 Door = Callable[[Visit], Awaitable[Response]]
 
 
+class CutOff(Refused):
+    """The sender of a request may not be here any more, and whatever else he sends of it is not waited for."""
+
+
 class Doors:
     """What every door shares. One per process."""
 
-    def __init__(self, sessions: Sessions, admission: Admission, *, settings: Settings, messages: Catalogue) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        admission: Admission,
+        *,
+        settings: Settings,
+        messages: Catalogue,
+        standings: Standings,
+    ) -> None:
         self.settings = settings
+        self._standings = standings
         self._admission = admission
         self.ending = asyncio.Event()
         """set when the server is about to stop: long answers break off"""
@@ -115,6 +129,39 @@ class Doors:
         """Within a long answer: raise what a new request of the same caller would be refused with."""
         standing = await self._standing(visit.request.headers.get("authorization"))
         _check(standing, syncing=syncing, draining=draining)
+
+    async def as_long_as_here(
+        self, visit: Visit, parts: AsyncIterator[bytes], *, syncing: bool = True, draining: bool = False
+    ) -> AsyncGenerator[bytes, None]:
+        """What comes of a long request, as long as its sender may be here: he is asked for again when told to.
+
+        Raises `CutOff` with what a new request of the same caller would be refused with, though nothing more comes.
+        """
+        with self._standings.watch(visit.principal.user_id) as changed:
+            told = asyncio.ensure_future(changed.wait())
+            coming = asyncio.ensure_future(anext(parts, None))
+            try:
+                while True:
+                    await asyncio.wait({coming, told}, return_when=asyncio.FIRST_COMPLETED)
+                    if told.done():
+                        changed.clear()
+                        told = asyncio.ensure_future(changed.wait())
+                        try:
+                            await self.look_again(visit, syncing=syncing, draining=draining)
+                        except Refused as refused:
+                            raise CutOff(*refused.problems) from None
+                    if not coming.done():
+                        continue
+                    if (part := coming.result()) is None:
+                        return
+                    yield part
+                    coming = asyncio.ensure_future(anext(parts, None))
+            finally:
+                coming.cancel()
+                told.cancel()
+                await asyncio.wait({coming, told})
+                if not coming.cancelled():
+                    coming.exception()  # what it says does not matter any more
 
     def refusal(self, refused: Refused, locale: str) -> Response:
         """The answer that says no, with every problem and a status by the first."""

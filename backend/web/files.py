@@ -17,7 +17,7 @@ from backend.domain.attachments import PREVIEW_BYTES_MAX, AttachmentState
 from backend.errors import Code, Problem, Refused
 from backend.ids import is_id
 from backend.usecases.uploads import Download, Files, Progress
-from backend.web.doors import ACTIVE, Doors, Visit, check_stated_bytes, json_answer
+from backend.web.doors import ACTIVE, CutOff, Doors, Visit, check_stated_bytes, json_answer
 from backend.web.streaming import Identity, StreamedAnswer
 
 WRITE_BYTES = 262_144
@@ -51,7 +51,7 @@ class FileDoors:
 
     async def _put(self, visit: Visit) -> Response:
         start, end, total = self._chunk_of(visit.request)
-        chunk = self._received(visit.request, 0 if start is None else end - start)
+        chunk = self._received(visit, 0 if start is None else end - start)
         self._check_free()
         async with self._files.turn:
             try:
@@ -60,6 +60,8 @@ class FileDoors:
                 answer = self._doors.refusal(refused, visit.locale)
                 if refused.problems[0].code is Code.UPLOAD_OFFSET:
                     answer.headers["upload-offset"] = refused.problems[0].allowed[0]
+                if isinstance(refused, CutOff):
+                    answer.headers["connection"] = "close"
                 return answer
         return _told(progress)
 
@@ -89,14 +91,15 @@ class FileDoors:
             raise Refused(Problem(Code.INVALID_VALUE, ("Content-Length",), (str(end - start),)))
         return start, end, int(total)
 
-    async def _received(self, request: Request, bytes_max: int) -> AsyncIterator[bytes]:
+    async def _received(self, visit: Visit, bytes_max: int) -> AsyncIterator[bytes]:
         """The body in pieces worth writing. What came before it broke off is given all the same.
 
-        Raises TOO_LARGE beyond `bytes_max`, BAD_REQUEST for one that ends early or takes too long.
+        Raises TOO_LARGE beyond `bytes_max`, BAD_REQUEST for one that ends early or takes too long, and whatever a
+        sender who may not be here any more is refused with.
         """
         deadline = asyncio.get_running_loop().time() + self._settings.file_chunk_seconds_max
         waiting, count = bytearray(), 0
-        parts = request.stream()
+        parts = self._doors.as_long_as_here(visit, visit.request.stream(), draining=True)
         while True:
             trouble: Problem | None = None
             try:
