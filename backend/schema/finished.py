@@ -4,7 +4,7 @@ The library completes field by field, which for a page of a thousand stored docu
 them. What a document asks is collected once and then picked from the plain values.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from graphql.execution import Executor
 from graphql.execution.collect_fields import FieldDetailsList
 
 from backend.reads.selection import TYPENAME
+from backend.sync.feed import DIGEST_MODULUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +71,19 @@ class StoredRow(Protocol):
     def seq(self) -> int: ...
 
     @property
-    def digest(self) -> str: ...
+    def digest_number(self) -> int: ...
 
     @property
     def document(self) -> bytes: ...
 
 
-_OF_ROW: Mapping[str, tuple[bytes, Callable[[StoredRow], object]]] = {
-    "collection": (b"%b", lambda row: orjson.dumps(row.collection)),
-    "seq": (b"%d", lambda row: row.seq),
-    "digest": (b'"%b"', lambda row: row.digest.encode()),
-    "document": (b"%b", lambda row: row.document),
+_OF_ROW: Mapping[str, tuple[bytes, Callable[[Sequence[StoredRow]], Iterable[object]]]] = {
+    "collection": (b"%b", lambda rows: [orjson.dumps(row.collection) for row in rows]),
+    "seq": (b"%d", lambda rows: [row.seq for row in rows]),
+    "digest": (b'"%016x"', lambda rows: [row.digest_number % DIGEST_MODULUS for row in rows]),
+    "document": (b"%b", lambda rows: [row.document for row in rows]),
 }
-"""Field of a row → how it is printed, and of what."""
+"""Field of a row → how it is printed, and the values of all rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +93,17 @@ class StoredRows:
     rows: Sequence[StoredRow]
 
     def picked(self, fields: "tuple[Picked, ...]") -> orjson.Fragment:
-        forms, values = [], []
+        forms, columns = [], []
         for one in fields:
             if one.name == TYPENAME:
                 form = orjson.dumps(one.typename)
             else:
-                form, value = _OF_ROW[one.name]
-                values.append(value)
+                form, values_of = _OF_ROW[one.name]
+                columns.append(values_of(self.rows))
             forms.append(b'"%b":%b' % (one.key.encode(), form))
         form = b"{" + b",".join(forms) + b"}"
-        if values:
-            printed = [form % tuple([value(row) for value in values]) for row in self.rows]
-        else:
-            printed = [form] * len(self.rows)
+        # all of a column at once: a step for each row and field costs more than printing it
+        printed = [form % values for values in zip(*columns, strict=True)] if columns else [form] * len(self.rows)
         return orjson.Fragment(b"[" + b",".join(printed) + b"]")
 
 

@@ -11,6 +11,7 @@ backfill, a later one in the delta, whatever the order in which they are read.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from operator import attrgetter
 
 import orjson
 
@@ -18,13 +19,14 @@ from backend.auth.principal import Principal
 from backend.clock import Clock
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection, Engine
-from backend.sync.buckets import BUCKET_ROWS, narrowing
+from backend.sync.buckets import BUCKET_ROWS
 from backend.sync.collections import COLLECTIONS
 from backend.sync.counted import count_pulled
 from backend.sync.cursor import END, Backfill, Cursor, Position, expired, seal, unseal
 from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.feed import read_clock
-from backend.sync.places import held_scopes, rows_of
+from backend.sync.opening import read_opening
+from backend.sync.places import Place, Row, held_scopes, open_places, rows_of, scopes_of, standing_after
 from backend.sync.protocol import check_streaming
 from backend.sync.pull import Page, PullRequest, SumsKept, pull
 from backend.sync.today import RANK, PackLimits, today_records
@@ -106,8 +108,6 @@ async def bulk_lines(
         if still is not None:
             await still()
         async with engine.read() as conn:
-            if device is not None:
-                await pulling_device(conn, principal, clock())
             part = await stream.next_part(conn)
         yield part
 
@@ -184,11 +184,13 @@ class _Stream:
 
     async def next_part(self, conn: Connection) -> bytes:
         """The next lines, up to a cursor line. Sets `complete` with the last."""
-        clock, horizon = await read_clock(conn)
-        self._check_fresh(clock, horizon)
         if not self.cursor.backfill:
             return await self._delta(conn)
-        held, _ = await held_scopes(conn, self.principal.holder, self.cursor.scopes_at)
+        opening = await read_opening(conn, self.principal, self.cursor.scopes_at)
+        if self.principal.device_id:
+            opening.device(self.clock())
+        self._check_fresh(opening.clock, opening.horizon)
+        held, _ = scopes_of(opening.grants, self.cursor.scopes_at)
         # a scope granted since is the delta's affair, whole
         open_scopes = sorted(scope for scope, granted in held.items() if granted <= self.cursor.scopes_at)
         entry, *others = self.cursor.backfill
@@ -219,15 +221,7 @@ class _Stream:
             taken += 1
         places, self.pack = self.pack[:taken], self.pack[taken:]
         keys = sorted({f"{collection}:{record_id}" for _, collection, record_id in places})
-        standing = {
-            (scope, name, record_id)
-            for scope, name, record_id in await conn.fetch(
-                "SELECT scope, collection, record_id FROM feed_scope WHERE record_id = ANY(?) AND left_seq IS NULL"
-                " AND seq <= ?",
-                sorted({record_id for _, _, record_id in places}),
-                entry.up_to,
-            )
-        }
+        standing = await open_places(conn, {place[1:] for place in places}, up_to=entry.up_to)
         rows = await rows_of(conn, keys, version=self.version)
         lines, size = [], 0
         for place in places:
@@ -248,11 +242,8 @@ class _Stream:
             records = [record for record in records if _pack_key(record) > _pack_key(entry.after)]
         scopes: dict[tuple[str, str], list[str]] = {record: [] for record in records}
         held, _ = await held_scopes(conn, self.principal.holder, self.cursor.scopes_at)
-        for scope, name, record_id in await conn.fetch(
-            "SELECT scope, collection, record_id FROM feed_scope WHERE record_id = ANY(?) AND left_seq IS NULL",
-            sorted({record_id for _, record_id in records}),
-        ):
-            if scope in held and (name, record_id) in scopes:
+        for scope, name, record_id in await open_places(conn, records, up_to=entry.up_to):
+            if scope in held:
                 scopes[name, record_id].append(scope)
         return sorted(
             ((scope, *record) for record, found in scopes.items() for scope in found),
@@ -284,44 +275,33 @@ class _Stream:
     async def _scope(self, conn: Connection, entry: Backfill) -> tuple[list[bytes], Backfill | None]:
         """The next rows of one scope; None when there are no more."""
         wanted = self.rows_wanted
-        narrowed, args = narrowing(entry)
-        rows = await conn.fetch(
-            "SELECT p.collection, p.record_id, f.seq, f.doc_version, f.document FROM feed_scope p"
-            " JOIN feed f ON f.key = p.collection || ':' || p.record_id"
-            " WHERE p.scope = ? AND (p.collection, p.record_id) > (?, ?) AND p.left_seq IS NULL AND p.seq <= ?"
-            f"{narrowed} ORDER BY p.collection, p.record_id LIMIT {wanted}",
-            entry.scope,
-            *entry.after,
-            entry.up_to,
-            *args,
-        )
+        rows = await standing_after(conn, entry, wanted)
         if not rows:
             return [], None
         lines, size = await self._lines(conn, entry.scope, rows)
         self._measure(len(rows), size)
-        return lines, replace(entry, after=(rows[-1][0], rows[-1][1])) if len(rows) == wanted else None
+        return lines, replace(entry, after=(rows[-1].collection, rows[-1].record_id)) if len(rows) == wanted else None
 
-    async def _lines(
-        self, conn: Connection, scope: str, rows: Sequence[tuple[str, str, int, int, bytes]]
-    ) -> tuple[list[bytes], int]:
+    async def _lines(self, conn: Connection, scope: str, rows: Sequence[Place]) -> tuple[list[bytes], int]:
         """Row lines of one scope, the stored bytes in them, and how many bytes those were."""
         lines: list[bytes] = []
         size = 0
-        for name, group in groupby(rows, key=lambda row: row[0]):
+        for name, group in groupby(rows, key=attrgetter("collection")):
             if not is_known(name, self.version):
                 continue
             shape = shape_at(COLLECTIONS[name], self.version)
             found = list(group)
-            head = _row_head(scope, name)
-            shown: Mapping[tuple[str, str], bytes] = {}
-            if other := [f"{name}:{row[1]}" for row in found if row[3] != shape]:
-                shown = {key: row.document for key, row in (await rows_of(conn, other, version=self.version)).items()}
-            for _, record_id, seq, doc_version, stored in found:
-                size += len(stored)
-                if self.sent and (scope, name, record_id) in self.sent:
-                    continue
-                document = stored if doc_version == shape else shown[name, record_id]
-                lines.append(b'%b%d,"document":%b}\n' % (head, seq, document))
+            form = _row_head(scope, name).replace(b"%", b"%%") + b'%d,"document":%b}\n'
+            shown: Mapping[tuple[str, str], Row] = {}
+            if other := [f"{name}:{row.record_id}" for row in found if row.doc_version != shape]:
+                shown = await rows_of(conn, other, version=self.version)
+            size += sum([len(row.document) for row in found])
+            if self.sent:
+                found = [row for row in found if (scope, name, row.record_id) not in self.sent]
+            if shown:
+                lines += [form % (row.seq, (shown.get((name, row.record_id)) or row).document) for row in found]
+            else:
+                lines += [form % (row.seq, row.document) for row in found]
         self.count += len(lines)
         count_pulled(len(lines), "bulk")
         return lines, size
@@ -350,6 +330,7 @@ class _Stream:
             sums=self.sums,
             bucket_rows=self.limits.bucket_rows,
             client="bulk",
+            device_at_ms=self.clock() if self.principal.device_id else None,
         )
         self.cursor = unseal(
             page.cursor,

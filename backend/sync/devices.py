@@ -4,7 +4,9 @@ A pull is a read: what it proves is noted once a minute, or when much was proved
 pushes of one device take turns.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from backend.auth.principal import Principal
 from backend.clock import Clock
@@ -33,16 +35,25 @@ class Pulling:
         return base >= self.acked_seq + NOTE_STEPS or now_ms >= self.pulled_at_ms + note_seconds * 1_000
 
 
+PULLING_COLUMNS = ("state", "drain_until", "acked_seq", "pulled_at", "schema_version")
+"""Of a device: what `pulling_of` judges it by."""
+
+
 async def pulling_device(conn: Connection, principal: Principal, now_ms: int) -> Pulling:
     """The caller's device, which may pull. Raises `Refused`: DEVICE_REVOKED, DEVICE_DRAINING, DEVICE_WIPED."""
     rows = await conn.fetch(
-        "SELECT state, drain_until, acked_seq, pulled_at, schema_version FROM device WHERE id = ? AND user_id = ?",
+        f"SELECT {', '.join(PULLING_COLUMNS)} FROM device WHERE id = ? AND user_id = ?",
         principal.device_id,
         principal.holder,
     )
     if not rows:
         raise Refused(Problem(Code.DEVICE_REVOKED))
-    ((state, drain_until, acked_seq, pulled_at, schema_version),) = rows
+    return pulling_of(rows[0], now_ms)
+
+
+def pulling_of(row: Sequence[Any], now_ms: int) -> Pulling:
+    """A device by its `PULLING_COLUMNS`. Raises `Refused`: DEVICE_DRAINING, DEVICE_WIPED, DEVICE_REVOKED."""
+    state, drain_until, acked_seq, pulled_at, schema_version = row
     if problem := unread(state_at(state, drain_until, now_ms)):
         raise Refused(problem)
     return Pulling(acked_seq, pulled_at or 0, schema_version)

@@ -104,6 +104,6 @@ async def _sums_as_sent(
         for row in rows.values():
             bucket = bucket_of(row.record_id, buckets)
             total, held = found[bucket]
-            found[bucket] = (total + int(row.digest, 16), held + 1)
+            found[bucket] = (total + row.digest_number, held + 1)
         after = ids[-1]
     return found

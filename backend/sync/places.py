@@ -4,12 +4,14 @@ All of it runs inside one snapshot; what the answers mean is the puller's affair
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from backend.storage.engine import Connection
+from backend.sync.buckets import narrowing
 from backend.sync.collections import COLLECTIONS
-from backend.sync.cursor import Position
+from backend.sync.cursor import Backfill, Position
 from backend.sync.documents import read_documents
 from backend.sync.feed import digest_of, digest_text
 from backend.sync.versions import SCHEMA_VERSION, is_known, projected, shape_at
@@ -21,16 +23,54 @@ class Row(NamedTuple):
     seq: int
     collection: str
     record_id: str
-    digest: str
+    digest_number: int
+    """as it is stored"""
     document: bytes
+
+    @property
+    def digest(self) -> str:
+        return digest_text(self.digest_number)
 
 
 class Place(NamedTuple):
+    """A place and, where it is open, the row of its record; as it is found, for a page is thousands."""
+
     scope: str
-    position: Position
+    place_seq: int
+    collection: str
+    record_id: str
     left_seq: int | None
     stands: bool
     """An open place of the same record in the same scope exists."""
+    seq: int
+    """of the record's last change"""
+    digest_number: int
+    doc_version: int
+    document: bytes
+
+    @property
+    def digest(self) -> str:
+        return digest_text(self.digest_number)
+
+    @property
+    def position(self) -> Position:
+        return Position(self.place_seq, self.collection, self.record_id, self.scope)
+
+
+_BY_POSITION = itemgetter(*(Place._fields.index(name) for name in ("place_seq", "collection", "record_id", "scope")))
+_BY_KEY = itemgetter(Place._fields.index("collection"), Place._fields.index("record_id"))
+_ARM = (
+    "SELECT * FROM (SELECT p.scope, p.seq, p.collection, p.record_id, p.left_seq,"
+    " (p.left_seq IS NOT NULL AND EXISTS (SELECT 1 FROM feed_scope o WHERE o.scope = p.scope AND"
+    " o.collection = p.collection AND o.record_id = p.record_id AND o.left_seq IS NULL)) AS stands"
+    " FROM feed_scope p WHERE p.scope = ? AND (p.seq, p.collection, p.record_id) {more} (?, ?, ?)"
+    " ORDER BY p.seq, p.collection, p.record_id LIMIT ?) s{n}"
+)
+_STORED = "f.seq, f.digest, f.doc_version, f.document"
+_OF_OPEN = "s.left_seq IS NULL AND f.key = s.collection || ':' || s.record_id"
+_WITH_STORED = f"LEFT JOIN feed f ON {_OF_OPEN}"
+"""The left side's condition keeps PostgreSQL from remembering each document for the next place of the same record."""
+_NOTHING_STORED = (None,) * 4
 
 
 async def held_scopes(conn: Connection, user_id: str, at: int) -> tuple[dict[str, int], set[str]]:
@@ -41,6 +81,12 @@ async def held_scopes(conn: Connection, user_id: str, at: int) -> tuple[dict[str
         user_id,
         at,
     )
+    return scopes_of(rows, at)
+
+
+def scopes_of(grants: Iterable[Sequence[Any]], at: int) -> tuple[dict[str, int], set[str]]:
+    """The same of grants (scope, granted, revoked), those closed at `at` left out."""
+    rows = list(grants)
     open_scopes = {scope: granted for scope, granted, revoked in rows if revoked is None}
     lost = {scope for scope, granted, revoked in rows if revoked is not None and granted <= at < revoked}
     return open_scopes, lost
@@ -48,35 +94,78 @@ async def held_scopes(conn: Connection, user_id: str, at: int) -> tuple[dict[str
 
 async def places_after(conn: Connection, position: Position, scopes: Sequence[str], limit: int) -> list[Place]:
     """The next places of these scopes by (seq, collection, id, scope), each scope read by its own index range."""
-    found: list[Place] = []
-    for start in range(0, len(scopes), SCOPES_PER_STATEMENT):
-        part = scopes[start : start + SCOPES_PER_STATEMENT]
-        one = (
-            "SELECT * FROM (SELECT p.scope, p.seq, p.collection, p.record_id, p.left_seq,"
-            " (p.left_seq IS NOT NULL AND EXISTS (SELECT 1 FROM feed_scope o WHERE o.scope = p.scope AND"
-            " o.collection = p.collection AND o.record_id = p.record_id AND o.left_seq IS NULL)) AS stands"
-            " FROM feed_scope p WHERE p.scope = ? AND (p.seq, p.collection, p.record_id) {more} (?, ?, ?)"
-            " ORDER BY p.seq, p.collection, p.record_id LIMIT ?) s{n}"
+    parts = [scopes[start : start + SCOPES_PER_STATEMENT] for start in range(0, len(scopes), SCOPES_PER_STATEMENT)]
+    if len(parts) == 1:
+        arms, args = _arms(position, parts[0], limit)
+        rows = await conn.fetch(
+            f"SELECT s.*, {_STORED} FROM (SELECT * FROM ({arms}) u"
+            f" ORDER BY seq, collection, record_id, scope LIMIT ?) s {_WITH_STORED}",
+            *args,
+            limit,
         )
-        statements, args = [], []
-        for n, scope in enumerate(part):
-            # rows of the very position are still to come in scopes that sort after its own
-            more = ">=" if scope > position.scope else ">"
-            statements.append(one.format(more=more, n=n))
-            args += [scope, position.seq, position.collection, position.record_id, limit]
-        found += [
-            Place(row[0], Position(row[1], row[2], row[3], row[0]), row[4], bool(row[5]))
-            for row in await conn.fetch(" UNION ALL ".join(statements), *args)
-        ]
-    found.sort(key=lambda place: place.position)
-    return found[:limit]
+        return [Place._make(row) for row in sorted(rows, key=_BY_POSITION)]
+    found = []
+    for part in parts:
+        arms, args = _arms(position, part, limit)
+        found += await conn.fetch(arms, *args)
+    found = sorted(found, key=_BY_POSITION)[:limit]
+    keys = [f"{row[2]}:{row[3]}" if row[4] is None else "" for row in found]
+    stored = {
+        key: rest
+        for key, *rest in await conn.fetch(
+            f"SELECT f.key, {_STORED} FROM feed f WHERE f.key = ANY(?)", sorted({key for key in keys if key})
+        )
+    }
+    return [Place(*row, *stored.get(key, _NOTHING_STORED)) for row, key in zip(found, keys, strict=True)]
 
 
-async def documents_at(
-    conn: Connection, places: Sequence[Place], *, version: int = SCHEMA_VERSION
-) -> dict[tuple[str, str], Row]:
-    keys = sorted({f"{p.position.collection}:{p.position.record_id}" for p in places})
-    return await rows_of(conn, keys, version=version)
+async def standing_after(conn: Connection, entry: Backfill, limit: int) -> list[Place]:
+    """What an entry is still to bring, by (collection, id): open places with the rows of their records."""
+    narrowed, args = narrowing(entry)
+    rows = await conn.fetch(
+        f"SELECT s.*, {_STORED} FROM (SELECT p.scope, p.seq AS place_seq, p.collection, p.record_id, p.left_seq,"
+        " p.left_seq IS NULL FROM feed_scope p WHERE p.scope = ? AND (p.collection, p.record_id) > (?, ?)"
+        f" AND p.left_seq IS NULL AND p.seq <= ?{narrowed} ORDER BY p.collection, p.record_id LIMIT ?) s"
+        f" {_WITH_STORED}",
+        entry.scope,
+        *entry.after,
+        entry.up_to,
+        *args,
+        limit,
+    )
+    return [Place._make(row) for row in sorted(rows, key=_BY_KEY)]
+
+
+async def open_places(conn: Connection, records: Iterable[tuple[str, str]], *, up_to: int) -> set[tuple[str, str, str]]:
+    """The open places (scope, collection, id) of these records, entered or changed up to a clock.
+
+    Asked collection by collection: no index finds a record by its id alone.
+    """
+    ids: dict[str, list[str]] = defaultdict(list)
+    for name, record_id in sorted(records):
+        ids[name].append(record_id)
+    if not ids:
+        return set()
+    arm = (
+        "SELECT scope, collection, record_id FROM feed_scope WHERE collection = ? AND record_id = ANY(?)"
+        " AND left_seq IS NULL AND seq <= ?"
+    )
+    args: list[object] = [value for name, found in ids.items() for value in (name, found, up_to)]
+    return {tuple(row) for row in await conn.fetch(" UNION ALL ".join([arm] * len(ids)), *args)}
+
+
+def _arms(position: Position, scopes: Sequence[str], limit: int) -> tuple[str, list[object]]:
+    arms, args = [], list[object]()
+    for n, scope in enumerate(scopes):
+        # rows of the very position are still to come in scopes that sort after its own
+        arms.append(_ARM.format(more=">=" if scope > position.scope else ">", n=n))
+        args += [scope, position.seq, position.collection, position.record_id, limit]
+    return " UNION ALL ".join(arms), args
+
+
+def shapes_of(names: Iterable[str], version: int) -> dict[str, int]:
+    """Collection → the shape clients of a schema version know its documents in, for those they know."""
+    return {name: shape_at(COLLECTIONS[name], version) for name in names if is_known(name, version)}
 
 
 async def rows_of(
@@ -95,8 +184,7 @@ async def rows_of(
     )
     found: dict[tuple[str, str], Row] = {}
     behind: dict[str, dict[str, int]] = defaultdict(dict)
-    names = {row[0] for row in rows}
-    shapes = {name: shape_at(COLLECTIONS[name], version) for name in names if is_known(name, version)}
+    shapes = shapes_of({row[0] for row in rows}, version)
     for name, record_id, seq, digest, stored, doc_version in rows:
         shape = shapes.get(name)
         if shape is None:
@@ -105,12 +193,12 @@ async def rows_of(
         shown = document
         if doc_version > shape:
             shown = projected(COLLECTIONS[name], document, version, doc_version=doc_version)
-        text = digest_text(digest if shown is document else digest_of(shown))
-        found[name, record_id] = Row(seq, name, record_id, text, shown)
+        number = digest if shown is document else digest_of(shown)
+        found[name, record_id] = Row(seq, name, record_id, number, shown)
         if doc_version < shape:
             behind[name][record_id] = seq
     for name, seqs in behind.items():
         for record_id, document in (await read_documents(conn, COLLECTIONS[name], list(seqs))).items():
             shown = projected(COLLECTIONS[name], document, version, doc_version=COLLECTIONS[name].doc_version)
-            found[name, record_id] = Row(seqs[record_id], name, record_id, digest_text(digest_of(shown)), shown)
+            found[name, record_id] = Row(seqs[record_id], name, record_id, digest_of(shown), shown)
     return found

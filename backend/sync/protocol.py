@@ -10,7 +10,7 @@ from backend.domain.territories import GRACE_DAYS
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.storage.engine import Engine
 from backend.sync.buckets import BUCKET_ROWS
-from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
+from backend.sync.devices import NOTE_SECONDS, note_pull
 from backend.sync.pull import Page, PullRequest, SumsKept, pull
 from backend.sync.push import Answer, Mutation, UseCaseTable, push, read_answered
 from backend.sync.versions import SCHEMA_VERSION, versions_served
@@ -66,7 +66,6 @@ async def answer_pull(
         problems.append(Problem(Code.TOO_MANY, ("refetch",), (str(REFETCH_MAX),)))
     refuse_if(problems)
     async with engine.read() as conn:
-        device = await pulling_device(conn, principal, clock())
         page = await pull(
             conn,
             principal,
@@ -76,11 +75,13 @@ async def answer_pull(
             schema_oldest=schema_oldest,
             sums=sums,
             bucket_rows=bucket_rows,
+            device_at_ms=clock(),
         )
+    assert page.device is not None
     await note_pull(
         engine,
         principal,
-        device,
+        page.device,
         base=page.base,
         schema_version=request.schema_version,
         clock=clock,

@@ -6,17 +6,20 @@ algorithm fails, and how, is listed beside the oracle test (`tests/sync/test_pul
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from backend.auth.principal import Principal
 from backend.storage.engine import Connection
-from backend.sync.buckets import BUCKET_ROWS, buckets_for, narrowing
+from backend.sync.buckets import BUCKET_ROWS, buckets_for
 from backend.sync.collections import COLLECTIONS
 from backend.sync.counted import count_pulled
 from backend.sync.cursor import Backfill, Cursor, Position, expired, seal, unseal
-from backend.sync.feed import digest_text, read_clock
-from backend.sync.places import Place, Row, documents_at, held_scopes, places_after, rows_of
+from backend.sync.devices import Pulling
+from backend.sync.feed import digest_text
+from backend.sync.opening import read_opening
+from backend.sync.places import Place, Row, places_after, rows_of, scopes_of, shapes_of, standing_after
 from backend.sync.versions import SCHEMA_VERSION, changed_between, check_served, is_known, shape_at
 
 SUMMED_ROWS = 500
@@ -29,7 +32,7 @@ class Block:
 
     scope: str
     collection: str
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Row | Place] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
 
@@ -54,6 +57,8 @@ class Page:
     checksums: tuple[Checksum, ...]
     base: int
     """What the presented cursor proves the device has: collected history ends below it."""
+    device: Pulling | None = None
+    """What was noted of the device, where it was asked whether it may pull."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +110,32 @@ async def pull(
     sums: SumsKept | None = None,
     bucket_rows: int = BUCKET_ROWS,
     client: str = "native",
+    device_at_ms: int | None = None,
 ) -> Page:
     """One page for the principal's device; `conn` is one snapshot.
 
     Documents are those of the schema version asked for. Raises CURSOR_INVALID, CURSOR_EXPIRED (start again from
-    null, keep local work; also when the client went back to an older schema than its cursor's), UPGRADE_REQUIRED.
+    null, keep local work; also when the client went back to an older schema than its cursor's), UPGRADE_REQUIRED;
+    and, unless somebody has asked already, for a device that may not pull at `device_at_ms` what says so.
     """
     user_id, device_id = principal.holder, principal.device_id or ""
     version = request.schema_version
     check_served(version, oldest=schema_oldest)
-    clock, horizon = await read_clock(conn)
-    if request.cursor is None:
-        cursor = Cursor(Position(clock), -1, (), version)
-        base = 0
+    presented = (
+        None if request.cursor is None else unseal(request.cursor, secret=secret, user_id=user_id, device_id=device_id)
+    )
+    scopes_at = -1 if presented is None else presented.scopes_at
+    opening = await read_opening(conn, principal, scopes_at)
+    clock = opening.clock
+    device = None if device_at_ms is None else opening.device(device_at_ms)
+    if presented is None:
+        cursor, base = Cursor(Position(clock), scopes_at, (), version), 0
     else:
-        cursor = unseal(request.cursor, secret=secret, user_id=user_id, device_id=device_id)
-        base = cursor.position.base
+        cursor, base = presented, presented.position.base
         # what a newer client holds an older one would never be told to drop
-        if cursor.is_expired(clock, horizon) or cursor.schema > version:
+        if cursor.is_expired(clock, opening.horizon) or cursor.schema > version:
             raise expired()
-    open_scopes, lost = await held_scopes(conn, user_id, cursor.scopes_at)
+    open_scopes, lost = scopes_of(opening.grants, scopes_at)
     backfill = _backfill_now(cursor, open_scopes, lost, request.refetch)
     if cursor.schema < version:
         backfill += await _backfill_of_new_shapes(conn, cursor, sorted(open_scopes), backfill, version)
@@ -134,7 +145,6 @@ async def pull(
     remaining = await _fill_back(conn, backfill, page, version)
     complete = position == Position(clock) and not remaining
     count_pulled(sum(len(block.rows) for block in page.blocks.values()), client)
-    rows = await conn.fetch("SELECT last_client_seq FROM device WHERE id = ?", device_id)
     return Page(
         clock=clock,
         cursor=seal(
@@ -146,11 +156,12 @@ async def pull(
         complete=complete,
         blocks=tuple(page.blocks.values()),
         scopes_removed=tuple(sorted(lost)),
-        acked_mutation=rows[0][0] if rows else 0,
+        acked_mutation=opening.acked_mutation,
         checksums=await read_checksums(conn, sorted(open_scopes), version=version, sums=sums, bucket_rows=bucket_rows)
         if complete
         else (),
         base=base,
+        device=device,
     )
 
 
@@ -219,13 +230,14 @@ class _Filler:
             found = self.blocks[scope, collection] = Block(scope, collection)
         return found
 
-    def put(self, scope: str, row: Row) -> bool:
+    def put(self, scope: str, row: Row | Place) -> bool:
         """Take a row, or say that it no longer fits."""
         size = len(row.document)
-        if self.room <= 0 or (self.taken > 0 and (self.bytes_room <= 0 or size > self.bytes_room)):
+        if self.room <= 0 or (self.taken and (self.bytes_room <= 0 or size > self.bytes_room)):
             self.bytes_room = 0
             return False
-        self._block(scope, row.collection).rows.append(row)
+        block = self.blocks.get((scope, row.collection)) or self._block(scope, row.collection)
+        block.rows.append(row)
         self.room -= 1
         self.taken += 1
         self.bytes_room -= size
@@ -247,26 +259,37 @@ async def _delta(
     while not page.full:
         wanted = page.room + 1
         places = await places_after(conn, position, sorted(open_scopes), wanted)
-        documents = await documents_at(conn, [p for p in places if p.left_seq is None], version=version)
-        known = {name for name in {p.position.collection for p in places} if is_known(name, version)}
+        shapes = shapes_of({place.collection for place in places}, version)
+        other = await _in_another_shape(conn, places, shapes, version)
+        taken: Place | None = None
         for place in places:
-            if place.position.collection in known and not _take(place, open_scopes, documents, page):
-                return position
-            position = place.position
+            if place.collection in shapes and not _take(place, open_scopes, other, page):
+                return position if taken is None else taken.position
+            taken = place
         if len(places) < wanted:
             return Position(clock)
+        position = places[-1].position
     return position
 
 
-def _take(
-    place: Place, open_scopes: Mapping[str, int], documents: Mapping[tuple[str, str], Row], page: _Filler
-) -> bool:
+async def _in_another_shape(
+    conn: Connection, places: Sequence[Place], shapes: Mapping[str, int], version: int
+) -> dict[tuple[str, str], Row]:
+    """What this client is sent of the records that are not stored in the shape it knows."""
+    keys = [
+        f"{place.collection}:{place.record_id}"
+        for place in places
+        if place.left_seq is None and place.doc_version != shapes.get(place.collection, place.doc_version)
+    ]
+    return await rows_of(conn, keys, version=version)
+
+
+def _take(place: Place, open_scopes: Mapping[str, int], other: Mapping[tuple[str, str], Row], page: _Filler) -> bool:
     """True when the place was delivered, or concerns nobody here; False when the page is full."""
-    at = place.position
     if place.left_seq is None:
-        return page.put(place.scope, documents[at.collection, at.record_id])
+        return page.put(place.scope, other.get((place.collection, place.record_id)) or place)
     if place.left_seq > open_scopes[place.scope] and not place.stands:
-        return page.leave(place.scope, at.collection, at.record_id)
+        return page.leave(place.scope, place.collection, place.record_id)
     return True
 
 
@@ -286,22 +309,14 @@ async def _fill_back(
 
 async def _one_backfill(conn: Connection, entry: Backfill, page: _Filler, version: int) -> Backfill | None:
     wanted = page.room + 1
-    narrowed, more = narrowing(entry)
-    rows = await conn.fetch(
-        "SELECT p.collection, p.record_id FROM feed_scope p WHERE p.scope = ?"
-        f" AND (p.collection, p.record_id) > (?, ?) AND p.left_seq IS NULL AND p.seq <= ?{narrowed}"
-        " ORDER BY p.collection, p.record_id LIMIT ?",
-        entry.scope,
-        *entry.after,
-        entry.up_to,
-        *more,
-        wanted,
-    )
-    documents = await rows_of(conn, [f"{collection}:{record_id}" for collection, record_id in rows], version=version)
-    for collection, record_id in rows:
-        if is_known(collection, version) and not page.put(entry.scope, documents[collection, record_id]):
+    rows = await standing_after(conn, entry, wanted)
+    shapes = shapes_of({row.collection for row in rows}, version)
+    other = await _in_another_shape(conn, rows, shapes, version)
+    for row in rows:
+        key = (row.collection, row.record_id)
+        if row.collection in shapes and not page.put(entry.scope, other.get(key) or row):
             return entry
-        entry = replace(entry, after=(collection, record_id))
+        entry = replace(entry, after=key)
     return entry if len(rows) == wanted else None
 
 
@@ -319,12 +334,13 @@ async def read_checksums(
     less or because they are not all of the present shape yet, it is computed from what it would be sent: a client
     takes a missing checksum for "nothing is there", and would fetch the collection again and again.
     """
-    rows = await conn.fetch(
-        "SELECT scope, collection, total, live FROM scope_sum WHERE scope = ANY(?) AND live > 0"
-        " ORDER BY scope, collection",
+    told = await conn.fetch(
+        "SELECT scope, collection, total, live, NULL FROM scope_sum WHERE scope = ANY(?) AND live > 0"
+        f" UNION ALL SELECT '', name, '', least, most FROM ({_shapes_sql()}) shapes ORDER BY 1, 2",
         list(scopes),
     )
-    mixed = await collections_behind(conn)
+    mixed = _behind((name, least, most) for scope, name, _, least, most in told if not scope)
+    rows = [row[:4] for row in told if row[0]]
     found = []
     for scope, name, total, live in rows:
         if not is_known(name, version):
@@ -347,15 +363,21 @@ async def collections_behind(conn: Connection) -> frozenset[str]:
     Least and largest, each one step into an index. Asked for "one above or below" PostgreSQL expects a third of the
     rows to be such, as it must of a value it does not know, and reads the whole table to find that none is.
     """
-    arms = [
-        f"SELECT '{name}', (SELECT MIN(doc_version) FROM feed WHERE collection = '{name}' AND NOT deleted),"
-        f" (SELECT MAX(doc_version) FROM feed WHERE collection = '{name}' AND NOT deleted)"
+    return _behind(await conn.fetch(_shapes_sql()))
+
+
+def _shapes_sql() -> str:
+    return " UNION ALL ".join(
+        f"SELECT '{name}' AS name,"
+        f" (SELECT MIN(doc_version) FROM feed WHERE collection = '{name}' AND NOT deleted) AS least,"
+        f" (SELECT MAX(doc_version) FROM feed WHERE collection = '{name}' AND NOT deleted) AS most"
         for name in COLLECTIONS
-    ]
+    )
+
+
+def _behind(shapes: Iterable[Sequence[Any]]) -> frozenset[str]:
     return frozenset(
-        name
-        for name, least, most in await conn.fetch(" UNION ALL ".join(arms))
-        if least is not None and not least == most == COLLECTIONS[name].doc_version
+        name for name, least, most in shapes if least is not None and not least == most == COLLECTIONS[name].doc_version
     )
 
 
@@ -378,6 +400,6 @@ async def _sum_as_sent(conn: Connection, scope: str, collection: str, version: i
         )
     ]:
         rows = await rows_of(conn, [f"{collection}:{record_id}" for record_id in ids], version=version)
-        total += sum(int(row.digest, 16) for row in rows.values())
+        total += sum(row.digest_number for row in rows.values())
         after = ids[-1]
     return digest_text(total)

@@ -1,9 +1,11 @@
 """Who takes how much: reads of many people's contact data are noted, and pulls far beyond what a device has to hold.
 
-Counts, never values. A pull is added up in the process and written down now and then, so that it stays a read; what
-a process had not written down when it stopped is not counted. Source: promises.md §2.
+Counts, never values. A pull is added up in the process and written down beside the requests, a second after it is
+much, so that it stays a read; a process that is stopped writes down the rest, and one that is killed loses that second
+and, of each device, what is less than much. Source: promises.md §2.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,11 +19,13 @@ from backend.domain.times import local_day
 from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.storage.audit import entry_of, save_audit, save_audit_alone
-from backend.storage.engine import Connection, Engine
+from backend.storage.engine import Connection, Engine, SerializationFailure
 from backend.telemetry import counter, logger
 
 PENDING_ROWS_MAX = 500
+"""So many rows of a device are much."""
 PENDING_SECONDS = 60
+WRITE_AFTER_SECONDS = 1.0
 PENDING_DEVICES_MAX = 10_000
 CONTACTS = "contacts"
 _LOG = logger(__name__)
@@ -33,9 +37,13 @@ _READS = counter("sensitive_reads", "Answers that showed the contact data of man
 class _Pending:
     """What one device was given and nobody has written down yet."""
 
+    principal: Principal
     since_ms: int
     rows: int = 0
     people: int = 0
+
+    def is_due(self, now_ms: int) -> bool:
+        return self.rows >= PENDING_ROWS_MAX or now_ms >= self.since_ms + PENDING_SECONDS * 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +60,23 @@ class SecurityEvent:
 
 
 class Watch:
-    """Counts what is given out. One per process."""
+    """Counts what is given out. One per process; to be closed before its engine."""
 
     def __init__(self, engine: Engine, *, settings: Settings, clock: Clock) -> None:
         self._engine = engine
         self._settings = settings
         self._clock = clock
         self._pending: dict[str, _Pending] = {}
+        self._soon: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """Write down all that is pending."""
+        if self._soon is not None:
+            self._soon.cancel()
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        await self._write(list(self._pending))
 
     async def read(self, principal: Principal, people: int) -> None:
         """An answer showed the contact data of so many people."""
@@ -77,20 +95,46 @@ class Watch:
         await save_audit_alone(self._engine, [entry])
 
     async def pulled(self, principal: Principal, rows: Mapping[str, int]) -> None:
-        """A device was given so many rows of these collections."""
+        """A device was given so many rows of these collections; written down soon, when they are many or long ago."""
         given = sum(rows.values())
         device_id = principal.device_id
         if device_id is None or given == 0:
             return
         now_ms = self._clock()
-        pending = self._pending.setdefault(device_id, _Pending(now_ms))
+        pending = self._pending.setdefault(device_id, _Pending(principal, now_ms))
         pending.rows += given
         pending.people += rows.get(CONTACTS, 0)
-        late = now_ms >= pending.since_ms + PENDING_SECONDS * 1_000
-        if pending.rows >= PENDING_ROWS_MAX or late or len(self._pending) > PENDING_DEVICES_MAX:
-            del self._pending[device_id]
-            await self._write_down(principal, device_id, pending, now_ms)
-            await self.read(principal, pending.people)
+        if len(self._pending) > PENDING_DEVICES_MAX:
+            await self._write([device_id])
+        elif self._soon is None and pending.is_due(now_ms):
+            self._soon = asyncio.get_running_loop().call_later(WRITE_AFTER_SECONDS, self._begin)
+
+    def _begin(self) -> None:
+        self._soon = None
+        self._writing = asyncio.get_running_loop().create_task(self.write_down())
+
+    async def write_down(self) -> None:
+        """Write down what is much, or long ago."""
+        now_ms = self._clock()
+        await self._write([device_id for device_id, pending in self._pending.items() if pending.is_due(now_ms)])
+
+    async def _write(self, device_ids: Sequence[str]) -> None:
+        for device_id in device_ids:
+            # taken before it is written: what is given meanwhile begins anew
+            pending = self._pending.pop(device_id, None)
+            if pending is None:
+                continue
+            try:
+                await self._write_down(pending.principal, device_id, pending, self._clock())
+                await self.read(pending.principal, pending.people)
+            except (Refused, SerializationFailure) as error:
+                # a database that is away for a moment: it is written with the next
+                later = self._pending.setdefault(device_id, _Pending(pending.principal, pending.since_ms))
+                later.since_ms = pending.since_ms
+                later.rows += pending.rows
+                later.people += pending.people
+                _LOG.warning("what was pulled is not written down yet", error_type=type(error).__name__)
+                return
 
     async def pulled_all(self, principal: Principal) -> None:
         """A device was given everything its scopes hold."""

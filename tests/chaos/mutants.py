@@ -133,15 +133,15 @@ _LATE: set[Any] = set()
 
 def scope_leak(patches: Patches) -> None:
     """A rep is shown one patch too many."""
-    true = pull.held_scopes
+    true = pull.read_opening
 
-    async def wide(conn: Any, user_id: str, at: int) -> Any:
-        found = await true(conn, user_id, at)
+    async def wide(conn: Any, principal: Any, at: int) -> Any:
+        found = await true(conn, principal, at)
         rows = await conn.fetch("SELECT id FROM territory WHERE kind = 'PATCH' ORDER BY path")
-        extra = {f"territory:{row[0]}": 1 for row in rows[:1]}
-        return ({**extra, **found[0]}, *found[1:])
+        extra = [(f"territory:{row[0]}", 1, None) for row in rows[:1]]
+        return found._replace(grants=[*extra, *found.grants])
 
-    patches.set(pull, "held_scopes", wide)
+    patches.set(pull, "read_opening", wide)
 
 
 def write_to_another_territory(patches: Patches) -> None:
@@ -165,13 +165,8 @@ def no_tombstone(patches: Patches) -> None:
 
 def no_removal_on_revoke(patches: Patches) -> None:
     """Who loses a territory is not told so."""
-    true = pull.held_scopes
-
-    async def kept(conn: Any, user_id: str, at: int) -> Any:
-        found = await true(conn, user_id, at)
-        return (found[0], type(found[1])(), *found[2:])
-
-    patches.set(pull, "held_scopes", kept)
+    true = pull.scopes_of
+    patches.set(pull, "scopes_of", lambda grants, at: (true(grants, at)[0], set()))
 
 
 def cursor_skips_at_page_end(patches: Patches) -> None:

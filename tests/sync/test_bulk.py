@@ -192,13 +192,15 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def scopes_lost_on_the_way_still_sent(patch: pytest.MonkeyPatch) -> None:
-    true = bulk.held_scopes
+    true = bulk.read_opening
 
-    async def mutant(conn: Connection, user_id: str, at: int) -> Any:
-        rows = await conn.fetch("SELECT scope FROM user_scope WHERE user_id = ? AND granted_seq <= ?", user_id, at)
-        return {scope: 0 for (scope,) in rows}, (await true(conn, user_id, at))[1]
+    async def mutant(conn: Connection, principal: Principal, at: int) -> Any:
+        rows = await conn.fetch(
+            "SELECT scope FROM user_scope WHERE user_id = ? AND granted_seq <= ?", principal.holder, at
+        )
+        return (await true(conn, principal, at))._replace(grants=[(scope, 0, None) for (scope,) in rows])
 
-    patch.setattr(bulk, "held_scopes", mutant)
+    patch.setattr(bulk, "read_opening", mutant)
 
 
 def the_position_is_that_of_the_end(patch: pytest.MonkeyPatch) -> None:

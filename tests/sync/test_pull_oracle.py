@@ -5,7 +5,6 @@
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +107,8 @@ def _with_other_places(patch: pytest.MonkeyPatch, judge: Callable[[pull.Place, b
             stands = await conn.fetch(
                 "SELECT 1 FROM feed_scope WHERE collection = ? AND record_id = ? AND left_seq IS NULL"
                 " AND scope = ANY(?)",
-                place.position.collection,
-                place.position.record_id,
+                place.collection,
+                place.record_id,
                 list(scopes),
             )
             places.append(judge(place, bool(stands)))
@@ -120,7 +119,7 @@ def _with_other_places(patch: pytest.MonkeyPatch, judge: Callable[[pull.Place, b
 
 def a_second_scope_not_left(patch: pytest.MonkeyPatch) -> None:
     """Who still sees the record by another scope is not told that it left this one."""
-    _with_other_places(patch, lambda place, stands: replace(place, stands=place.stands or stands))
+    _with_other_places(patch, lambda place, stands: place._replace(stands=place.stands or stands))
 
 
 def left_by_record_instead_of_place(patch: pytest.MonkeyPatch) -> None:
@@ -128,39 +127,31 @@ def left_by_record_instead_of_place(patch: pytest.MonkeyPatch) -> None:
     true = pull._take
 
     def mutant(place: pull.Place, open_scopes: Any, documents: Any, page: Any) -> bool:
-        at = place.position
         if place.left_seq is not None and place.left_seq > open_scopes[place.scope]:
-            return all(page.leave(scope, at.collection, at.record_id) for scope in sorted(open_scopes))
+            return all(page.leave(scope, place.collection, place.record_id) for scope in sorted(open_scopes))
         return true(place, open_scopes, documents, page)
 
     patch.setattr(pull, "_take", mutant)
 
 
 def left_of_a_scope_it_came_back_to(patch: pytest.MonkeyPatch) -> None:
-    _with_other_places(patch, lambda place, _: replace(place, stands=False))
+    _with_other_places(patch, lambda place, _: place._replace(stands=False))
 
 
 def a_lost_scope_not_told(patch: pytest.MonkeyPatch) -> None:
-    true = pull.held_scopes
-
-    async def mutant(*args: Any) -> tuple[dict[str, int], set[str]]:
-        return (await true(*args))[0], set()
-
-    patch.setattr(pull, "held_scopes", mutant)
+    true = pull.scopes_of
+    patch.setattr(pull, "scopes_of", lambda grants, at: (true(grants, at)[0], set()))
 
 
 def lost_without_having_been_held(patch: pytest.MonkeyPatch) -> None:
     """Every grant ever closed counts as lost, also one that was opened and closed between two pulls."""
-    true = pull.held_scopes
+    true = pull.scopes_of
 
-    async def mutant(conn: Connection, user_id: str, at: int) -> tuple[dict[str, int], set[str]]:
-        rows = await conn.fetch(
-            "SELECT scope FROM user_scope WHERE user_id = ? AND granted_seq > ? AND revoked_seq IS NULL", user_id, at
-        )
-        open_scopes, lost = await true(conn, user_id, at)
-        return open_scopes, lost - {row[0] for row in rows}
+    def mutant(grants: Any, at: int) -> tuple[dict[str, int], set[str]]:
+        open_scopes, lost = true(grants, at)
+        return open_scopes, lost - {scope for scope, granted in open_scopes.items() if granted > at}
 
-    patch.setattr(pull, "held_scopes", mutant)
+    patch.setattr(pull, "scopes_of", mutant)
 
 
 def scopes_judged_at_the_position(patch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,8 @@
 """What is given out is counted: many people's contact data to somebody who sees all, and pulls beyond all measure."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -10,10 +13,12 @@ from backend.config import Settings
 from backend.domain.permissions import Role
 from backend.domain.privacy import is_watched, unusual_rows
 from backend.domain.times import DAY_MS
+from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.schema.context import Context
 from backend.schema.execute import encode, execute
 from backend.schema.sensitive import SensitiveKeys
+from backend.usecases import watching
 from backend.usecases.watching import PENDING_ROWS_MAX, Watch
 from tests.house import House
 from tests.usecases.asking import DOCUMENTS, PLANS, SCHEMA, ask, data
@@ -78,6 +83,7 @@ async def pull(house: House, watch: Watch, who: str, rows: int) -> None:
     """So many rows, in pages."""
     while rows > 0:
         await watch.pulled(house.people[who], {"customers": min(rows, PENDING_ROWS_MAX)})
+        await watch.write_down()
         rows -= PENDING_ROWS_MAX
 
 
@@ -120,10 +126,12 @@ async def test_a_first_sync_is_nothing_unusual_however_much_there_is(house: Hous
     watch = watch_of(house)
     for _ in range(3):
         await watch.pulled_all(house.people["wei"])
+    await watch.write_down()
     [(rows,)] = await _rows(house, "SELECT rows FROM pulled_rows")
     assert rows == 3 * held > 1_000
     assert await events(house) == []
     await watch.pulled_all(house.people["wei"])
+    await watch.write_down()
     assert len(await events(house)) == 1
 
 
@@ -131,12 +139,51 @@ async def test_few_rows_are_added_up_and_written_down_at_least_every_minute(hous
     watch = watch_of(house)
     for _ in range(10):
         await watch.pulled(house.people["wei"], {"visits": 3})
+        await watch.write_down()
     assert await _rows(house, "SELECT rows FROM pulled_rows") == []
     house.now_ms += 60_000
     await watch.pulled(house.people["wei"], {"visits": 3})
+    await watch.write_down()
     assert [row[0] for row in await _rows(house, "SELECT rows FROM pulled_rows")] == [33]
     await watch.pulled(Principal(PrincipalKind.SERVICE, service_id=new_id()), {"visits": 10_000})
     assert len(await _rows(house, "SELECT rows FROM pulled_rows")) == 1
+
+
+async def test_much_is_written_down_by_itself_and_the_rest_when_the_process_stops(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "WRITE_AFTER_SECONDS", 0.0)
+    watch, written, write_down = watch_of(house), asyncio.Event(), Watch.write_down
+
+    async def told(self: Watch) -> None:
+        await write_down(self)
+        written.set()
+
+    monkeypatch.setattr(Watch, "write_down", told)
+    await watch.pulled(house.people["wei"], {"visits": PENDING_ROWS_MAX})
+    await asyncio.wait_for(written.wait(), 20)
+    assert [row[0] for row in await _rows(house, "SELECT rows FROM pulled_rows")] == [PENDING_ROWS_MAX]
+    await watch.pulled(house.people["wei"], {"visits": 3})
+    await watch.close()
+    assert [row[0] for row in await _rows(house, "SELECT rows FROM pulled_rows")] == [PENDING_ROWS_MAX + 3]
+
+
+async def test_what_a_database_that_is_away_did_not_take_is_written_with_the_next(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def away() -> AsyncIterator[Any]:
+        raise Refused(Problem(Code.UNAVAILABLE))
+        yield
+
+    watch = watch_of(house)
+    await watch.pulled(house.people["wei"], {"visits": 600})
+    with monkeypatch.context() as patch:
+        patch.setattr(house.engine, "write", away)
+        await watch.write_down()
+    await watch.pulled(house.people["wei"], {"visits": 1})
+    await watch.close()
+    assert [row[0] for row in await _rows(house, "SELECT rows FROM pulled_rows")] == [601]
 
 
 @pytest.mark.parametrize("who", ["wei", "manager", "agent", "analyst"])
