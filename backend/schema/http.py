@@ -6,7 +6,7 @@ well-formed request is answered 4xx and never reaches the executor. Source: Grap
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from email.message import Message
@@ -287,6 +287,18 @@ class GraphQLEdge:
             coming.cancel()
             told.cancel()
             await asyncio.wait({coming, told})
+
+    def document(self, asked: Asked) -> DocumentNode | None:
+        """The document of a request that was answered."""
+        if asked.text:
+            return self._documents.prepare(asked.text).document
+        found = self._documents.trusted(asked.document_hash or "")
+        return found.document if found else None
+
+    async def look_up(self, authorizations: Iterable[str | None]) -> None:
+        """Read in one turn what `who` is about to ask of each of these."""
+        parts = [(one or "").partition(" ") for one in authorizations]
+        await self._sessions.look_up([token.strip() for scheme, _, token in parts if scheme.lower() == "bearer"])
 
     async def clock(self) -> int:
         """The feed's clock as it is committed."""

@@ -16,8 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from backend.config import Settings
 from backend.domain.rates import address_key
-from backend.errors import Code
-from backend.schema.execute import encode
+from backend.errors import Code, Refused
+from backend.schema.following import COMPLETE, EVENT_TYPE, Follower, Followers, event_of, form_of, left
 from backend.schema.http import (
     ANSWER_VARIES,
     JSON_TYPE,
@@ -30,10 +30,8 @@ from backend.schema.http import (
     takes,
     unrun_response,
 )
+from backend.sync.poke import Pokes
 
-EVENT_TYPE = "text/event-stream"
-ALIVE = b":\n\n"
-COMPLETE = b"event: complete\ndata:\n\n"
 METHODS = ("GET", "POST")
 TOKEN_HEADER = "x-graphql-event-stream-token"
 TOKEN_PARAMETER = "token"
@@ -46,14 +44,16 @@ Answers = AsyncGenerator[dict[str, Any] | None, None]
 class GraphQLStreams:
     """Answers the requests of the path for streams."""
 
-    def __init__(self, edge: GraphQLEdge, settings: Settings) -> None:
+    def __init__(self, edge: GraphQLEdge, pokes: Pokes, settings: Settings) -> None:
         self._edge = edge
         self._settings = settings
         self._ending = asyncio.Event()
+        self._followers = Followers(edge, pokes, settings)
 
     def end(self) -> None:
         """Break off every stream, as when the server is about to stop. No `complete` is sent: clients come again."""
         self._ending.set()
+        self._followers.end()
 
     async def answer(self, request: Request) -> Response:
         """A stream of events; or, where nothing may begin, a plain answer whose status says why."""
@@ -81,12 +81,29 @@ class GraphQLStreams:
             return self._stream(_once(unrun.result), locale)
         if self._ending.is_set() or (first is not None and "data" not in first and code_of(first) == Code.BUSY):
             await answers.aclose()
-            busy = error_result(Code.BUSY, "no further stream now")
-            return unrun_response(Unrun(503, busy, always=True, headers={"retry-after": "5"}), JSON_TYPE, locale)
+            return _busy(locale)
+        document = self._edge.document(asked)
+        form = form_of(document, asked.operation_name) if document else None
+        if form is not None and first is not None and "errors" not in first:
+            # from here on it needs no operation of its own
+            await answers.aclose()
+            standing, _ = await self._edge.who(authorization)
+            user_id = standing.principal.user_id if standing else None
+            try:
+                return Follower(
+                    self._followers, form, first, authorization=authorization, user_id=user_id, locale=locale
+                )
+            except Refused:
+                return _busy(locale)
         return self._stream(_events(first, answers), locale)
 
     def _stream(self, events: AsyncGenerator[bytes, None], locale: str) -> "EventStream":
         return EventStream(events, self._ending, self._settings.stream_send_seconds_max, locale)
+
+
+def _busy(locale: str) -> Response:
+    busy = error_result(Code.BUSY, "no further stream now")
+    return unrun_response(Unrun(503, busy, always=True, headers={"retry-after": "5"}), JSON_TYPE, locale)
 
 
 def check_distinct(request: Request) -> None:
@@ -116,7 +133,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.ensure_future(self._send_all(send))
         ending = asyncio.ensure_future(self._ending.wait())
-        tasks = {sending, ending, asyncio.ensure_future(_left(receive))}
+        tasks = {sending, ending, asyncio.ensure_future(left(receive))}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -142,23 +159,14 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": event, "more_body": more})
 
 
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 async def _events(first: Mapping[str, Any] | None, answers: Answers) -> AsyncGenerator[bytes, None]:
     async with aclosing(answers):
-        yield _event(first)
+        yield event_of(first)
         async for answer in answers:
-            yield _event(answer)
+            yield event_of(answer)
         yield COMPLETE
 
 
 async def _once(result: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
-    yield _event(result)
+    yield event_of(result)
     yield COMPLETE
-
-
-def _event(answer: Mapping[str, Any] | None) -> bytes:
-    return ALIVE if answer is None else b"event: next\ndata: " + encode(answer) + b"\n\n"

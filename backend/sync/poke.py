@@ -5,6 +5,7 @@ follower needs no queue, only to know that the clock went on; a slow one skips w
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from backend.storage.steps import hear_steps, look_for_steps
 from backend.sync.feed import read_clock
 from backend.telemetry import logger
 
+Tell = Callable[[], None]
 _LOG = logger(__name__)
 
 
@@ -28,7 +30,7 @@ class Standings:
 
     def __init__(self, wanted: asyncio.Event) -> None:
         self._wanted = wanted
-        self._watching: dict[asyncio.Event, str | None] = {}
+        self._watching: dict[Tell, str | None] = {}
         self.forget: Callable[[], None] = lambda: None
 
     @property
@@ -39,20 +41,26 @@ class Standings:
     def changed(self, user_ids: frozenset[str] | None) -> None:
         """These users are to be asked for again; None: everybody."""
         self.forget()
-        for event, user_id in self._watching.items():
+        for tell, user_id in list(self._watching.items()):
             if user_ids is None or user_id is None or user_id in user_ids:
-                event.set()
+                tell()
 
     @contextmanager
     def watch(self, user_id: str | None) -> Iterator[asyncio.Event]:
         """An event that is set whenever the user should be asked for again; whoever waits clears it."""
         event = asyncio.Event()
-        self._watching[event] = user_id
+        with self.told(user_id, event.set):
+            yield event
+
+    @contextmanager
+    def told(self, user_id: str | None, tell: Tell) -> Iterator[None]:
+        """Meanwhile `tell`, of this caller alone, is called whenever the user should be asked for again."""
+        self._watching[tell] = user_id
         self._wanted.set()
         try:
-            yield event
+            yield
         finally:
-            del self._watching[event]
+            del self._watching[tell]
 
 
 class Pokes:
@@ -72,6 +80,7 @@ class Pokes:
         self._listen_url = listen_url or engine.url
         self._clock = 0
         self._followers: set[asyncio.Event] = set()
+        self._told: Counter[Tell] = Counter()
         self._wanted = asyncio.Event()
         self.standings = Standings(self._wanted)
         self._waking: asyncio.TimerHandle | None = None
@@ -81,7 +90,17 @@ class Pokes:
     @property
     def subscribers(self) -> int:
         """How many follow now."""
-        return len(self._followers)
+        return len(self._followers) + self._told.total()
+
+    @property
+    def clock(self) -> int:
+        """The clock as this process has heard of it; 0 before it has heard of any."""
+        return self._clock
+
+    @property
+    def ended(self) -> bool:
+        """True when nobody is told any more."""
+        return self._closed
 
     def start(self) -> None:
         """Begin to hear of steps; the engine is started already."""
@@ -115,12 +134,12 @@ class Pokes:
         if clock <= self._clock:
             return
         self._clock = clock
-        if self._waking is None and self._followers and not self._closed:
+        if self._waking is None and self.subscribers and not self._closed:
             self._waking = asyncio.get_running_loop().call_later(self._coalesce_seconds, self._wake)
 
     def _looked(self, clock: int) -> None:
         """A look at the file; nobody looks while nobody would be told."""
-        if not self._followers and not self.standings.watchers:
+        if not self.subscribers and not self.standings.watchers:
             self._wanted.clear()
         self.step(clock)
 
@@ -129,8 +148,7 @@ class Pokes:
 
         Raises `Refused(BUSY)` when as many follow as may.
         """
-        if self._closed or len(self._followers) >= self._subscribers_max:
-            raise Refused(Problem(Code.BUSY))
+        self._check_room()
         woken = asyncio.Event()
         self._followers.add(woken)
         self._wanted.set()
@@ -148,10 +166,33 @@ class Pokes:
         finally:
             self._followers.discard(woken)
 
+    @contextmanager
+    def told(self, tell: Tell) -> Iterator[None]:
+        """One more follower, who reads the clock himself: meanwhile `tell` is called whenever it has gone on.
+
+        It may be one for many, and is called once for all of them, and when nobody is told any more. Raises as
+        `follow` does.
+        """
+        self._check_room()
+        self._told[tell] += 1
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._told[tell] -= 1
+            if not self._told[tell]:
+                del self._told[tell]
+
+    def _check_room(self) -> None:
+        if self._closed or self.subscribers >= self._subscribers_max:
+            raise Refused(Problem(Code.BUSY))
+
     def _wake(self) -> None:
         self._waking = None
         for woken in self._followers:
             woken.set()
+        for tell in list(self._told):
+            tell()
 
     async def now(self) -> int:
         """The clock as it is committed."""

@@ -8,9 +8,10 @@ field; an older one means two parties hold the family, and ends it.
 import hashlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from backend.auth.passwords import PASSWORD_CHARACTERS_MAX, Passwords
 from backend.auth.principal import Principal, PrincipalKind, Role
@@ -89,6 +90,14 @@ class Standing:
 
     principal: Principal
     device_state: str
+
+
+_STANDING_SQL = (
+    "SELECT f.id, d.id, u.id, u.role, u.locale, u.active, d.state, d.drain_until, f.revoked_at IS NOT NULL"
+    " FROM refresh_family f"
+    " JOIN device d ON d.id = f.device_id JOIN user_account u ON u.id = f.user_id AND u.id = d.user_id"
+)
+LOOKED_UP_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -515,6 +524,26 @@ class Sessions:
             raise Refused(*found[1].problems)
         return found[1]
 
+    async def look_up(self, access_tokens: Iterable[str]) -> None:
+        """Read in few turns what is asked next of many sign-ins; what cannot be read so is left to `standing`."""
+        now_ms = self._clock()
+        wanted: dict[tuple[str, str, str], None] = {}
+        for token in access_tokens:
+            with suppress(Refused):
+                claims = self._tokens.read(token)
+                found = self._standings.get(claims.family_id)
+                if found is None or not 0 <= now_ms - found[0] < STANDING_FRESH_MS:
+                    wanted[claims.family_id, claims.device_id, claims.user_id] = None
+        keys = list(wanted)
+        for start in range(0, len(keys) if len(keys) > 1 else 0, LOOKED_UP_AT_ONCE):
+            part = keys[start : start + LOOKED_UP_AT_ONCE]
+            asked_at_ms, changes = self._clock(), self._changes
+            rows = await self._engine.fetch(f"{_STANDING_SQL} WHERE f.id = ANY(?)", [key[0] for key in part])
+            known = {tuple(row[:3]): row[3:] for row in rows}
+            if changes == self._changes:
+                for key in part:
+                    self._keep(key[0], (asked_at_ms, _standing_of_row(key[1], key[2], known.get(key), asked_at_ms)))
+
     def forget(self) -> None:
         """Somebody's standing changed: what is remembered, or being read, may be wrong."""
         self._changes += 1
@@ -550,20 +579,20 @@ async def _service_standing(conn: Connection, key: GivenKey, now_ms: int) -> Sta
 
 async def read_standing(conn: Connection, claims: Claims, now_ms: int) -> Standing | Refused:
     rows = await conn.fetch(
-        "SELECT u.role, u.locale, u.active, d.state, d.drain_until, f.revoked_at IS NOT NULL FROM refresh_family f"
-        " JOIN device d ON d.id = f.device_id JOIN user_account u ON u.id = f.user_id AND u.id = d.user_id"
-        " WHERE f.id = ? AND d.id = ? AND u.id = ?",
-        claims.family_id,
-        claims.device_id,
-        claims.user_id,
+        f"{_STANDING_SQL} WHERE f.id = ? AND d.id = ? AND u.id = ?", claims.family_id, claims.device_id, claims.user_id
     )
-    if not rows:
+    return _standing_of_row(claims.device_id, claims.user_id, rows[0][3:] if rows else None, now_ms)
+
+
+def _standing_of_row(device_id: str, user_id: str, row: Sequence[Any] | None, now_ms: int) -> Standing | Refused:
+    """What the row of a sign-in, after its three ids, says of it."""
+    if row is None:
         return Refused(Problem(Code.DEVICE_REVOKED))
-    ((role, locale, active, written, drain_until, ended),) = rows
+    role, locale, active, written, drain_until, ended = row
     state = state_at(written, drain_until, now_ms)
     if problem := _unserved(state, active, ended):
         return Refused(problem)
-    return Standing(_staff(claims.user_id, claims.device_id, role, locale), state)
+    return Standing(_staff(user_id, device_id, role, locale), state)
 
 
 def _unserved(state: DeviceState, active: bool, ended: bool) -> Problem | None:
