@@ -9,8 +9,8 @@ Source: promises.md §4.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from backend.auth.principal import Principal
@@ -164,23 +164,24 @@ class Places:
         """How many wait for a place."""
         return len(self._waiting[False]) + len(self._waiting[True])
 
-    @asynccontextmanager
-    async def place(self, *, large: bool = False) -> AsyncIterator[None]:
+    def place(self, *, large: bool = False) -> "Place":
         """A place to be worked on, given back when the block ends.
 
         Raises `Refused(BUSY)` when too many wait already, and when none is free in time.
         """
+        return Place(self, large)
+
+    async def take(self, large: bool) -> None:
         if not self._waiting[large] and self._has_room(large):
             self._working[large] += 1
         else:
             await self._wait(large)
         WORKING.add(1)
-        try:
-            yield
-        finally:
-            WORKING.add(-1)
-            self._working[large] -= 1
-            self._hand_on()
+
+    def give_back(self, large: bool) -> None:
+        WORKING.add(-1)
+        self._working[large] -= 1
+        self._hand_on()
 
     def _has_room(self, large: bool) -> bool:
         return self.working < self._working_max and (not large or self._working[True] < self._large_max)
@@ -212,7 +213,7 @@ class Places:
 
     def _hand_on(self) -> None:
         """Give free places to those who wait."""
-        while (large := self._next()) is not None:
+        while (self._waiting[False] or self._waiting[True]) and (large := self._next()) is not None:
             given = self._waiting[large].popleft()
             if not given.done():
                 self._working[large] += 1
@@ -225,6 +226,20 @@ class Places:
             return ready[0] if ready else None
         self._turn += 1
         return self._turn % LARGE_TURN == 0
+
+
+class Place:
+    """Of one who is worked on."""
+
+    def __init__(self, places: Places, large: bool) -> None:
+        self._places = places
+        self._large = large
+
+    async def __aenter__(self) -> None:
+        await self._places.take(self._large)
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._places.give_back(self._large)
 
 
 def is_large(cost: int, body_bytes: int) -> bool:

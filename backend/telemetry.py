@@ -206,7 +206,7 @@ class Gauge:
         self._of(labels).set(value)
 
     def add(self, amount: float = 1, /, **labels: str) -> None:
-        self._of(labels).inc(amount)
+        (self._of(labels) if self._labels.names else self._metric).inc(amount)
 
     def _of(self, labels: Mapping[str, str]) -> _Gauge:
         words = self._labels.bounded(labels)

@@ -144,27 +144,27 @@ def arguments_of(
     given: Sequence[Any] = (),
 ) -> list[Any]:
     """The value of each parameter."""
-
-    def value(parameter: Parameter) -> Any:
-        match parameter.source:
+    holder = principal.holder
+    values: list[Any] = []
+    for source, slot, part in parameters:
+        match source:
             case Source.USER:
-                return principal.holder
+                values.append(holder)
             case Source.NOW:
-                return now_ms
+                values.append(now_ms)
             case Source.WHERE:
-                return where[parameter.slot][1][parameter.part]
+                values.append(where[slot][1][part])
             case Source.ROWS:
-                return spans[parameter.slot].rows
+                values.append(spans[slot].rows)
             case Source.ROWS_AND_ONE:
-                return spans[parameter.slot].rows + 1
+                values.append(spans[slot].rows + 1)
             case Source.POSITION:
-                position = spans[parameter.slot].position
+                position = spans[slot].position
                 assert position is not None, "a plan is used for the shape it was made for"
-                return position[parameter.part]
+                values.append(position[part])
             case Source.GIVEN:
-                return given[parameter.part]
-
-    return [value(parameter) for parameter in parameters]
+                values.append(given[part])
+    return values
 
 
 class Plans:

@@ -172,15 +172,16 @@ class GraphQLEdge:
 
     async def answer(self, request: Request) -> Response:
         """The answer to a GET or POST; never raises for what a client sent."""
-        media_type = answered_type(request.headers.get("accept"))
+        headers = _headers_of(request)
+        media_type = answered_type(headers.get("accept"))
         if media_type is None:
             return _respond(error_result(Code.BAD_REQUEST, f"wanted: {GRAPHQL_TYPE} or {JSON_TYPE}"), 406, JSON_TYPE)
         try:
-            asked = await self.asked(request)
+            asked = await self.asked(request, headers)
         except Malformed as malformed:
             return malformed_response(malformed, media_type)
-        standing, refused = await self.who(request.headers.get("authorization"))
-        locale = _locale(standing, request.headers.get("accept-language"))
+        standing, refused = await self.who(headers.get("authorization"))
+        locale = _locale(standing, headers.get("accept-language"))
         reading = request.method == "GET"
         try:
             prepared, operation, weight = self._ready(
@@ -195,7 +196,7 @@ class GraphQLEdge:
                 result = await self._run(context, prepared, operation, asked)
         except Refused as busy:
             return unrun_response(self._turned_away(busy, locale), media_type, locale)
-        if request.headers.get(COST_HEADER) is not None:
+        if COST_HEADER in headers:
             result = {**result, "extensions": {"cost": self._told_cost(weight)}}
         status = 200 if "data" in result else _status(400, media_type)
         response = _respond(result, status, media_type, locale=locale)
@@ -203,7 +204,7 @@ class GraphQLEdge:
         if after_seconds is not None:
             response.headers["retry-after"] = str(after_seconds)
         if reading and "errors" not in result:
-            return _unless_held(response, request.headers.get("if-none-match"), standing)
+            return _unless_held(response, headers.get("if-none-match"), standing)
         return response
 
     async def _run(
@@ -408,14 +409,17 @@ class GraphQLEdge:
         bind_contextvars(user_id=standing.principal.user_id, device_id=standing.principal.device_id)
         return standing, None
 
-    async def asked(self, request: Request) -> Asked:
-        """What a GET or POST asks. Raises `Malformed`."""
+    async def asked(self, request: Request, headers: Mapping[str, str] | None = None) -> Asked:
+        """What a GET or POST asks; its headers, where they were read already. Raises `Malformed`."""
+        headers = _headers_of(request) if headers is None else headers
         if request.method == "GET":
-            return asked_from(_query_parameters(request), client=client_of(request.headers))
-        headers = request.headers
+            return asked_from(_query_parameters(request), client=client_of(headers))
         _check_content_type(headers.get("content-type"))
         try:
-            body = await within(self._settings.body_seconds_max, _read_body(request, self._settings.body_bytes_max))
+            body = await within(
+                self._settings.body_seconds_max,
+                _read_body(request, headers.get("content-length", "0"), self._settings.body_bytes_max),
+            )
         except Refused:
             raise Malformed(
                 503, "too much is being received", code=Code.BUSY, headers={"retry-after": str(LATER_SECONDS)}
@@ -527,8 +531,12 @@ def root_fields(document: DocumentNode, operation: OperationDefinitionNode) -> s
     return names
 
 
-async def _read_body(request: Request, bytes_max: int) -> bytes:
-    stated = request.headers.get("content-length", "0")
+def _headers_of(request: Request) -> dict[str, str]:
+    """The headers by their names in small letters; of several with one name the first."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(request.scope["headers"])}
+
+
+async def _read_body(request: Request, stated: str, bytes_max: int) -> bytes:
     if stated.isdecimal() and int(stated[:20]) > bytes_max:
         raise _too_large(bytes_max)
     share, receive = request.state.share, request.receive

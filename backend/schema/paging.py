@@ -1,5 +1,6 @@
 """Pages, and the fields that lead from one record to others."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
@@ -176,11 +177,14 @@ def _terms(text: str, masked: bool) -> tuple[str, ...]:
     return terms
 
 
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+
+
 def _storable(value: Any, name: str) -> Any:
     """The same value, enums as their text; refused where no database could hold such a text."""
     if not isinstance(value, str):
         return value
     text = str(value.value) if isinstance(value, StrEnum) else str(value)
-    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+    if (not text.isascii() and _HALF_CHARACTER.search(text)) or "\x00" in text:
         raise Refused(Problem(Code.INVALID_VALUE, (name,), allowed=("text",)))
     return text
