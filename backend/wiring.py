@@ -316,6 +316,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
     files = open_file_service(settings, engine, clock)
     eraser = open_eraser(settings, engine, files, clock)
     nightly = nightly_jobs(settings, engine, eraser, clock)
+    watch = Watch(engine, settings=settings, clock=clock)
     try:
         await engine.start()
         await eraser.remember()
@@ -349,7 +350,7 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             ),
             files=files,
             eraser=eraser,
-            watch=Watch(engine, settings=settings, clock=clock),
+            watch=watch,
             sensitive_keys=SensitiveKeys(),
             nightly=nightly,
         )
@@ -359,5 +360,6 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             await provider.close()
         await files.close()
         await pokes.close()
+        await watch.close()
         await engine.close()
         passwords.close()
