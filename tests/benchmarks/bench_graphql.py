@@ -29,6 +29,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from backend.storage.engine import open_engine
 from backend.sync.cursor import Cursor, Position, seal
 from backend.sync.versions import SCHEMA_VERSION
 from tests.benchmarks.beyond import growth, late_page, packed, pokes
@@ -163,8 +164,6 @@ async def _create_database(postgres_url: str, name: str) -> None:
 
 def enter(server: Server, company: Company, revs: dict[str, int]) -> None:
     """The tokens of our servers: one rep's phone for reading, another rep's for pushing, each its own device."""
-    if server.side != OURS:
-        return
     token, device = sign_in(server, company.rep)
     at = Cursor(Position(company.delta_from), company.delta_from, (), SCHEMA_VERSION)
     cursor = seal(at, secret=CURSOR_SECRET.encode(), user_id=_user_of(token), device_id=device)
@@ -182,13 +181,14 @@ def _user_of(token: str) -> str:
 
 
 async def revs_of(url: str, ids: tuple[str, ...]) -> dict[str, int]:
-    """The revision of each visit that will be pushed."""
-    raw = await asyncpg.connect(url)
+    """The revision of each visit that will be pushed, in one of our databases."""
+    engine = open_engine(url)
+    await engine.start()
     try:
-        rows = await raw.fetch("SELECT record_id, seq FROM feed WHERE key = ANY($1)", [f"visits:{one}" for one in ids])
-        return {row[0]: row[1] for row in rows}
+        keys = [f"visits:{one}" for one in ids]
+        return dict(await engine.fetch("SELECT record_id, seq FROM feed WHERE key = ANY(?)", keys))
     finally:
-        await raw.close()
+        await engine.close()
 
 
 # --- parity ---
@@ -353,18 +353,18 @@ def run_all(stack: ExitStack, given: argparse.Namespace, folder: Path, url: str,
     shapes_file = folder / "shapes.json"
     shapes_file.write_bytes(orjson.dumps(shapes()))
     tell("starting the servers")
+    lite = f"sqlite://{folder / f'product-{given.customers}.sqlite3'}"
     ours_on_both = [
         ours("ours, PostgreSQL", "PostgreSQL", database, folder),
-        ours("ours, SQLite", "SQLite", f"sqlite://{folder / f'product-{given.customers}.sqlite3'}", folder),
+        ours("ours, SQLite", "SQLite", lite, folder),
     ]
     beside, absent = others(database, folder / f"peers-{given.customers}.sqlite3", shapes_file, folder)
     for one in absent:
         tell(f"absent: {one}")
     servers = [*ours_on_both, *beside]
     stack.enter_context(started(servers))
-    revs = asyncio.run(revs_of(database, company.visits_second))
-    for server in servers:
-        enter(server, company, revs)
+    for server, at in zip(ours_on_both, (database, lite), strict=True):
+        enter(server, company, asyncio.run(revs_of(at, company.visits_second)))
     asker = Asker(folder / f"company-{given.customers}.json", folder)
     stack.callback(asker.stop)
     run = Run(folder, company, servers, asker, Postgres(folder / "server" / "data"), absent, given.rounds)
