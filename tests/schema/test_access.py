@@ -574,7 +574,7 @@ def unknown(name: str) -> set[str]:
 
 WELL_FORMED = {
     "nameMatch": 'collection: "contacts"',
-    "importOrders": 'input: {fileName: "a.csv", system: "erp", content: "a,b"}',
+    "importOrders": 'input: {fileName: "a.csv", system: "erp", text: "a,b\\n1,2"}',
 }
 """Arguments that may be left out and that these cannot do without."""
 

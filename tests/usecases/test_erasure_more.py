@@ -16,6 +16,8 @@ from backend.usecases.merges import merge_records
 from backend.usecases.people import set_active
 from backend.usecases.privacy import Erased, erase_person
 from backend.wiring import USE_CASES
+from tests.files.conftest import declare
+from tests.files.pictures import document
 from tests.house import House, create, patch
 from tests.usecases.canaries import is_seen, person, places_in_tables
 from tests.usecases.phones import sync, synced
@@ -91,6 +93,69 @@ async def test_a_consumer_stays_for_the_orders_and_is_nobody(house: House) -> No
     assert (again.already, again.counts) == (True, {})
 
 
+BESIDE = {
+    "match_pair": "first_id = ? OR second_id = ?",
+    "record_alias": "alias_id = ? OR record_id = ?",
+    "external_id": "record_id = ? OR external = ?",
+    "attachment": "record_id = ? OR id = ?",
+}
+
+
+async def test_what_stands_beside_the_record_goes_with_it(house: House) -> None:
+    """Rows that hold an id, a number or a reason and no text of the person: no canary would tell of them."""
+    customer = await consumer(house, phone="+8613755501001")
+    merged, alike = await consumer(house, phone="+8613755501001"), await consumer(house, phone="+8613755501001")
+    await house.work("manager", lambda work: merge_records(work, "customers", customer, [merged]))
+    position = {"checkInAt": house.now_ms, "checkInLatE7": 317_000_001, "checkInLonE7": 1_210_000_001}
+    visit = await make(house, "wei", "visits", customerId=customer, state="CHECKED_IN", **position)
+    await declare(house, "wei", visit, document(2_000), collection="visits", file_name="x.pdf")
+    other = await shop(house)
+    base = await house.rev("customers", other)
+    assert await change(house, "manager", "customers", other, street="a street") is Status.APPLIED
+    naming = patch(other, base, street="ask +8613755501001")
+    [outcome] = await house.change("wei", USE_CASES["customers", Intent.PATCH], naming)
+    assert outcome.status is Status.CONFLICT
+    async with house.engine.write() as conn:
+        pair = sorted((customer, alike))
+        await conn.execute("DELETE FROM match_pair")
+        await conn.execute(
+            "INSERT INTO match_pair (id, collection, first_id, second_id, points, reasons, state, found_at, found_by)"
+            " VALUES (?, 'customers', ?, ?, 9, '[]', 'OPEN', 1, 'x')",
+            new_id(), *pair,
+        )  # fmt: skip
+        await conn.execute(
+            "INSERT INTO external_id (id, system, collection, external, record_id)"
+            " VALUES (?, 'erp', 'customers', '7', ?)",
+            new_id(), customer,
+        )  # fmt: skip
+        await conn.execute(
+            "INSERT INTO import_row (id, batch_id, row_number, outcome, record_id, problems)"
+            " VALUES (?, ?, 1, 'FAILED', ?,"
+            ' \'[{"code": "INVALID_VALUE"}]\')',
+            new_id(), new_id(), customer,
+        )  # fmt: skip
+        await conn.execute("UPDATE territory_assignment SET reason = 'moved house' WHERE customer_id = ?", customer)
+
+    async def found() -> dict[str, int]:
+        counts = {}
+        for table, where in BESIDE.items():
+            id_ = visit if table == "attachment" else customer
+            counts[table] = (await _rows(house, f"SELECT count(*) FROM {table} WHERE {where}", id_, id_))[0][0]
+        for name, sql in {
+            "issues": "SELECT count(*) FROM sync_issue",
+            "problems": "SELECT count(*) FROM import_row WHERE problems <> '[]'",
+            "reasons": "SELECT count(*) FROM territory_assignment WHERE reason IS NOT NULL",
+            "positions": "SELECT count(*) FROM visit WHERE check_in_lat_e7 IS NOT NULL",
+        }.items():
+            counts[name] = (await _rows(house, sql))[0][0]
+        return counts
+
+    before = await found()
+    assert all(before.values()), before
+    await erase(house, customer)
+    assert not any((await found()).values()), await found()
+
+
 def test_what_is_kept_of_a_consumer_is_named_and_whatever_is_added_goes() -> None:
     personal = {one.name for one in CUSTOMER.fields if one.personal}
     assert not personal & KEPT_OF_CUSTOMER
@@ -120,8 +185,13 @@ async def test_a_colleague_who_has_left_becomes_somebody_who_has_left(house: Hou
         await erase(house, who)
     assert code_of(refused) == [Code.NOT_EDITABLE]
     await house.work("admin", lambda work: set_active(work, who, active=False))
+    async with house.engine.write() as conn:
+        await conn.execute("INSERT INTO oidc_link (id, issuer, subject, user_id, created_at)"
+                           " VALUES (?, 'i', 's', ?, 1)",
+                           new_id(), who)  # fmt: skip
     await erase(house, who)
     assert await places_in_tables(house.engine) == []
+    assert await _rows(house, "SELECT 1 FROM oidc_link WHERE user_id = ?", who) == [], "nor by his provider"
     assert await house.row("user_account", who, "name", "home_lat_e7") == (ERASED_COLLEAGUE, None)
     assert await _rows(house, "SELECT author_name, mine FROM sync_issue") == [(ERASED_COLLEAGUE, '"上海"')]
     assert (await check_feed(house.engine)).findings == []
