@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     document_tokens_max: int = Field(default=4_000, ge=100, description="largest GraphQL document, in tokens")
     document_definitions_max: int = Field(default=100, ge=1, description="operations and fragments of a document")
     document_selections_max: int = Field(
-        default=2_000, ge=200, description="fields and spreads written in a document, each counted once"
+        default=1_000, ge=200, description="fields and spreads written in a document, each counted once"
     )
     document_repeats_max: int = Field(
         default=100, ge=0, description="selections of a document that repeat one beside them"
@@ -140,6 +140,7 @@ class Settings(BaseSettings):
     document_values_max: int = Field(
         default=2_000, ge=100, description="values written in a document; what is many belongs into variables"
     )
+    document_variables_max: int = Field(default=500, ge=50, description="variables declared in a document")
     document_depth_max: int = Field(default=14, ge=3, le=50, description="deepest selection")
     document_aliases_max: int = Field(
         default=200, ge=1, description="aliases in a document, fragments counted as often as they are spread"
@@ -279,7 +280,9 @@ class Settings(BaseSettings):
         default=600, ge=0, le=86_400, description="how long a row RxDB pushes waits for the new record it names"
     )
     rxdb_stream_rows_max: int = Field(default=200, ge=1, le=5_000, description="rows of one event of an RxDB stream")
-    poke_coalesce_ms: int = Field(default=50, ge=0, le=5_000, description="steps within it are one poke")
+    poke_coalesce_ms: int = Field(
+        default=50, ge=0, le=5_000, description="between two pokes at least; steps meanwhile are one"
+    )
     poke_subscribers_max: int = Field(default=2_000, ge=1, description="open syncPoke streams of one process")
     poke_listen_url: str | None = Field(
         default=None,

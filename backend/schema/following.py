@@ -26,6 +26,7 @@ ALIVE = b":\n\n"
 COMPLETE = b"event: complete\ndata:\n\n"
 TICKS = 5
 """Looks for the silent in the time after which one is asked for again."""
+TOLD_AT_ONCE = 100
 _POKE, _CLOCK, _TYPENAME = "syncPoke", "clock", "__typename"
 
 
@@ -140,14 +141,19 @@ class Followers:
                 one.suspect = False
             verdicts = {} if ended else await self._verdicts({one.authorization for one in due})
             printed: dict[Form, bytes] = {}
+            told = 0
             for one in due:
                 if one.busy or one.finished:
                     continue
+                if told % TOLD_AT_ONCE == TOLD_AT_ONCE - 1:
+                    # whoever asks meanwhile is not to wait for all of them
+                    await asyncio.sleep(0)
+                told += 1
                 if ended:
                     one.say(COMPLETE, last=True)
                 elif (refused := verdicts[one.authorization]) is not None:
-                    told = event_of({"errors": errors_json([GraphQLError(str(refused), original_error=refused)])})
-                    one.say(told + COMPLETE, last=True)
+                    event = event_of({"errors": errors_json([GraphQLError(str(refused), original_error=refused)])})
+                    one.say(event + COMPLETE, last=True)
                 elif one.sent < clock:
                     one.sent = clock
                     one.say(printed.get(one.form) or printed.setdefault(one.form, one.form.event(clock)))
@@ -197,7 +203,9 @@ class Follower(Response):
         self.heard_at = loop.time()
         self._first = event_of(first)
         self._followers = followers
-        self._done: asyncio.Future[None] = loop.create_future()
+        self._waiting: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+        self.finished = False
         self._sending: asyncio.Task[None] | None = None
         self._send: Callable[[bytes], Any] | None = None
         self.status_code = 200
@@ -209,18 +217,13 @@ class Follower(Response):
     def is_due(self, clock: int, silent_at: float) -> bool:
         return not self.busy and (self.sent < clock or self.suspect or self.heard_at <= silent_at)
 
-    @property
-    def finished(self) -> bool:
-        return self._done.done()
-
     def finish(self, error: BaseException | None = None) -> None:
         """No more is told."""
-        if self._done.done():
+        if self.finished:
             return
-        if error is None:
-            self._done.set_result(None)
-        else:
-            self._done.set_exception(error)
+        self.finished, self._error = True, error
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def say(self, event: bytes, *, last: bool = False) -> None:
         """Send an event; until it is taken the follower is told nothing else."""
@@ -252,15 +255,18 @@ class Follower(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send_event(self._first)
             self._taken()
-            leaving = asyncio.ensure_future(left(receive))
-            try:
-                await asyncio.wait({leaving, self._done}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                leaving.cancel()
-                if self._sending is not None:
-                    self._sending.cancel()
-            if self._done.done():
-                self._done.result()
+            if not self.finished:
+                # in a task of its own, which can be ended when there is no more to tell
+                self._waiting = asyncio.ensure_future(left(receive))
+                try:
+                    await asyncio.wait({self._waiting})
+                finally:
+                    self._waiting.cancel()
+                    if self._sending is not None:
+                        self._sending.cancel()
+            if self._error is not None:
+                raise self._error
+            if self.finished:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             self.finish()
 

@@ -67,8 +67,8 @@ class Pokes:
     """The clock as this process knows it, and who follows it.
 
     Told by the engine of every step committed here; from elsewhere by PostgreSQL, and on SQLite by looking.
-    Steps within `coalesce_ms` are one poke. `listen_url` is the server's own address where the engine's is a
-    pooler's.
+    Between two pokes are `coalesce_ms` at least; the steps meanwhile are one. `listen_url` is the server's own
+    address where the engine's is a pooler's.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Pokes:
         self._wanted = asyncio.Event()
         self.standings = Standings(self._wanted)
         self._waking: asyncio.TimerHandle | None = None
+        self._woken_at = float("-inf")
         self._hearing: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -135,7 +136,9 @@ class Pokes:
             return
         self._clock = clock
         if self._waking is None and self.subscribers and not self._closed:
-            self._waking = asyncio.get_running_loop().call_later(self._coalesce_seconds, self._wake)
+            loop = asyncio.get_running_loop()
+            # after a while of nothing at once: who waits for news waits for no window
+            self._waking = loop.call_at(max(loop.time(), self._woken_at + self._coalesce_seconds), self._wake)
 
     def _looked(self, clock: int) -> None:
         """A look at the file; nobody looks while nobody would be told."""
@@ -189,6 +192,7 @@ class Pokes:
 
     def _wake(self) -> None:
         self._waking = None
+        self._woken_at = asyncio.get_running_loop().time()
         for woken in self._followers:
             woken.set()
         for tell in list(self._told):

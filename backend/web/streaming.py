@@ -20,11 +20,18 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-ZSTD_LEVEL = 3
+ZSTD_LEVEL = 1
+ZSTD_WINDOW_LOG = 17
+"""128 KiB: a third of the work of level 3 with its wider window, for a fifth more bytes"""
 GZIP_LEVEL = 1
 GZIP_WINDOW_BITS = 31
 """15 bits of window, in a gzip frame"""
 
+
+ZSTD_OPTIONS: Mapping[int, int] = {
+    zstd.CompressionParameter.compression_level: ZSTD_LEVEL,
+    zstd.CompressionParameter.window_log: ZSTD_WINDOW_LOG,
+}
 
 THREAD_BYTES = 32_000
 
@@ -43,7 +50,7 @@ class Zstd:
     encoding = "zstd"
 
     def __init__(self) -> None:
-        self._compressor = zstd.ZstdCompressor(level=ZSTD_LEVEL)
+        self._compressor = zstd.ZstdCompressor(options=ZSTD_OPTIONS)
 
     def pack(self, part: bytes) -> bytes:
         return self._compressor.compress(part, zstd.ZstdCompressor.FLUSH_BLOCK)
