@@ -7,6 +7,9 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 
+from tests.schema.test_rxdb import PUSH as RX_PUSH
+from tests.schema.test_watermelon import PUSH as WM_PUSH
+
 ODD = (
     "", "0", "-1", "null", "NaN", "9" * 30, "9" * 400, "x" * 3_000, "%00", "%ff%fe", "%F0%9F%91%97",
     "..%2f..%2fetc%2fpasswd", "a/b/c", "//", "%0d%0aX: y", "01900000-0000-7000-8000-000000000000",
@@ -28,17 +31,32 @@ HEADERS = (
     "Content-Encoding: gzip", "Expect: 100-continue", "Accept-Language: " + "ko;q=0.5," * 200, "X-Client-Name: \x7f",
     "Origin: http://[", "X-Forwarded-For: 1.1.1.1, ::::", "X-HTTP-Method-Override: DELETE", "Content-Type: \xff/\xfe",
 )  # fmt: skip
+STATES: tuple[object, ...] = (
+    None, {}, [], "x", {"id": "x"}, {"id": None, "_deleted": True}, {"id": "01900000-0000-7000-8000-000000000000"},
+    {"id": "01900000-0000-7000-8000-000000000001", "nameEn": 5, "custom": [1]}, {"id": {"id": {}}},
+    {"id": "01900000-0000-7000-8000-000000000002", "nameEn": "\x00\ud7ff", "_status": "created", "_changed": 7},
+    {"id": "01900000-0000-7000-8000-000000000003", "nameEn": "x", "rev": 10**30, "_deleted": "no"},
+)  # fmt: skip
+FILES: tuple[dict[str, object], ...] = (
+    {"text": ""}, {"text": "a,b\n1"}, {"text": '"' * 999}, {"text": "\x00,\n" * 50}, {"base64": "UEsDBA=="},
+    {"base64": "%"},
+    {"text": "a" * 60_000}, {"text": "order,date\n1,2026-02-30\n", "map": []}, {}, {"text": "a", "base64": "YQ=="},
+    {"text": "a,b\n1,2", "currency": "ZZZ", "territoryId": "x", "kind": "CONSUMER"},
+)  # fmt: skip
 METHODS = ("GET", "GET", "GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
-PLACES = ("bulk", "turbo", "file", "preview", "metrics", "jwks", "hash", "hash in a query", "pull", "nodes")
+PLACES = ("bulk", "turbo", "file", "preview", "metrics", "jwks", "hash", "hash in a query", "pull", "nodes",
+          "rxdb", "watermelon", "import")  # fmt: skip
 
 
 def draw_requests(
-    count: int, seed_number: int, token: str, ids: Sequence[str], cursors: Sequence[str]
+    count: int, seed_number: int, token: str, importer: str, ids: Sequence[str], cursors: Sequence[str]
 ) -> Iterator[bytes]:
-    """So many requests to each door in turn. `ids` are of files there are, `cursors` were given by the server."""
+    """So many requests to each door in turn. `ids` are of files there are, `cursors` were given by the server.
+    `token` is a rep's, `importer` of somebody who may import."""
     dice = random.Random(seed_number)
     for number in range(count):
-        yield _request(PLACES[number % len(PLACES)], dice, token, ids, cursors)
+        place = PLACES[number % len(PLACES)]
+        yield _request(place, dice, importer if place == "import" else token, ids, cursors)
 
 
 def _request(place: str, dice: random.Random, token: str, ids: Sequence[str], cursors: Sequence[str]) -> bytes:
@@ -93,6 +111,21 @@ def _asked(place: str, dice: random.Random, cursor: str) -> dict[str, object]:
     if place == "nodes":
         text = "query ($c: String) { customers(first: 2, after: $c) { nodes { id } pageInfo { endCursor } } }"
         return {"query": text, "variables": {"c": cursor}}
+    if place == "rxdb":
+        row = {"newDocumentState": dice.choice(STATES), "assumedMasterState": dice.choice(STATES)}
+        return {"query": RX_PUSH, "variables": {"contactsPushRow": dice.choice(([row], [row] * 300, row, None, [5]))}}
+    if place == "watermelon":
+        table = {
+            kind: dice.choice(([], [dice.choice(STATES)], None, "x")) for kind in ("created", "updated", "deleted")
+        }
+        changes: object = dice.choice(
+            ({"contacts": table}, {"customers": table, "nobody": table}, table, [], None, "x")
+        )
+        return {"query": WM_PUSH, "variables": {"changes": changes, "at": dice.choice((0, -1, 1e300, None, 10**15))}}
+    if place == "import":
+        input = {"fileName": dice.choice(ODD), "system": dice.choice(("erp", "", "x" * 500)), **dice.choice(FILES)}
+        text = "mutation ($i: ImportOrdersInput!) { importOrders(input: $i) { __typename } }"
+        return {"query": text, "variables": {"i": input}}
     odd: tuple[object, ...] = (
         None, 5, True, "", "0" * 64, "0" * 63, "G" * 64, "sha256:", "sha256:" + "0" * 64, "md5:x", "\x00", "\u202e",
         [], {}, ["0" * 64], "x" * 5_000, 1e300,

@@ -11,7 +11,7 @@ from tests.files.conftest import visit as visit
 from tests.fuzz.doors import draw_requests
 from tests.hardness.test_raw import lives, said, statuses
 
-REQUESTS = 300
+REQUESTS = 520
 SEED = 11
 AT_ONCE = 8
 PULL = "{ syncPull(limit: 2) { ... on SyncPage { cursor } } }"
@@ -19,7 +19,7 @@ PAGE = "{ customers(first: 1) { pageInfo { endCursor } } }"
 
 
 async def test_no_door_fails_whatever_comes(desk: Desk, visit: str, paper: bytes) -> None:
-    token = await desk.token("wei")
+    token, importer = await desk.token("wei"), await desk.token("admin")
     files = [await desk.stored("wei", visit, paper)]
     files.append(await desk.stored("wei", visit, paper + b"x"))
     pulled = (await desk.served.ask(PULL, token=token))["data"]["syncPull"]["cursor"]
@@ -37,7 +37,7 @@ async def test_no_door_fails_whatever_comes(desk: Desk, visit: str, paper: bytes
         assert b"Traceback" not in answer, (sent[:600], answer[:600])
 
     async with asyncio.TaskGroup() as group:
-        for sent in draw_requests(REQUESTS, SEED, token, files, [pulled, page]):
+        for sent in draw_requests(REQUESTS, SEED, token, importer, files, [pulled, page]):
             group.create_task(one(sent))
     assert told[200] > REQUESTS / 20, told
     assert sum(count for status, count in told.items() if 400 <= status < 500) > REQUESTS / 4, told
