@@ -4,19 +4,18 @@ Stock limiters follow every fragment spread, so a few nested fragments cost expo
 weighed once: a weight is what a selection asks for per object it stands on, and a spread adds the weight of its
 fragment. The numbers may be astronomical; computing them takes one pass.
 
-Three steps, each bounded by the one before: the text is counted without being parsed; what is written in the
-document is counted in the same pass that weighs it; an operation is priced once more for the page sizes its
-variables bring, and the price is kept. Source: promises.md §3.
+Three steps, each bounded by the one before: what is written is counted in the text, without its being parsed, for
+parsing is what costs most; the document is weighed in one pass; an operation is priced once more for the page sizes
+its variables bring, and the price is kept. Source: promises.md §3.
 """
 
 import re
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphql import (
-    ArgumentNode,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
@@ -27,12 +26,8 @@ from graphql import (
     GraphQLSchema,
     InlineFragmentNode,
     IntValueNode,
-    ListValueNode,
-    ObjectValueNode,
     OperationDefinitionNode,
-    SelectionNode,
     SelectionSetNode,
-    ValueNode,
     VariableNode,
     get_introspection_query,
     get_named_type,
@@ -54,6 +49,8 @@ INTROSPECTION_DEPTH_MAX = 20
 INTROSPECTION_TIMES_MAX = 2
 """So many times what the dearest question of tools costs may be asked about a schema at once."""
 INTROSPECTION = frozenset({"__schema", "__type"})
+WRITTEN_TIMES_MAX = 2
+"""Operations with so many times the aliases or directives they may have are not parsed to find the branch with most."""
 NESTING_PER_DEPTH = 3
 """Selection sets that may stand in each other, fragments included, for each level of fields allowed."""
 PAGE_ARGUMENTS = ("first", "last")
@@ -70,6 +67,7 @@ TOKENS = re.compile(
     re.DOTALL,
 )
 """What GraphQL's lexer makes of a text, and its comments."""
+PUNCTUATION = frozenset("!$&()[]{}:=@|") | {"..."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +103,27 @@ class Limits:
         self._introspection_cost_max = usual.cost * INTROSPECTION_TIMES_MAX
 
     def check_text(self, text: str) -> None:
-        """Before it is parsed. Raises `Refused` with QUERY_TOO_COSTLY: `characters` or `tokens`."""
+        """Before it is parsed. Raises `Refused` with QUERY_TOO_COSTLY: the first of what is written too often."""
         settings = self._settings
         if len(text) > settings.document_characters_max:
             raise Refused(_problem("characters", len(text), settings.document_characters_max))
-        found = TOKENS.findall(text)
-        tokens = len(found) - (sum(token[0] == "#" for token in found) if "#" in text else 0)
-        if tokens > settings.document_tokens_max:
-            raise Refused(_problem("tokens", tokens, settings.document_tokens_max))
+        tokens = TOKENS.findall(text)
+        if "#" in text:
+            tokens = [token for token in tokens if token[0] != "#"]
+        if len(tokens) > settings.document_tokens_max:
+            raise Refused(_problem("tokens", len(tokens), settings.document_tokens_max))
+        written, aliases_max = count_written(tokens), settings.document_aliases_max
+        for measure, found, most, beyond in (
+            ("definitions", written.definitions, settings.document_definitions_max, 1),
+            ("selections", written.selections, settings.document_selections_max, 1),
+            ("repeats", written.repeats, settings.document_repeats_max, 1),
+            ("values", written.values, settings.document_values_max, 1),
+            ("variables", written.variables, settings.document_variables_max, 1),
+            ("aliases", written.aliases, aliases_max, WRITTEN_TIMES_MAX),
+            ("directives", written.directives, aliases_max, WRITTEN_TIMES_MAX),
+        ):
+            if found > most * beyond:
+                raise Refused(_problem(measure, found, most))
 
     def check(self, document: DocumentNode) -> None:
         """Before validation, for the document alone: pages sized by variables count as one row.
@@ -123,7 +134,9 @@ class Limits:
         scale = _Scale(self._schema, self._settings, document, None)
         problems: dict[str, Problem] = {}
         try:
-            scale.count_definitions(document)
+            # what has no braces, as definitions of types have not, was not counted in the text
+            if len(document.definitions) > self._settings.document_definitions_max:
+                raise _TooMuch("definitions", len(document.definitions), self._settings.document_definitions_max)
             for definition in document.definitions:
                 if isinstance(definition, OperationDefinitionNode):
                     for problem in self._problems(scale, definition):
@@ -180,6 +193,92 @@ class Limits:
 
 
 @dataclass(slots=True)
+class Written:
+    """What is written in a document, each thing once; of aliases and directives, those of the operation or fragment
+    that has most. `repeats`: fields and spreads whose name stands in the same selection set already; `values`: of
+    arguments and defaults, those in lists and objects and these themselves included.
+    """
+
+    definitions: int = 0
+    selections: int = 0
+    repeats: int = 0
+    values: int = 0
+    variables: int = 0
+    aliases: int = 0
+    directives: int = 0
+
+
+def count_written(tokens: Sequence[str]) -> Written:
+    """Count a text by its tokens, comments left out. Of what is no GraphQL it counts something."""
+    written = Written()
+    sets: list[set[str]] = []
+    aliases = directives = 0
+    reading = iter(range(len(tokens)))
+    for at in reading:
+        token = tokens[at]
+        after = tokens[at + 1] if at + 1 < len(tokens) else ""
+        if token == "{":
+            written.definitions += not sets
+            sets.append(set())
+        elif token == "}":
+            if sets:
+                sets.pop()
+            if not sets:
+                aliases = directives = 0
+        elif token == "(":
+            _count_arguments(tokens, reading, written, are_variables=not sets and tokens[at - 2 : at - 1] != ["@"])
+        elif token == "@":
+            directives += 1
+            written.directives = max(written.directives, directives)
+            next(reading, None)
+        elif token == "...":
+            written.selections += 1
+            if after == "on":
+                next(reading, None)
+                next(reading, None)
+            elif after[:1].isidentifier():
+                next(reading, None)
+                _note(sets, token + after, written)
+        elif sets and token[0].isidentifier():
+            written.selections += 1
+            _note(sets, token, written)
+            if after == ":":
+                aliases += 1
+                written.aliases = max(written.aliases, aliases)
+                next(reading, None)
+                next(reading, None)
+    return written
+
+
+def _note(sets: list[set[str]], name: str, written: Written) -> None:
+    if sets:
+        written.repeats += name in sets[-1]
+        sets[-1].add(name)
+
+
+def _count_arguments(tokens: Sequence[str], reading: Iterator[int], written: Written, *, are_variables: bool) -> None:
+    """From a parenthesis to the one that closes it. Of variables only what follows `=` is a value."""
+    open_count, counts = 1, not are_variables
+    for here in reading:
+        token = tokens[here]
+        if token == "(":
+            open_count += 1
+        elif token == ")":
+            open_count -= 1
+            if not open_count:
+                return
+        elif token == "$":
+            next(reading, None)
+            written.variables += are_variables
+            counts = not are_variables
+            written.values += counts
+        elif token == "=":
+            counts = True
+        elif counts and (token in "[{" or (token not in PUNCTUATION and tokens[here + 1 : here + 2] != [":"])):
+            written.values += 1
+
+
+@dataclass(slots=True)
 class _Prices:
     """What an operation costs, by the sizes of the pages its variables give. Holds the operation, whose id it has."""
 
@@ -212,26 +311,8 @@ class _Scale:
         self._open: set[str] = set()
         self._defaults: dict[str, Any] = {}
         self._nesting_max = max(settings.document_depth_max, INTROSPECTION_DEPTH_MAX) * NESTING_PER_DEPTH
-        self._selections_left = settings.document_selections_max
-        self._repeats_left = settings.document_repeats_max
-        self._values_left = settings.document_values_max
         self.sizes: set[str] = set()
         """Variables that size a page."""
-
-    def count_definitions(self, document: DocumentNode) -> None:
-        """What stands side by side in a document. Raises `_TooMuch`."""
-        settings = self._settings
-        operations = [found for found in document.definitions if isinstance(found, OperationDefinitionNode)]
-        variables = sum(len(found.variable_definitions or ()) for found in operations)
-        for measure, found, most in (
-            ("definitions", len(document.definitions), settings.document_definitions_max),
-            ("variables", variables, settings.document_values_max),
-        ):
-            if found > most:
-                raise _TooMuch(measure, found, most)
-        for operation in operations:
-            for definition in operation.variable_definitions or ():
-                self._count_values([definition.default_value] if definition.default_value else [])
 
     def weigh_fragments(self) -> None:
         for name in self._fragments:
@@ -286,7 +367,6 @@ class _Scale:
     def _selections(self, selections: SelectionSetNode, parent: GraphQLNamedType | None, nesting: int) -> Weight:
         if nesting > self._nesting_max:
             raise _TooMuch("nesting", nesting, self._nesting_max)
-        self._count_selections(selections.selections)
         fields = depth = below = aliases = directives = cost = 0
         for selection in selections.selections:
             if isinstance(selection, FieldNode):
@@ -305,38 +385,7 @@ class _Scale:
             aliases += part.aliases
             directives += part.directives + len(selection.directives or ())
             cost += part.cost
-            for directive in selection.directives or ():
-                self._count_values(_values(directive.arguments))
         return Weight(fields, depth, below + 1, aliases, directives, cost)
-
-    def _count_selections(self, selections: Iterable[SelectionNode]) -> None:
-        """What is written, each set once: validation compares whatever has the same name with each other."""
-        settings = self._settings
-        names = [
-            (found.alias or found.name).value if isinstance(found, FieldNode) else f"...{found.name.value}"
-            for found in selections
-            if isinstance(found, FieldNode | FragmentSpreadNode)
-        ]
-        self._selections_left -= len(tuple(selections))
-        if self._selections_left < 0:
-            raise _TooMuch("selections", settings.document_selections_max + 1, settings.document_selections_max)
-        if len(names) > 1:
-            self._repeats_left -= len(names) - len(Counter(names))
-            if self._repeats_left < 0:
-                raise _TooMuch("repeats", settings.document_repeats_max + 1, settings.document_repeats_max)
-
-    def _count_values(self, waiting: list[ValueNode]) -> None:
-        """Values written in the document, those of lists and objects each. What is many belongs into variables."""
-        while waiting:
-            value = waiting.pop()
-            self._values_left -= 1
-            if self._values_left < 0:
-                most = self._settings.document_values_max
-                raise _TooMuch("values", most + 1, most)
-            if isinstance(value, ListValueNode):
-                waiting += value.values
-            elif isinstance(value, ObjectValueNode):
-                waiting += [found.value for found in value.fields]
 
     def _fragment(self, name: str, nesting: int) -> Weight:
         known = self._known.get(name)
@@ -359,8 +408,6 @@ class _Scale:
         asked = None
         if is_object_type(parent) or is_interface_type(parent):
             asked = self._schema.get_field(parent, node.name.value)
-        if node.arguments:
-            self._count_values(_values(node.arguments))
         inner = NOTHING
         if node.selection_set is not None:
             kind = get_named_type(asked.type) if asked is not None else None
@@ -431,10 +478,6 @@ def _problem(measure: str, found: int, most: int, path: tuple[str, ...] = ()) ->
     # what fragments multiply may have more digits than JSON carries
     cost = min(found, INTEGER_MAX)
     return Problem(Code.QUERY_TOO_COSTLY, path, (str(most),), {"measure": measure, "cost": cost, "limit": most})
-
-
-def _values(arguments: Iterable[ArgumentNode] | None) -> list[ValueNode]:
-    return [argument.value for argument in arguments or ()]
 
 
 def _size(value: object) -> int | None:

@@ -38,6 +38,13 @@ def documents() -> dict[str, str]:
         "introspection bomb": "{ __schema { " + " ".join(f"t{n}: {types}" for n in range(90)) + " } }",
         "1,900 unknown fields": "{ me { " + " ".join(f"name{n}" for n in range(1_900)) + " } }",
         "990 variables": "query (" + " ".join(f"$a{n}: Int" for n in range(990)) + ") { __typename }",
+        # as much of each as is still parsed
+        "990 unknown fields": "{ me { " + " ".join(f"name{n}" for n in range(990)) + " } }",
+        "660 of them with a value": "{ me { " + " ".join(f"n{n}(a:1)" for n in range(660)) + " } }",
+        "490 unused variables": "query (" + " ".join(f"$a{n}: Int" for n in range(490)) + ") { __typename }",
+        "400 aliases": "{ me { " + " ".join(f"a{n}: name" for n in range(400)) + " } }",
+        "400 unknown directives": "{ me { " + " ".join(f"n{n} @a(b: 1)" for n in range(400)) + " } }",
+        "1,900 values": "{ me { name(a: [" + "1 " * 1_900 + "]) } }",
         "3,000,000 characters": '{ node(id: "' + "x" * 3_000_000 + '") { id } }',
     }
 
