@@ -3,7 +3,9 @@
 `make failover`, or `python -m tests.failover.run --seed 1 --episodes 4`. Each episode is one of chaos
 (`docs/CHAOS.md`): an organisation, devices, a proxy that does its worst, and the judge at rest. In each the leader is
 lost once: its whole machine by SIGKILL, half of the times the moment an answer is out; every third time by a planned
-change. Then it is started again. Our servers are started once and must still be the same processes at the end.
+change. Then it is started again, and the next episode begins when it follows the one that leads now: nobody rebuilds
+it, and over a run of three or more somebody leads who had been killed. Our servers are started once and must still be
+the same processes at the end.
 FAILOVER_LOGS names a folder to keep what everybody said.
 """
 
@@ -58,6 +60,8 @@ class Change:
     led_seconds: float = 0.0
     leader: str = ""
     safe_seconds: float = 0.0
+    back_seconds: float = 0.0
+    """until the one that was lost is a standby again and every node runs"""
 
 
 @dataclass
@@ -142,6 +146,7 @@ class Apps(Servers):
     _leader: Node | None = None
     _next: str = "kill"
     _changing: asyncio.Task[None] | None = None
+    _returning: asyncio.Task[None] | None = None
     _apps: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     async def __aenter__(self) -> "Apps":
@@ -185,8 +190,16 @@ class Apps(Servers):
     async def next(self, kind: str) -> None:
         """What the coming episode does to the leader."""
         assert self.cluster is not None
-        await self.cluster.until_whole()
+        await self.until_back()
         self._leader, self._next, self._changing = await self.cluster.leader(), kind, None
+
+    async def until_back(self) -> None:
+        """Until whoever was lost last is a standby, the others run, and nothing of it is left to wait for."""
+        assert self.cluster is not None
+        if self._returning is not None:
+            await self._returning
+            self._returning = None
+        await self.cluster.until_whole()
 
     def kill(self, port: int) -> bool:
         """The leader, once in an episode."""
@@ -215,6 +228,14 @@ class Apps(Servers):
             cluster.start_node(lost)
         await cluster.until_safe()
         change.safe_seconds = loop.time() - change.at
+        self._returning = asyncio.ensure_future(self._return(change))
+
+    async def _return(self, change: Change) -> None:
+        assert self.cluster is not None
+        await self.cluster.until_whole()
+        change.back_seconds = asyncio.get_running_loop().time() - change.at
+        if (await self.cluster.members())[change.lost]["role"] == "leader":
+            raise Violation(f"{change.lost} was lost and leads as if it had not been: {change}")
 
     async def wait_for_all(self) -> None:
         """Until the leader is followed again and the servers say they are ready."""
@@ -261,6 +282,17 @@ class Figures:
     changes: list[Change]
     start_seconds: float
 
+    def led_again(self) -> list[str]:
+        """Nodes that were killed, came back by themselves and led later."""
+        killed: set[str] = set()
+        found = []
+        for change in self.changes:
+            if change.leader in killed:
+                found.append(change.leader)
+            if change.kind == "kill":
+                killed.add(change.lost)
+        return found
+
     def told(self) -> str:
         outcome, seen = self.outcome, self.seen
         lines = [
@@ -272,8 +304,11 @@ class Figures:
             written = "-" if change.written_at is None else f"{change.written_at - change.at:.1f}"
             lines.append(
                 f"  {change.kind:<10} {change.lost} -> {change.leader}: new leader after {change.led_seconds:.1f} s,"
-                f" a push accepted after {written} s, a synchronous standby after {change.safe_seconds:.1f} s"
+                f" a push accepted after {written} s, a synchronous standby after {change.safe_seconds:.1f} s,"
+                f" {change.lost} a standby after {change.back_seconds:.1f} s"
             )
+        if led_again := self.led_again():
+            lines.append(f"  led after they had been killed: {', '.join(led_again)}")
         took = [c.written_at - c.at for c in self.changes if c.written_at is not None and c.kind == "kill"]
         if took:
             lines.append(f"  writes again after a kill: median {median(took):.1f} s, most {max(took):.1f} s")
@@ -322,6 +357,7 @@ async def run(seed: int, episodes: int, steps: int, folder: Path) -> Figures:
                         outcome.steps += steps
                         sys.stdout.write(f"episode {number} of {episodes}: {apps.changes[-1]}\n")
                         sys.stdout.flush()
+                    await apps.until_back()
                     judge(seen, apps)
                 except Violation as violation:
                     raise Violation(f"{violation}\n{apps.said(0)}\n{cluster.said()}") from None
