@@ -163,6 +163,48 @@ async def test_two_servers_on_one_database_poke_each_others_devices(office: Offi
                 assert await there.clock() == clock
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        "subscription A { p: syncPoke { t: __typename c: clock clock } }",
+        "subscription ($no: Boolean = false) { syncPoke { clock again: clock @skip(if: $no) } }",
+        "subscription { ... on Subscription { syncPoke { clock } } }",
+    ],
+)
+async def test_what_follows_the_first_answer_has_its_form(office_on_file: Office, document: str) -> None:
+    token = await office_on_file.token("MANAGER")
+    async with events(office_on_file.served, document, token) as stream:
+        _, first = await stream.event()
+        then = json.dumps(first).replace(str(_clock_in(first)), str(await office_on_file.write()))
+        _, second = await stream.event()
+        assert json.dumps(second) == then
+        assert list(first["data"]) == list(second["data"])
+
+
+def _clock_in(answer: Any) -> int:
+    ((poke,),) = (answer["data"].values(),)
+    return int(poke.get("clock"))
+
+
+async def test_of_many_who_follow_only_who_may_not_is_sent_away(office: Office) -> None:
+    """Their sign-ins are asked for together; each is judged alone."""
+    manager, rep = [await office.token("MANAGER") for _ in range(3)], await office.token("REP")
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(events(office.served, POKE, one)) for one in (*manager, rep)]
+        for stream in streams:
+            await stream.clock()
+        family = office.served.services.tokens.read(manager[1]).family_id
+        await office.execute("UPDATE refresh_family SET revoked_at = ? WHERE id = ?", office.clock(), family)
+        office.clock.forward(seconds=1)
+        clock = await office.write()
+        _, data = await streams[1].event()
+        assert data["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+        assert await streams[1].event() == ("complete", None)
+        for stream in (streams[0], streams[2], streams[3]):
+            assert await stream.clock() == clock
+    await office.quiet()
+
+
 async def test_a_revoked_device_hears_nothing_more(office: Office) -> None:
     token = await office.token("MANAGER")
     async with line(office.served, token) as socket, events(office.served, POKE, token) as stream:
