@@ -37,8 +37,10 @@ READY_SECONDS = 3
 PREFLIGHT_SECONDS = 600
 ASKED_HEADERS = (
     "authorization",
+    "content-range",
     "content-type",
     "if-none-match",
+    "if-range",
     "range",
     "x-client-name",
     "x-client-version",
@@ -46,7 +48,19 @@ ASKED_HEADERS = (
     "x-request-id",
 )
 """What pages of other sites may send, beside what every page may."""
-TOLD_HEADERS = ("content-language", "content-range", "etag", "retry-after", "www-authenticate", "x-request-id")
+TOLD_HEADERS = (
+    "accept-ranges",
+    "content-disposition",
+    "content-language",
+    "content-range",
+    "etag",
+    "retry-after",
+    "upload-complete",
+    "upload-length",
+    "upload-offset",
+    "www-authenticate",
+    "x-request-id",
+)
 """What they may read."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 _LOG = logger(__name__)

@@ -83,9 +83,9 @@ def rate_limited(what: str, limit: int, wait_ms: int) -> Refused:
 
 
 def retry_after_seconds(refused: Refused) -> int | None:
-    """When a RATE_LIMITED refusal says to come again; None for a refusal of another kind."""
-    problem = refused.problems[0]
-    return int(problem.params["retryAfterSeconds"]) if problem.code is Code.RATE_LIMITED else None
+    """When a refusal says to come again: RATE_LIMITED, UPLOAD_QUOTA; None for one that names no time."""
+    seconds = refused.problems[0].params.get("retryAfterSeconds")
+    return None if seconds is None else int(seconds)
 
 
 @lru_cache(maxsize=ADDRESSES_KEPT_MAX)

@@ -231,13 +231,13 @@ class Files:
                 principal.holder,
                 row.id,
             )
-            today = sum(size for _, size, started_at, _ in rows if started_at > work.now_ms - DAY_MS)
+            today = sorted((at_ms, size) for _, size, at_ms, _ in rows if at_ms > work.now_ms - DAY_MS)
             most = self._settings.upload_bytes_per_day_max
-            if today + row.size_bytes > most:
-                raise Refused(Problem(Code.UPLOAD_QUOTA, ("sizeBytes",), (str(most),)))
+            if (wait_ms := _until_room(today, most - row.size_bytes, work.now_ms)) > 0:
+                raise _over_quota("sizeBytes", most, wait_ms)
             unfinished = sum(finished_at is None for *_, finished_at in rows)
             if unfinished >= self._settings.uploads_per_user_max:
-                raise Refused(Problem(Code.UPLOAD_QUOTA, ("uploads",), (str(self._settings.uploads_per_user_max),)))
+                raise _over_quota("uploads", self._settings.uploads_per_user_max, UNFINISHED_WAIT_MS)
             await work.conn.execute(
                 "INSERT INTO upload (attachment_id, user_id, size_bytes, started_at) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (attachment_id) DO UPDATE SET user_id = excluded.user_id,"
@@ -579,3 +579,25 @@ async def _forget_upload(work: Work, attachment_id: str) -> None:
 
 async def _note_download(work: Work, attachment_id: str) -> None:
     work.audit("DOWNLOAD", ATTACHMENTS, attachment_id)
+
+
+UNFINISHED_WAIT_MS = 60_000
+"""Uploads end when their sender ends them; nobody knows when, so he is told to look again before long."""
+
+
+def _until_room(today: Sequence[tuple[int, int]], room: int, now_ms: int) -> int:
+    """How long until of these (begun at, bytes), oldest first, no more than `room` bytes are of the last 24 hours.
+
+    0 when that is so now; a day where it will never be, because one file alone is larger than what a day may hold.
+    """
+    held, wait_ms = sum(size for _, size in today), 0
+    for at_ms, size in today:
+        if held <= room:
+            return wait_ms
+        held, wait_ms = held - size, at_ms + DAY_MS - now_ms
+    return wait_ms if held <= room else DAY_MS
+
+
+def _over_quota(what: str, most: int, wait_ms: int) -> Refused:
+    params = {"retryAfterSeconds": max(1, -(-wait_ms // 1_000))}
+    return Refused(Problem(Code.UPLOAD_QUOTA, (what,), (str(most),), params))

@@ -326,10 +326,15 @@ async def test_one_user_has_a_day_and_so_many_at_once(house: House, file_setting
         third = await desk.put("wei", ids[2], papers[2], 0, 10)
         assert (third.status_code, code_of(third)) == (429, "UPLOAD_QUOTA")
         assert third.json()["errors"][0]["extensions"]["retry"] == "LATER"
+        assert third.headers["retry-after"] == "60", "one that is open must end first"
         for one, data in zip(ids[:2], papers[:2], strict=True):
             assert (await desk.put("wei", one, data, 10)).json()["state"] == "STORED"
         assert (await desk.put("wei", ids[2], papers[2])).json()["state"] == "STORED"
-        assert code_of(await desk.put("wei", ids[3], papers[3])) == "UPLOAD_QUOTA"
+        house.now_ms += 3_600_000
+        desk.tokens.clear()
+        full = await desk.put("wei", ids[3], papers[3])
+        assert code_of(full) == "UPLOAD_QUOTA"
+        assert full.headers["retry-after"] == str(23 * 3_600), "when the first of the day is a day old"
         house.now_ms += 86_400_001
         desk.tokens.clear()
         assert (await desk.put("wei", ids[3], papers[3])).json()["state"] == "STORED"

@@ -49,7 +49,7 @@ def preflight(origin: str, method: str = "POST") -> dict[str, str]:
     return {
         "origin": origin,
         "access-control-request-method": method,
-        "access-control-request-headers": "authorization, content-type, x-client-name, x-client-version",
+        "access-control-request-headers": "authorization, content-range, content-type, x-client-name, x-client-version",
     }
 
 
@@ -68,6 +68,11 @@ async def test_pages_of_named_sites_may_ask_and_no_others(door: Door) -> None:
     answer = await door.served.post(asked, origin=SITE)
     assert answer.headers["access-control-allow-origin"] == SITE
     assert "etag" in answer.headers["access-control-expose-headers"].lower()
+    # a page that sends a file reads how far it came, and when to come again
+    sent = await client.put("/files/5", headers={"origin": SITE, "content-range": "bytes 0-0/1"}, content=b"x")
+    assert (sent.status_code, sent.headers["access-control-allow-origin"]) == (401, SITE)
+    shown = {name.strip().lower() for name in sent.headers["access-control-expose-headers"].split(",")}
+    assert {"upload-offset", "upload-length", "upload-complete", "retry-after", "content-range"} <= shown
     assert "origin" in varies(answer)
     for foreign in ("https://evil.example.com", f"{SITE}.evil.example", "null", "http://localhost:5173", "*"):
         refused = await client.options("/graphql", headers=preflight(foreign))
