@@ -233,8 +233,9 @@ async def test_an_upload_under_way_is_cut_when_its_device_is_revoked_on_another_
     reader, writer = await asyncio.open_connection("127.0.0.1", pair.other.port)
     try:
         writer.write("\r\n".join(head).encode() + data[:2_000])  # the rest never comes
-        while not pair.other.services.pokes.standings.watchers:  # noqa: ASYNC110 - a state nobody tells
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not pair.other.services.pokes.standings.watchers:  # noqa: ASYNC110 - a state nobody tells
+                await asyncio.sleep(0.005)
         revoke = "mutation ($id: ID!) { revokeDevice(deviceId: $id) { __typename } }"
         await pair.door.served.ask(revoke, {"id": session["deviceId"]}, token=admin)
         told = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)  # until the server closes
