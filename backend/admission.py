@@ -1,9 +1,9 @@
 """Who may come in now, and how much is worked on and held at once. One of each per process.
 
-Three bounds, so that memory and waiting times have a limit whatever arrives: how often a user, a device, a
-service and an address ask (token buckets, `domain/rates.py`); how many bytes of requests are held; and how many
-requests are worked on and wait for it. Large work may not take every place, and small work goes before it, but for
-one turn in four.
+Four bounds, so that memory and waiting times have a limit whatever arrives: how often a user, a device, a
+service and an address ask (token buckets, `domain/rates.py`); how many bytes of requests are held, and of answers
+nobody takes; and how many requests are worked on and wait for it. Large work may not take every place, and small work
+goes before it, but for one turn in four.
 Source: promises.md §4.
 """
 
@@ -38,13 +38,16 @@ BUSY = counter(
 )
 SMALL_BYTES = 16_384
 """A body no larger than this is taken even when those held are as many as may be."""
+CONNECTION_BYTES = 131_072
+"""So much of what is sent already may stand in a connection whose reader takes nothing."""
 WORKING = gauge("requests_working", "Requests being worked on.")
 WAITING = gauge("requests_waiting", "Requests that wait to be worked on.")
 HELD = gauge("request_bytes_held", "Bytes of requests being held.")
+UNTAKEN = gauge("answer_bytes_untaken", "Bytes of answers whose readers take nothing just now.")
 
 
 class Admission:
-    """The three bounds, for every door of a process."""
+    """The four bounds, for every door of a process."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._clock = clock
@@ -59,6 +62,7 @@ class Admission:
         # one that has no rate of its own may ask as often as a colleague
         self._services = per_minute(settings.user_requests_per_minute)
         self.bodies = Bytes(settings.bodies_bytes_max)
+        self.untaken = Untaken(settings.answers_bytes_max)
         self.places = Places(
             settings.requests_working_max, settings.requests_waiting_max, settings.request_wait_seconds_max
         )
@@ -137,6 +141,43 @@ class Share:
         """Hold so many more. Raises `Refused(BUSY)`."""
         self._held.take(self, more)
         self.bytes += more
+
+
+class Untaken:
+    """Answers, or parts of them, that wait for readers who take nothing just now, and the bytes they hold.
+
+    Readers are not asked to come again later, whose work is done: when it is too much, whoever has taken nothing for
+    longest is given up. Who takes bit by bit has always waited for a short time only.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._held = 0
+        # in the order in which they began to wait
+        self._waiting: dict[asyncio.Timeout, int] = {}
+
+    @property
+    def held(self) -> int:
+        return self._held
+
+    @contextmanager
+    def waiting(self, until: asyncio.Timeout, held: int) -> Iterator[None]:
+        """For as long as the block waits; `until` ends it, before its time when another needs the room."""
+        self._waiting[until] = held
+        self._add(held)
+        while self._held > self._bytes_max and len(self._waiting) > 1:
+            longest = next(iter(self._waiting))
+            self._add(-self._waiting.pop(longest))
+            if not longest.expired():
+                longest.reschedule(asyncio.get_running_loop().time())
+        try:
+            yield
+        finally:
+            self._add(-self._waiting.pop(until, 0))
+
+    def _add(self, more: int) -> None:
+        self._held += more
+        UNTAKEN.add(more)
 
 
 class Places:
@@ -247,18 +288,22 @@ def is_large(cost: int, body_bytes: int) -> bool:
     return cost >= LARGE_COST or body_bytes >= LARGE_BYTES
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+async def within(seconds: float, work: Coroutine[Any, Any, T], untaken: Untaken | None = None, held: int = 0) -> T:
     """What the work returns; raises TimeoutError when it takes longer.
 
     Work that never has to wait, as most reading and sending of small things, is not timed at all: a timer costs more.
+    Sending says how many bytes it holds while it waits.
     """
     try:
         waits_for = work.send(None)
     except StopIteration as done:
         result: T = done.value
         return result
-    async with asyncio.timeout(seconds):
-        return await _Rest[T](work, waits_for)
+    async with asyncio.timeout(seconds) as until:
+        if untaken is None:
+            return await _Rest[T](work, waits_for)
+        with untaken.waiting(until, held):
+            return await _Rest[T](work, waits_for)
 
 
 class _Rest(Generic[T]):

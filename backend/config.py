@@ -97,6 +97,13 @@ class Settings(BaseSettings):
     bodies_bytes_max: int = Field(
         default=32_000_000, ge=1_000, description="bytes of requests held at once; small ones are taken beyond it"
     )
+    answers_bytes_max: int = Field(
+        default=64_000_000,
+        ge=100_000,
+        description="bytes of answers whose readers take nothing just now; beyond it who has taken nothing for longest"
+        " is given up",
+    )
+    connections_max: int = Field(default=6_000, ge=1, description="open connections of one process, idle ones too")
     head_seconds_max: int = Field(
         default=10, ge=1, le=600, description="seconds the head of a request may take to arrive"
     )
@@ -309,6 +316,9 @@ class Settings(BaseSettings):
         default=None, description="serve GraphiQL at /graphiql; unsaid, only with the demo company"
     )
     sockets_max: int = Field(default=2_000, ge=1, description="open websockets of one process")
+    socket_message_bytes_max: int = Field(
+        default=256_000, ge=10_000, description="largest message on a websocket; what is larger comes by HTTP"
+    )
     socket_init_seconds_max: int = Field(default=10, ge=1, le=10, description="from opening to connection_init")
     socket_operations_max: int = Field(default=50, ge=1, le=1_000, description="running at once on one websocket")
     stream_check_seconds: int = Field(

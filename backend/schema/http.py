@@ -164,7 +164,7 @@ class GraphQLEdge:
         self._limits = limits
         self._sessions = sessions
         self.standings = standings
-        self._admission = admission
+        self.admission = admission
         self._settings = settings
         self._messages = messages
         self._make_context = make_context
@@ -192,7 +192,7 @@ class GraphQLEdge:
         context = self._make_context(standing, locale)
         context.address = address_key(request.client.host) if request.client else ""
         try:
-            async with self._admission.places.place(large=is_large(weight.cost, asked.body_bytes)):
+            async with self.admission.places.place(large=is_large(weight.cost, asked.body_bytes)):
                 result = await self._run(context, prepared, operation, asked)
         except Refused as busy:
             return unrun_response(self._turned_away(busy, locale), media_type, locale)
@@ -237,7 +237,7 @@ class GraphQLEdge:
         context.address = address
         if operation.operation is not OperationType.SUBSCRIPTION:
             try:
-                async with self._admission.places.place(large=is_large(weight.cost, asked.body_bytes)):
+                async with self.admission.places.place(large=is_large(weight.cost, asked.body_bytes)):
                     result = await self._run(context, prepared, operation, asked)
             except Refused as busy:
                 raise self._turned_away(busy, locale) from None
@@ -344,7 +344,7 @@ class GraphQLEdge:
         """One more request of this caller's, or what it costs. Raises `Unrun` when he asks too often."""
         try:
             if standing is not None:
-                self._admission.caller_asks(standing.principal, cost)
+                self.admission.caller_asks(standing.principal, cost)
         except Refused as limited:
             raise self._turned_away(limited, locale) from None
 

@@ -20,6 +20,7 @@ from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 from structlog.contextvars import bound_contextvars
 
+from backend.admission import CONNECTION_BYTES, within
 from backend.config import Settings
 from backend.domain.origins import is_allowed_origin
 from backend.errors import Code, Problem, Refused, Retry
@@ -159,8 +160,13 @@ class _Socket:
 
     async def _send(self, kind: str, **rest: object) -> None:
         """Raises TimeoutError when the client does not take it."""
-        async with asyncio.timeout(self._settings.stream_send_seconds_max):
-            await self._websocket.send_text(encode({"type": kind, **rest}).decode())
+        text = encode({"type": kind, **rest}).decode()
+        await within(
+            self._settings.stream_send_seconds_max,
+            self._websocket.send_text(text),
+            self._edge.admission.untaken,
+            len(text) + CONNECTION_BYTES,
+        )
 
     async def _watch(self) -> None:
         """Ends a connection that does not begin, and one whose caller may no longer be here."""
@@ -192,9 +198,9 @@ class _Socket:
             if received["type"] == "websocket.disconnect":
                 self._over.set()
                 return
-            await self._take(_message(received, self._settings.body_bytes_max))
+            await self._take(_message(received, self._settings.socket_message_bytes_max), len(received["text"]))
 
-    async def _take(self, message: Mapping[str, Any]) -> None:
+    async def _take(self, message: Mapping[str, Any], message_bytes: int) -> None:
         match message.get("type"):
             case "connection_init":
                 await self._begin(_payload(message) or {})
@@ -204,7 +210,7 @@ class _Socket:
             case "pong":
                 _payload(message)
             case "subscribe":
-                await self._subscribe(_id(message), message)
+                await self._subscribe(_id(message), message, message_bytes)
             case "complete":
                 if task := self._operations.pop(_id(message), None):
                     task.cancel()
@@ -227,7 +233,7 @@ class _Socket:
         self._acknowledged = True
         await self._send("connection_ack")
 
-    async def _subscribe(self, operation_id: str, message: Mapping[str, Any]) -> None:
+    async def _subscribe(self, operation_id: str, message: Mapping[str, Any], message_bytes: int) -> None:
         if not self._acknowledged:
             raise _Against(NOT_ACKNOWLEDGED, "connection_init must come first")
         payload = _payload(message)
@@ -236,7 +242,7 @@ class _Socket:
         if operation_id in self._operations:
             raise _Against(ID_IN_USE, "an operation with this id runs")
         try:
-            asked = replace(asked_from(payload), client=self._client)
+            asked = replace(asked_from(payload, body_bytes=message_bytes), client=self._client)
         except Malformed as malformed:
             if payload.get("query") == "":  # an empty document is a bad one, and those close nothing
                 await self._fail(operation_id, error_result(Code.BAD_REQUEST, malformed.message))
@@ -249,6 +255,15 @@ class _Socket:
         self._operations[operation_id] = asyncio.ensure_future(self._guarded(self._operate, operation_id, asked))
 
     async def _operate(self, operation_id: str, asked: Asked) -> None:
+        with self._edge.admission.bodies.holding() as share:
+            try:
+                share.add(asked.body_bytes)
+            except Refused as busy:
+                await self._fail(operation_id, refusal_result(busy))
+                return
+            await self._answer(operation_id, asked)
+
+    async def _answer(self, operation_id: str, asked: Asked) -> None:
         answers = self._edge.answers(
             asked, self._authorization, self._language, kinds=tuple(OperationType), connected_clock=self._clock
         )

@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from backend.admission import Admission, within
+from backend.admission import CONNECTION_BYTES, Admission, Untaken, within
 from backend.config import Settings
 from backend.domain.rates import ADDRESS_UNKNOWN, address_key
 from backend.domain.wishes import accepted_locale
@@ -52,7 +52,7 @@ class Gate:
         try:
             with admission.bodies.holding() as share:
                 scope.setdefault("state", {})["share"] = share
-                await self._app(scope, receive, self._patient(send))
+                await self._app(scope, receive, self._patient(send, admission.untaken))
         except Unread:
             # an answer left open closes its connection
             UNREAD.add()
@@ -68,22 +68,27 @@ class Gate:
         if len(names) != len(set(names)):
             raise Refused(Problem(Code.BAD_REQUEST))
 
-    def _patient(self, send: Send) -> Send:
+    def _patient(self, send: Send, untaken: Untaken) -> Send:
         async def send_in_parts(message: MutableMapping[str, Any]) -> None:
             body: bytes = message.get("body", b"")
             if message["type"] != "http.response.body" or len(body) <= SENT_BYTES:
-                await self._send(send, message)
+                await self._send(send, message, untaken, len(body))
                 return
             for begin in range(0, len(body), SENT_BYTES):
                 part = body[begin : begin + SENT_BYTES]
                 more = begin + SENT_BYTES < len(body) or message.get("more_body", False)
-                await self._send(send, {"type": "http.response.body", "body": part, "more_body": more})
+                # until the last part is sent the whole stays in memory
+                await self._send(
+                    send, {"type": "http.response.body", "body": part, "more_body": more}, untaken, len(body)
+                )
 
         return send_in_parts
 
-    async def _send(self, send: Send, message: MutableMapping[str, Any]) -> None:
+    async def _send(self, send: Send, message: MutableMapping[str, Any], untaken: Untaken, body_bytes: int) -> None:
         try:
-            await within(self._settings.stream_send_seconds_max, _sent(send, message))
+            await within(
+                self._settings.stream_send_seconds_max, _sent(send, message), untaken, body_bytes + CONNECTION_BYTES
+            )
         except TimeoutError:
             raise Unread from None
 

@@ -16,10 +16,17 @@ from backend.config import Settings
 from backend.telemetry import counter
 
 REFUSED = counter("heads_refused", "Connections closed for the head of a request.", by=("late", "large"))
-SOCKET_MESSAGES_QUEUED = 8
+TOO_MANY = counter("connections_refused", "Connections closed at once because as many are open as may be.")
+SOCKET_MESSAGES_QUEUED = 2
+"""messages of one websocket that wait to be read: of a client who sends and takes nothing that is what is held"""
 LINGER_SECONDS = 1
 LATE = b"408 Request Timeout"
 LARGE = b"431 Request Header Fields Too Large"
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\ncache-control: no-store\r\n"
+    b"connection: close\r\n\r\n"
+)
+"""Said before anything is read: who it is and what he speaks is not known."""
 
 
 def server_config(app: ASGIApp, settings: Settings, **more: Any) -> uvicorn.Config:
@@ -34,7 +41,7 @@ def server_config(app: ASGIApp, settings: Settings, **more: Any) -> uvicorn.Conf
         server_header=False,
         # whom addresses are believed from is a setting of ours
         proxy_headers=False,
-        ws_max_size=settings.body_bytes_max,
+        ws_max_size=settings.socket_message_bytes_max,
         ws_max_queue=SOCKET_MESSAGES_QUEUED,
         **more,
     )
@@ -52,6 +59,12 @@ class Listener(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if len(self.connections) > self.settings.connections_max:
+            self._refused = True
+            TOO_MANY.add()
+            transport.write(FULL)
+            transport.close()
+            return
         self._wait_for_head()
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         peer = transport.get_extra_info("socket")

@@ -1,5 +1,6 @@
 """Limits on connections that stay open: what is refused there is told in the same words, and closes nothing."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from backend.config import Settings
+from tests.hardness.test_raw import OK, PATIENCE_SECONDS, lives, request, said, statuses
 from tests.schema.conftest import Door
 from tests.schema.lines import events, line
 from tests.servers import JsonObject, Served, serve
@@ -125,3 +127,44 @@ async def test_an_address_that_asks_too_often_gets_no_connection_and_is_told_whe
             "/graphql/stream", params={"query": ASKED}, headers={"x-forwarded-for": "203.0.113.7"}
         )
         assert (streamed.status_code, "retry-after" in streamed.headers) == (429, True)
+
+
+async def test_one_connection_too_many_is_told_so_and_others_are_served(server_settings: Settings) -> None:
+    async with serve(server_settings.model_copy(update={"connections_max": 3})) as served:
+        await lives(served)
+        open_ones = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(2)]
+        try:
+            answer = await said(served, b"")
+            assert statuses(answer) == [503]
+            assert b"retry-after: 5\r\n" in answer
+            await lives(served)
+        finally:
+            for _reader, writer in open_ones:
+                writer.close()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(served.connections) > 1:  # noqa: ASYNC110 - the server has no event for it
+                await asyncio.sleep(0.01)
+        assert statuses(await said(served, request(served, OK))) == [200]
+
+
+async def test_what_is_larger_than_a_message_may_be_ends_its_websocket_and_what_is_held_of_others_is_bounded(
+    door: Door, token: str, server_settings: Settings
+) -> None:
+    small = {"socket_message_bytes_max": 40_000, "bodies_bytes_max": 30_000}
+    async with narrow(door, server_settings, **small) as served:
+        bodies = served.services.admission.bodies
+        async with line(served, token) as socket, line(served, token) as other:
+            await socket.subscribe("held", "subscription { syncPoke { clock } } #" + "x" * 25_000)
+            assert (await socket.hear())["type"] == "next"
+            assert bodies.held > 25_000
+            await other.subscribe("more", ASKED + " #" + "x" * 25_000)
+            refused = await other.hear()
+            assert (refused["type"], refused["payload"][0]["extensions"]["code"]) == ("error", "BUSY")
+            await other.subscribe("small", ASKED)
+            assert (await other.hear())["payload"] == {"data": {"__typename": "Query"}}
+            assert (await other.hear())["type"] == "complete"
+            await other.subscribe("large", ASKED + " #" + "x" * 41_000)
+            assert (await other.end())[0] == 1009
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while bodies.held:  # noqa: ASYNC110 - the server has no event for it
+                await asyncio.sleep(0.01)

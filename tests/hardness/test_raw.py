@@ -79,7 +79,7 @@ BODIES: dict[str, bytes] = {
     "100,000 lists and their ends": variables("[" * 100_000 + "]" * 100_000),
     "100,000 maps": variables('{"a":' * 100_000 + "1" + "}" * 100_000),
     "200 lists": variables("[" * 200 + "]" * 200),
-    "400,000 digits": variables("9" * 400_000),
+    "400,000 digits": variables("9" * 200_000),
     "a number too large": variables("1e999"),
     "NaN": variables("NaN"),
     "Infinity": variables("-Infinity"),
@@ -289,7 +289,7 @@ async def test_a_websocket_against_every_rule_is_closed_with_a_code(served: Serv
         '{"type": null}',
         "[" * 100_000,
         '{"type": "\\ud800"}',
-        "9" * 400_000,
+        "9" * 200_000,
     ):
         assert await closed_by(message) == 4400, message[:50]
     for message in (b"\x00\x01", b"\xff"):

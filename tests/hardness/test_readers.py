@@ -4,10 +4,12 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from math import inf
 
 import pytest
 from graphql import get_introspection_query
 
+from backend.admission import CONNECTION_BYTES, Untaken
 from backend.config import Settings
 from backend.telemetry import metric_value
 from tests.hardness.test_raw import lives, request
@@ -57,12 +59,71 @@ async def test_who_takes_nothing_of_an_answer_is_dropped_and_others_are_served(
         await lives(served)
 
 
-async def taken(reader: socket.socket) -> int:
-    """The bytes still to be had until the connection ends."""
+async def test_of_answers_nobody_takes_the_longest_waiting_is_given_up_when_they_are_too_much(
+    server_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(socket, "TCP_USER_TIMEOUT", raising=False)
+    async with serve(server_settings) as served:
+        whole = len((await served.client.post("/graphql", json={"query": get_introspection_query()})).content)
+    each = whole + CONNECTION_BYTES
+    narrow = {"stream_send_seconds_max": 600, "answers_bytes_max": each * 2}
+    async with serve(server_settings.model_copy(update=narrow)) as served:
+        untaken, dropped = served.services.admission.untaken, metric_value("selvedge_readers_dropped_total")
+        readers: list[socket.socket] = []
+        try:
+            for count in (1, 2):
+                readers.append(await mute(served))
+                await until(lambda count=count: untaken.held == count * each)  # type: ignore[misc]
+            assert metric_value("selvedge_readers_dropped_total") == dropped
+            readers.append(await mute(served))
+            await until(lambda: metric_value("selvedge_readers_dropped_total") == dropped + 1)
+            await until(lambda: untaken.held == 2 * each)
+            assert await taken(readers[0]) < whole * ANSWERS
+            assert await taken(readers[2], whole) >= whole, "who came last waits as before"
+            await lives(served)
+        finally:
+            for reader in readers:
+                reader.close()
+        await until(lambda: untaken.held == 0)
+
+
+async def test_who_waits_again_and_again_is_not_given_up_for_who_waits_on() -> None:
+    untaken, ended = Untaken(100), list[str]()
+
+    async def wait(name: str, held: int, over: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(600) as limit:
+                with untaken.waiting(limit, held):
+                    await over.wait()
+        except TimeoutError:
+            ended.append(name)
+
+    still, bit, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    tasks = [asyncio.ensure_future(wait("taker", 50, bit))]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.ensure_future(wait("still", 40, still)))
+    await asyncio.sleep(0)
+    bit.set()
+    await tasks[0]
+    tasks.append(asyncio.ensure_future(wait("taker", 50, over)))
+    await asyncio.sleep(0)
+    tasks.append(asyncio.ensure_future(wait("new", 30, over)))
+    await asyncio.wait({tasks[1]})
+    assert (ended, untaken.held) == (["still"], 80)
+    tasks.append(asyncio.ensure_future(wait("alone too large", 500, over)))
+    await asyncio.wait({tasks[2], tasks[3]})
+    assert (ended, untaken.held) == (["still", "taker", "new"], 500)
+    over.set()
+    await asyncio.gather(*tasks)
+    assert untaken.held == 0
+
+
+async def taken(reader: socket.socket, most: float = inf) -> int:
+    """The bytes still to be had until the connection ends, or so many."""
     found = 0
     async with asyncio.timeout(PATIENCE_SECONDS):
         try:
-            while part := await asyncio.get_running_loop().sock_recv(reader, 65_536):
+            while found < most and (part := await asyncio.get_running_loop().sock_recv(reader, 65_536)):
                 found += len(part)
         except ConnectionError:
             pass
