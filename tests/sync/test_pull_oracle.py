@@ -277,12 +277,14 @@ def places_of_what_is_gone(patch: pytest.MonkeyPatch) -> None:
     """A chain's head stays where its doors name it, though it was deleted."""
     true = feed._write_collection
 
-    async def mutant(conn: Connection, collection: Any, seq: int, writer: str, touches: Any, sums: Any) -> None:
+    async def mutant(
+        conn: Connection, collection: Any, seq: int, writer: str, touches: Any, sums: Any, watched: Any
+    ) -> Any:
         async def places(inner: Connection, name: str, _: Any) -> Any:
             return await kept(inner, name, [touch.record_id for touch in touches])
 
         patch.setattr(feed, "places_of", places)
-        await true(conn, collection, seq, writer, touches, sums)
+        return await true(conn, collection, seq, writer, touches, sums, watched)
 
     kept = feed.places_of
     patch.setattr(feed, "_write_collection", mutant)
