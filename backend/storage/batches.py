@@ -11,6 +11,8 @@ from functools import lru_cache
 
 ROWS_MIN = 4
 """Fewer rows are written as quickly one by one."""
+SAME_ROWS_MIN = 20
+"""With fewer, a statement for each set of values that are the same costs more than it saves."""
 TYPES = frozenset({"text", "int4", "int8", "bool", "bytea"})
 """Column types whose values can be handed over as one list each."""
 
@@ -23,7 +25,7 @@ _UPDATE = re.compile(r"UPDATE \w+ SET .+? WHERE \w+ = \?(?= AND |$)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`before` and `after` stand around the source of the rows `u(p1, p2, …)`.
+    """`before` and `after` stand around the source of the rows; `{p1}`, `{p2}` … in them for the values of a row.
 
     `distinct`: places of the values that must differ from row to row, else two rows would meet in one record and
     their order would count.
@@ -33,11 +35,16 @@ class Batch:
     after: str
     distinct: tuple[int, ...] = ()
 
-    def sql(self, types: Sequence[str]) -> str:
-        """The statement, with one list argument per value."""
-        lists = ", ".join(f"${n}::{name}[]" for n, name in enumerate(types, start=1))
-        names = ", ".join(f"p{n}" for n in range(1, len(types) + 1))
-        return f"{self.before}unnest({lists}) u({names}){self.after}"
+    def sql(self, types: Sequence[str], same: Sequence[bool]) -> str:
+        """The statement, with one argument per value: a list, or a single one where it is the `same` in all rows."""
+        values, lists, names = {}, [], []
+        for n, (name, is_same) in enumerate(zip(types, same, strict=True), start=1):
+            values[f"p{n}"] = f"${n}::{name}" if is_same else f"u.p{n}"
+            if not is_same:
+                lists.append(f"${n}::{name}[]")
+                names.append(f"p{n}")
+        source = f"unnest({', '.join(lists)}) u({', '.join(names)})"
+        return f"{self.before.format_map(values)}{source}{self.after.format_map(values)}"
 
     def fits(self, rows: Sequence[Sequence[object]]) -> bool:
         """True when these rows come out the same by one statement."""
@@ -46,12 +53,25 @@ class Batch:
         return len({tuple(row[n] for n in self.distinct) for row in rows}) == len(rows)
 
 
+def same_in_all(rows: Sequence[Sequence[object]]) -> tuple[bool, ...]:
+    """Which values are handed over once, because every row has the same; at least one is told row by row."""
+    first = rows[0]
+    if len(rows) < SAME_ROWS_MIN:
+        return (False,) * len(first)
+    found = [all(row[n] is value or row[n] == value for row in rows) for n, value in enumerate(first)]
+    if all(found):
+        found[0] = False
+    return tuple(found)
+
+
 @lru_cache(maxsize=2_000)
 def set_based(sql: str) -> Batch | None:
     """How a statement that is run once per row is run once for all; None for one of another form."""
     if found := _INSERT.fullmatch(sql):
         return _insert(found)
-    # a statement inside the statement has conditions of its own
+    # a statement inside the statement has conditions of its own, and braces are ours
+    if "{" in sql or "}" in sql:
+        return None
     if "SELECT" not in sql and (found := _UPDATE.match(sql)):
         return _update(sql, found.end())
     return None
@@ -59,7 +79,7 @@ def set_based(sql: str) -> Batch | None:
 
 def _insert(found: re.Match[str]) -> Batch | None:
     columns = [name.strip().strip('"') for name in found["columns"].split(",")]
-    values = ", ".join(f"u.p{n}" for n in range(1, len(columns) + 1))
+    values = ", ".join(f"{{p{n}}}" for n in range(1, len(columns) + 1))
     before = f"INSERT INTO {found['table']} ({found['columns']}) SELECT {values} FROM "
     conflict = _CONFLICT.match(found["rest"])
     if conflict is None:
@@ -73,7 +93,7 @@ def _insert(found: re.Match[str]) -> Batch | None:
 def _update(sql: str, end: int) -> Batch:
     """`end`: where the comparison ends that names the record, and with it the statement's `?` for it."""
     parts = sql.split("?")
-    numbered = parts[0] + "".join(f"u.p{n}{part}" for n, part in enumerate(parts[1:], start=1))
+    numbered = parts[0] + "".join(f"{{p{n}}}{part}" for n, part in enumerate(parts[1:], start=1))
     record = sql[:end].count("?")
     # the first WHERE is the statement's own: `_UPDATE` takes the shortest
     head, _, condition = numbered.partition(" WHERE ")

@@ -18,7 +18,7 @@ import aiosqlite
 import asyncpg
 
 from backend.errors import BadSetting, Code, Problem, Refused
-from backend.storage.batches import ROWS_MIN, TYPES, set_based
+from backend.storage.batches import ROWS_MIN, TYPES, same_in_all, set_based
 from backend.storage.dialects import Dialect, for_postgres, for_sqlite, sqlite_argument
 from backend.storage.lane import PLANNED_ONCE, Full, Gone, Lane
 
@@ -114,10 +114,10 @@ def _sqlite_trouble(error: sqlite3.OperationalError) -> Exception | None:
 class PostgresConnection:
     dialect = Dialect.POSTGRES
 
-    def __init__(self, raw: asyncpg.Connection, sets: dict[str, str | None]) -> None:
+    def __init__(self, raw: asyncpg.Connection, sets: dict[str, tuple[str, ...] | None]) -> None:
         self.raw = raw
         self._sets = sets
-        """of this engine: statement for one row → the one for many, or None"""
+        """of this engine: statement → the types of its values, or None"""
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         with self._answers():
@@ -131,21 +131,24 @@ class PostgresConnection:
         if not rows:
             return
         with self._answers():
-            whole = await self._as_a_set(sql, rows)
-            if whole is None:
+            batch = set_based(sql) if len(rows) >= ROWS_MIN else None
+            types = await self._types(sql) if batch is not None and batch.fits(rows) else None
+            if batch is None or types is None:
                 await self.raw.executemany(for_postgres(sql), rows)
-            else:
-                await self.raw.execute(whole, *map(list, zip(*rows, strict=True)))
+                return
+            same = same_in_all(rows)
+            values = [
+                column[0] if is_same else list(column)
+                for column, is_same in zip(zip(*rows, strict=True), same, strict=True)
+            ]
+            await self.raw.execute(batch.sql(types, same), *values)
 
-    async def _as_a_set(self, sql: str, rows: Sequence[Sequence[object]]) -> str | None:
-        """The statement that writes all rows at once, where there is one with the same outcome."""
-        batch = set_based(sql) if len(rows) >= ROWS_MIN else None
-        if batch is None or not batch.fits(rows):
-            return None
+    async def _types(self, sql: str) -> tuple[str, ...] | None:
+        """The types of a statement's values; None where one of them is not handed over as a list."""
         if sql not in self._sets:
             asked = await self.raw.prepare(for_postgres(sql))
-            types = [found.name for found in asked.get_parameters()]
-            self._sets[sql] = batch.sql(types) if set(types) <= TYPES else None
+            types = tuple(found.name for found in asked.get_parameters())
+            self._sets[sql] = types if set(types) <= TYPES else None
         return self._sets[sql]
 
     @contextmanager
@@ -358,7 +361,7 @@ class PostgresEngine:
         self._pool_connections_max = pool_connections_max
         self._pool_wait_seconds_max = pool_wait_seconds_max
         self._pool: asyncpg.Pool | None = None
-        self._sets: dict[str, str | None] = {}
+        self._sets: dict[str, tuple[str, ...] | None] = {}
         kept_apart = LANE_CONNECTIONS if pool_connections_max >= 2 * LANE_CONNECTIONS and not through_pooler else 0
         self._lane = Lane(self._connect_for_lane, connections_max=kept_apart, wait_seconds_max=pool_wait_seconds_max)
         self._pool_connections_max -= kept_apart

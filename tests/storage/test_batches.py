@@ -3,7 +3,7 @@
 import pytest
 
 from backend.ids import new_id
-from backend.storage.batches import set_based
+from backend.storage.batches import same_in_all, set_based
 from backend.storage.engine import Connection, Engine
 
 UPSERT = (
@@ -71,6 +71,29 @@ async def test_null_truth_numbers_and_bytes_arrive_as_they_are(engine: Engine) -
     assert [row[0] for row in places] == ids, "numbers are given in the order of the rows"
 
 
+async def test_what_all_rows_share_is_written_to_each(engine: Engine) -> None:
+    async with engine.write() as conn:
+        await conn.execute_many(UPSERT, [(f"k{n:02}", "s", "c", "t", 7) for n in range(40)])
+        await conn.execute_many(RENAME, [("u", n, f"k{n:02}", "c") for n in range(30)])
+        await conn.execute_many(UPSERT, [(f"k{n:02}", "s", "c", "t", 1) for n in range(20, 50)])
+        found = await _all(conn)
+    assert found == [
+        *((f"k{n:02}", "s", "c", "u", n) for n in range(20)),
+        *((f"k{n:02}", "s", "c", "t", n + 1) for n in range(20, 30)),
+        *((f"k{n:02}", "s", "c", "t", 8) for n in range(30, 40)),
+        *((f"k{n:02}", "s", "c", "t", 1) for n in range(40, 50)),
+    ]
+
+
+async def test_rows_that_are_all_alike_are_written_as_often_as_they_come(engine: Engine) -> None:
+    async with engine.write() as conn:
+        await conn.execute_many(
+            "INSERT INTO feed_scope (scope, collection, record_id, entered_seq, left_seq, seq) VALUES (?, ?, ?, ?, ?, ?)",
+            [("s", "x", "r", 1, 2, 2)] * 30,
+        )
+        assert await conn.fetch("SELECT count(*) FROM feed_scope WHERE scope = 's'") == [(30,)]
+
+
 async def test_nobody_writes_half(engine: Engine) -> None:
     rows = [(f"k{n}", "s", "c", "t", n) for n in range(5)]
     with pytest.raises(Exception, match=r"(?i)unique"):
@@ -99,7 +122,8 @@ async def test_nobody_writes_half(engine: Engine) -> None:
 def test_the_statement_for_many(sql: str, wanted: str) -> None:
     batch = set_based(sql)
     assert batch is not None
-    assert batch.sql(["text"] * sql.count("?")) == wanted
+    count = sql.count("?")
+    assert batch.sql(["text"] * count, [False] * count) == wanted
 
 
 @pytest.mark.parametrize(
@@ -117,3 +141,14 @@ def test_the_statement_for_many(sql: str, wanted: str) -> None:
 )
 def test_what_is_left_to_be_written_row_by_row(sql: str) -> None:
     assert set_based(sql) is None
+
+
+def test_a_value_that_is_the_same_is_handed_over_once() -> None:
+    batch = set_based("UPDATE t SET a = ?, b = ? WHERE id = ?")
+    assert batch is not None
+    assert batch.sql(["text", "int8", "text"], [True, False, False]) == (
+        "UPDATE t SET a = $1::text, b = u.p2 FROM unnest($2::int8[], $3::text[]) u(p2, p3) WHERE id = u.p3"
+    )
+    assert same_in_all([("a", n, "x") for n in range(20)]) == (True, False, True)
+    assert same_in_all([("a", 1)] * 20) == (False, True)
+    assert same_in_all([("a", 1)] * 19) == (False, False)
