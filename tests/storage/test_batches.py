@@ -88,7 +88,8 @@ async def test_what_all_rows_share_is_written_to_each(engine: Engine) -> None:
 async def test_rows_that_are_all_alike_are_written_as_often_as_they_come(engine: Engine) -> None:
     async with engine.write() as conn:
         await conn.execute_many(
-            "INSERT INTO feed_scope (scope, collection, record_id, entered_seq, left_seq, seq) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO feed_scope (scope, collection, record_id, entered_seq, left_seq, seq)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             [("s", "x", "r", 1, 2, 2)] * 30,
         )
         assert await conn.fetch("SELECT count(*) FROM feed_scope WHERE scope = 's'") == [(30,)]
