@@ -1,6 +1,7 @@
 """The files of `deploy/` can be read, and name only what there is. `make failover` shows that they do their work."""
 
 import configparser
+import json
 import re
 import shutil
 import subprocess
@@ -8,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml  # type: ignore[import-untyped]
 
+from backend.cli.main import app
 from backend.config import PREFIX, Settings, read_settings
 from tests.failover.cluster import DEPLOY
 
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
+INSTALLED = "/opt/selvedge/.venv/bin/selvedge"
 NAMED = re.compile(rf"\b{PREFIX}([A-Z0-9_]+)")
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
@@ -42,6 +46,85 @@ def test_the_unit_waits_longer_than_requests_are_given_to_end() -> None:
     unit.read(DEPLOY / "systemd" / "selvedge.service")
     assert unit["Service"]["ExecStart"].endswith("/selvedge serve")
     assert int(unit["Service"]["TimeoutStopSec"]) > 20
+
+
+def test_systemd_reads_the_unit(tmp_path: Path) -> None:
+    if (verifier := shutil.which("systemd-analyze")) is None:
+        pytest.skip("no systemd-analyze here: apt-get install systemd")
+    unit = tmp_path / "selvedge.service"
+    # what is not installed here cannot be found; everything else is judged as it is
+    unit.write_text((DEPLOY / "systemd" / "selvedge.service").read_text().replace(INSTALLED, "/bin/true"))
+    done = subprocess.run([verifier, "verify", str(unit)], capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    assert not done.stderr, done.stderr.decode()
+
+
+def test_every_command_is_a_verb_and_every_setting_has_a_value_it_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    verbs = set(vars(typer.main.get_command(app))["commands"])
+    assert {"serve", "migrate"} <= verbs
+    for path in FILES:
+        for verb in re.findall(r"(?:\bselvedge\", \"|bin/selvedge )([a-z]+)", path.read_text()):
+            assert verb in verbs, (path, verb)
+    container = (DEPLOY / "Containerfile").read_text()
+    assert json.loads(container.rpartition("CMD ")[2]) == ["selvedge", "serve"]
+    services = loaded("compose.yaml")["services"]
+    said = dict(pair.split("=", 1) for pair in re.findall(r"SELVEDGE_\w+=\S+", container))
+    secret = {"${ROOT_SECRET}": "ab" * 32}
+    for name, value in (said | services["app-1"]["environment"]).items():
+        monkeypatch.setenv(name, secret.get(value, value))
+    settings = read_settings()
+    assert settings.host == "0.0.0.0", "within the container"
+    assert (settings.pooler_url, settings.database_url) == (
+        "postgres://selvedge:${DATABASE_PASSWORD}@pgbouncer:6432/selvedge",
+        "postgres://selvedge:${DATABASE_PASSWORD}@postgres:5432/selvedge",
+    )
+
+
+def port_of(text: str) -> int:
+    return int(text.rpartition(":")[2].partition("/")[0])
+
+
+def test_every_address_leads_to_a_port_somebody_listens_at() -> None:
+    """What each file says of the others: servers, pooler, leader, nodes and etcd, on machines and in containers."""
+    env = dict(
+        line.split("=", 1) for line in (DEPLOY / "systemd" / "selvedge.env").read_text().splitlines() if "=" in line
+    )
+    pooler = configparser.ConfigParser(interpolation=None)
+    pooler.read(DEPLOY / "pgbouncer" / "pgbouncer.ini")
+    edge, leader = (
+        dict(
+            re.findall(r"^\s+presetenv (\w+) \"?([^\"\n]+)\"?$", (DEPLOY / "haproxy" / name).read_text(), re.MULTILINE)
+        )
+        for name in ("edge.cfg", "postgres.cfg")
+    )
+    nodes = loaded("patroni/patroni.yaml")
+    stored = dict(
+        line.split("=", 1) for line in (DEPLOY / "etcd" / "etcd.env").read_text().splitlines() if line[:1] == "E"
+    )
+    assert port_of(env["SELVEDGE_POOLER_URL"]) == int(pooler["pgbouncer"]["listen_port"])
+    to_leader = dict(part.split("=") for part in pooler["databases"]["selvedge"].split())
+    assert port_of(env["SELVEDGE_DATABASE_URL"]) == port_of(leader["LEADER_BIND"]) == int(to_leader["port"])
+    assert int(env["SELVEDGE_PORT"]) in {port_of(edge["APP_1"]), port_of(edge["APP_2"])}
+    for name in "ABC":
+        assert port_of(leader[f"NODE_{name}"]) == port_of(nodes["postgresql"]["listen"])
+        assert int(leader[f"NODE_{name}_REST"]) == port_of(nodes["restapi"]["listen"])
+    assert port_of(nodes["etcd3"]["hosts"]) == port_of(stored["ETCD_ADVERTISE_CLIENT_URLS"])
+
+    services = loaded("compose.yaml")["services"]
+    container = (DEPLOY / "Containerfile").read_text()
+    listens = int(re.findall(r"SELVEDGE_PORT=(\d+)", container)[0])
+    assert int(re.findall(r"EXPOSE (\d+)", container)[0]) == listens
+    asked = services["edge"]["environment"]
+    assert {asked["APP_1"], asked["APP_2"]} == {f"app-1:{listens}", f"app-2:{listens}"}
+    assert set(asked) <= set(edge)
+    (published,) = services["edge"]["ports"]
+    assert port_of(published) == port_of(asked["EDGE_BIND"])
+    assert port_of(services["app-1"]["environment"]["SELVEDGE_POOLER_URL"]) == int(pooler["pgbouncer"]["listen_port"])
+    changed = "\n".join(services["pgbouncer"]["command"])
+    for found in re.findall(r"s[/#]([^/#]+)[/#][^/#]+[/#]?", changed):
+        assert re.search(found, (DEPLOY / "pgbouncer" / "pgbouncer.ini").read_text(), re.MULTILINE), found
+    network = loaded("compose.yaml")["networks"]["default"]["ipam"]["config"][0]["subnet"]
+    assert services["app-1"]["environment"]["SELVEDGE_TRUSTED_PROXIES"] == network
 
 
 def test_pgbouncer_hands_out_connections_by_transaction_and_makes_nobody_wait_for_long() -> None:
