@@ -27,13 +27,13 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from backend.config import Settings
+from backend.domain.privacy import is_watched
 from backend.errors import Refused
 from backend.schema.context import Context, ReadCounts
 from backend.schema.errors import errors_json
 from backend.schema.executor import SelectionExecutor
 from backend.schema.limits import Limits
 from backend.schema.malformed import put_aside
-from backend.schema.sensitive import note_sensitive
 from backend.telemetry import counter
 
 VALIDATION_ERRORS_MAX = 20
@@ -162,7 +162,7 @@ async def run(
         return {"errors": errors_json(prepared.errors)}
     context.document_key = prepared.key
     found = await _run(schema, context, prepared.document, variables, operation_name)
-    await note_sensitive(context, prepared.document, found)
+    await _note_sensitive(context, prepared.document, found)
     if "data" in found or not variables:
         return found
     # nothing has run: what a device's queue holds and cannot be read is answered entry by entry
@@ -171,6 +171,15 @@ async def run(
         return found
     context.put_aside = aside.entries
     return await _run(schema, context, prepared.document, aside.variables, operation_name)
+
+
+async def _note_sensitive(context: Context, document: DocumentNode, found: Mapping[str, Any]) -> None:
+    """Note an answer that shows the contact data of many people to somebody who sees all of them."""
+    watch, keys, principal = context.watch_door, context.sensitive_keys, context.principal
+    if watch is None or keys is None or principal is None or "data" not in found or not is_watched(principal.role):
+        return
+    if shown := keys.shown(context.document_key, document, found["data"]):
+        await watch.read(principal, shown)
 
 
 async def _run(
