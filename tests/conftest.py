@@ -21,9 +21,14 @@ hypothesis.settings.load_profile("house")
 RUN_FOLDER = pytest.StashKey[RunFolder]()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     shared = getattr(config, "workerinput", None)
-    config.stash[RUN_FOLDER] = RunFolder(Path(shared["run_folder"])) if shared else RunFolder.begin()
+    folder = RunFolder(Path(shared["run_folder"])) if shared else RunFolder.begin()
+    config.stash[RUN_FOLDER] = folder
+    if shared is None and config.option.basetemp is None:
+        # where the server's files are, in memory if there is room: every test makes a database file of its own
+        config.option.basetemp = str(folder.path / "tests")
 
 
 @pytest.hookimpl(optionalhook=True)
