@@ -3,12 +3,14 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.databases import RunFolder, Unavailable, _control, fresh_sqlite
+from tests.databases import TEMPLATE, RunFolder, Unavailable, _administer, _control, _unprivileged, fresh_sqlite
 from tests.schema.conftest import door, server_settings
 
 __all__ = ["door", "server_settings"]
@@ -21,7 +23,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return fresh_sqlite(sqlite_template, tmp_path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own_server() -> Iterator[tuple[str, Path]]:
     """A PostgreSQL nobody else uses, that keeps what it said it would: (its address, its data)."""
     folder = RunFolder.begin()
@@ -38,16 +40,44 @@ def own_server() -> Iterator[tuple[str, Path]]:
     folder.end()
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes. Only root can have one."""
-    folder = tmp_path / "disk"
+@contextmanager
+def small_disk(folder: Path, options: str = DISK) -> Iterator[Path]:
+    """A file system of a few megabytes, mounted there. Only root can have one."""
     folder.mkdir()
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("a small disk is mounted by root only")
-    command = ["mount", "-t", "tmpfs", "-o", DISK, "selvedge-small", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", options, "selvedge-small", str(folder)]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"no small disk can be mounted here: {done.stderr.decode(errors='replace').strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
+
+
+@pytest.fixture
+async def postgres_on_a_small_disk(postgres_server: str, run_folder: RunFolder) -> AsyncIterator[tuple[str, Path]]:
+    """A database whose tables are on a disk of their own: (its address, the disk). The log has room."""
+    name = f"small_{uuid.uuid4().hex}"
+    with small_disk(run_folder.path / name, "size=60000000") as folder:
+        account = _unprivileged()
+        assert account is not None, "only root has a disk"
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        await _administer(postgres_server, lambda _version: f"CREATE TABLESPACE {name} LOCATION '{folder}'")
+        try:
+            await _administer(
+                postgres_server, lambda _version: f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} TABLESPACE {name}"
+            )
+            try:
+                yield f"{postgres_server}/{name}", folder
+            finally:
+                await _administer(postgres_server, lambda _version: f"DROP DATABASE {name} WITH (FORCE)")
+        finally:
+            await _administer(postgres_server, lambda _version: f"DROP TABLESPACE {name}")

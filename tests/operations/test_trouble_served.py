@@ -195,6 +195,33 @@ async def test_a_full_disk_refuses_writes_serves_reads_and_recovers(
 ) -> None:
     subprocess.run(["mount", "-o", "remount,size=12000000", str(disk)], check=True)  # noqa: ASYNC221 - nothing else runs yet
     url = fresh_sqlite(sqlite_template, disk)
+    await fill_and_free(url, disk, tmp_path)
+    engine = open_engine(url)
+    await engine.start()
+    async with engine.read() as conn:
+        assert await conn.fetch("PRAGMA integrity_check") == [("ok",)]
+    await engine.close()
+
+
+@pytest.mark.postgres
+async def test_a_full_disk_below_postgresql_refuses_writes_serves_reads_and_recovers(
+    postgres_on_a_small_disk: tuple[str, Path], tmp_path: Path
+) -> None:
+    url, disk = postgres_on_a_small_disk
+    await fill_and_free(url, disk, tmp_path)
+    raw = await asyncpg.connect(url)
+    try:
+        await raw.execute("CREATE EXTENSION IF NOT EXISTS amcheck")
+        await raw.execute(
+            "SELECT bt_index_check(c.oid, true) FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid"
+            " JOIN pg_am a ON a.oid = c.relam WHERE a.amname = 'btree' AND c.relnamespace = 'public'::regnamespace"
+        )
+    finally:
+        await raw.close()
+
+
+async def fill_and_free(url: str, disk: Path, tmp_path: Path) -> None:
+    """Writes are refused while nothing fits on the disk, and say when to come again; reads go on; nothing is lost."""
     await prepare(url)
     async with serve(settings_for(url, tmp_path)) as served:
         rep = Rep(served, await sign_in(served.client))
@@ -213,8 +240,3 @@ async def test_a_full_disk_refuses_writes_serves_reads_and_recovers(
         stone.unlink()
         assert await rep.write(refused_id)
     assert set(rep.taken) == await kept(url)
-    engine = open_engine(url)
-    await engine.start()
-    async with engine.read() as conn:
-        assert await conn.fetch("PRAGMA integrity_check") == [("ok",)]
-    await engine.close()
