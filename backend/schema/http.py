@@ -27,7 +27,6 @@ from graphql import (
 )
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from structlog.contextvars import bind_contextvars
 
 from backend.admission import Admission, is_large, within
 from backend.auth.principal import Principal, kind_of
@@ -44,7 +43,7 @@ from backend.schema.limits import Limits, Weight
 from backend.schema.refusals import LATER_SECONDS, later_seconds
 from backend.schema.rxdb import PUSH_FIELDS
 from backend.sync.poke import Standings
-from backend.telemetry import counter
+from backend.telemetry import counter, name_caller
 from backend.tracing import TRACES
 from backend.usecases.sessions import Sessions, Standing
 
@@ -406,7 +405,8 @@ class GraphQLEdge:
             standing = await self._sessions.standing(token.strip())
         except Refused as refused:
             return None, refused
-        bind_contextvars(user_id=standing.principal.user_id, device_id=standing.principal.device_id)
+        asking = standing.principal
+        name_caller(user_id=asking.user_id, device_id=asking.device_id, service_id=asking.service_id)
         return standing, None
 
     async def asked(self, request: Request, headers: Mapping[str, str] | None = None) -> Asked:

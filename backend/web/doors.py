@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from structlog.contextvars import bind_contextvars
 
 from backend.admission import Admission
 from backend.auth.principal import Principal
@@ -25,6 +24,7 @@ from backend.errors import Code, Problem, Refused, refuse_if
 from backend.sync.counted import count_refused
 from backend.sync.poke import Standings
 from backend.sync.protocol import check_streaming
+from backend.telemetry import name_caller
 from backend.usecases.sessions import Sessions, Standing
 
 ACTIVE = "ACTIVE"
@@ -121,7 +121,8 @@ class Doors:
         DEVICE_DRAINING, NOT_PERMITTED."""
         standing = await self._standing(request.headers.get("authorization"))
         _check(standing, syncing=syncing, draining=draining)
-        bind_contextvars(user_id=standing.principal.user_id, device_id=standing.principal.device_id)
+        asking = standing.principal
+        name_caller(user_id=asking.user_id, device_id=asking.device_id, service_id=asking.service_id)
         self._admission.caller_asks(standing.principal)
         return Visit(request, standing.principal, standing.device_state, standing.principal.locale)
 
@@ -171,7 +172,7 @@ class Doors:
         headers = {"content-language": locale, "vary": "Accept-Language, Authorization"}
         if status == 401:
             headers["www-authenticate"] = "Bearer"
-        if status == 503:
+        if status in (503, 507):
             headers["retry-after"] = str(RETRY_AFTER_SECONDS)
         if (seconds := retry_after_seconds(refused)) is not None:
             headers["retry-after"] = str(seconds)

@@ -350,6 +350,7 @@ async def test_a_disk_without_room_is_said_before_anything_is_written(
         attachment_id, _ = await declare(house, "wei", visit, paper)
         answer = await desk.put("wei", attachment_id, paper)
         assert (answer.status_code, code_of(answer)) == (507, "STORAGE_FULL")
+        assert int(answer.headers["retry-after"]) > 0
         assert await desk.offset("wei", attachment_id) == 0
 
 

@@ -9,8 +9,13 @@ from pathlib import Path
 
 import httpx
 
+from backend.auth.principal import Principal, PrincipalKind
+from backend.clock import wall_clock_ms
 from backend.ids import new_id
+from backend.storage.engine import open_engine
+from backend.sync.work import Door, open_work
 from backend.telemetry import ALLOWED_KEYS
+from backend.usecases.services import ServiceGiven, add_key, create_service
 from tests.databases import free_port
 from tests.operations.processes import ROOT, started, until_ready
 from tests.operations.test_workers import prepare, sign_in
@@ -122,6 +127,42 @@ async def test_no_name_or_number_gets_into_the_logs_by_any_door(sqlite_url: str,
     assert all(line["request_id"] for line in answered)
     assert any(line.get("user_id") and line.get("device_id") for line in answered)
     assert "Traceback" not in said
+
+
+async def key_of_a_service(database_url: str) -> tuple[str, str]:
+    """A service that reads attachments, by its id and its key."""
+    engine = open_engine(database_url)
+    await engine.start()
+    operator = Principal(PrincipalKind.SERVICE, service_id="operator")
+    async with open_work(engine, operator, now_ms=wall_clock_ms(), door=Door.JOB) as work:
+        given = ServiceGiven("erp", ["read:customers", "read:attachments"], everywhere=True)
+        service_id = await create_service(work, given)
+        key = await add_key(work, service_id, "first", days=None)
+    await engine.close()
+    return service_id, key.text
+
+
+async def test_what_another_system_asks_is_logged_by_its_id(sqlite_url: str, tmp_path: Path) -> None:
+    await prepare(sqlite_url)
+    service_id, key = await key_of_a_service(sqlite_url)
+    port = free_port()
+    with started(tmp_path, port, database_url=sqlite_url) as server:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            await until_ready(client, server, tmp_path)
+            by_key, by_phone = {"authorization": f"Bearer {key}"}, {"authorization": f"Bearer {await sign_in(client)}"}
+            # over one connection, one after another: nobody is named in another's line
+            for who, headers in (("key", by_key), ("phone", by_phone), ("nobody", {})):
+                named = {**headers, "x-request-id": f"graphql-{who}"}
+                await client.post("/graphql", json={"query": "{ customers { nodes { id } } }"}, headers=named)
+                await client.get(f"/files/{new_id()}", headers={**headers, "x-request-id": f"files-{who}"})
+    said = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if '"answered"' in line]
+    lines = {line["request_id"]: line for line in said}
+    names = {"user_id", "device_id", "service_id"}
+    for door in ("graphql", "files"):
+        asked = lines[f"{door}-key"]
+        assert {name: asked[name] for name in names & set(asked)} == {"service_id": service_id}
+        assert names & set(lines[f"{door}-phone"]) == {"user_id", "device_id"}
+        assert not names & set(lines[f"{door}-nobody"])
 
 
 async def speak(port: int, raw: bytes) -> None:
