@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from backend.cli.main import run
+from backend.clock import wall_clock_ms
+from backend.config import Settings
 from backend.ids import new_id
 from backend.storage.engine import open_engine
 from tests.databases import fresh_sqlite
 from tests.sync.offices import Office
+
+DAY_MS = 86_400_000
 
 
 @pytest.fixture
@@ -94,3 +98,31 @@ def test_epochs_go_up_and_the_highest_is_remembered_beside_the_database(
     kept.write_text("many\n")
     assert run(["epoch", "--next", "--yes", "--database", url]) == 2
     assert "wanted: a whole number" in capsys.readouterr().err
+
+
+def test_collecting_drops_a_silent_device_and_says_so(
+    url: str, device_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def dropped(told: str) -> str:
+        (line,) = (line for line in told.splitlines() if "silent devices dropped" in line)
+        return line.split()[-1]
+
+    def seen_at(at_ms: int) -> None:
+        async def note() -> None:
+            engine = open_engine(url)
+            await engine.start()
+            async with engine.write() as conn:
+                await conn.execute("UPDATE device SET last_seen_at = ? WHERE id = ?", at_ms, device_id)
+            await engine.close()
+
+        asyncio.run(note())
+
+    silent_ms = Settings().device_silent_days * DAY_MS
+    for at_ms, wanted, gone in (
+        (wall_clock_ms() - silent_ms + DAY_MS, "0", 0),
+        (wall_clock_ms() - silent_ms - DAY_MS, "1", 1),
+    ):
+        seen_at(at_ms)
+        assert run(["collect", "--database", url]) == 0
+        assert dropped(capsys.readouterr().out) == wanted
+        assert rows(url, "SELECT count(dropped_at) FROM device WHERE id = ?", device_id) == [(gone,)]
