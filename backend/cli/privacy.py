@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated
 
 import typer
+from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -107,7 +108,8 @@ def retention(
     texts = load_messages()
     shown = Table(box=None)
     for name in ("class", "days", "past it", "for", "because"):
-        shown.add_column(name, justify="right" if name in ("days", "past it") else "left", overflow="fold")
+        justify: JustifyMethod = "right" if name in ("days", "past it") else "left"
+        shown.add_column(name, justify=justify, overflow="fold", no_wrap=name == "class")
     for one in found:
         shown.add_row(
             one.rule.kept.value,

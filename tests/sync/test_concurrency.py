@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from backend.auth.principal import Role
+from backend.auth.principal import Principal, Role
 from backend.errors import Refused
 from backend.ids import new_id
 from backend.storage.engine import Connection, Engine, open_engine
 from backend.sync import changes, feed, pull, push, work
 from backend.sync.changes import Change, Intent
+from backend.sync.opening import Opening
 from backend.sync.work import Door, Work, in_work, open_work
 from backend.wiring import USE_CASES
 from tests.factories import NOW_MS
@@ -65,11 +66,14 @@ def a_sequence_for_a_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     async def from_sequence(conn: Connection) -> int:
         return int((await conn.fetch("SELECT nextval('mutant_clock')"))[0][0])
 
-    async def highest(conn: Connection) -> tuple[int, int]:
-        return int((await conn.fetch("SELECT coalesce(max(seq), 2::bigint ^ 40)::bigint FROM feed"))[0][0]), 0
+    true = pull.read_opening
+
+    async def at_highest(conn: Connection, principal: Principal, at: int) -> Opening:
+        clock = int((await conn.fetch("SELECT coalesce(max(seq), 2::bigint ^ 40)::bigint FROM feed"))[0][0])
+        return (await true(conn, principal, at))._replace(clock=clock, horizon=0)
 
     monkeypatch.setattr(work, "step_clock", from_sequence)
-    monkeypatch.setattr(pull, "read_clock", highest)
+    monkeypatch.setattr(pull, "read_opening", at_highest)
 
 
 async def late_commit(office: Office, phone: Phone, gate: Gate) -> None:
