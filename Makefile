@@ -64,7 +64,7 @@ chaos: $(VENV)/.dev ## 20,000 steps of chaos per database ($CHAOS_STEPS, from $C
 failover: $(VENV)/.dev ## kill the leader of a cluster under chaos ($FAILOVER_EPISODES, from $FAILOVER_SEED): docs/SCALING.md
 	$(BIN)/python -m tests.failover.run
 
-chaos-mutants: $(VENV)/.dev ## the product wrong in twelve ways, and by what each is caught
+chaos-mutants: $(VENV)/.dev ## the product wrong in thirteen ways, and by what each is caught
 	$(BIN)/python -m tests.chaos.hunt
 
 check: lint types ## what a build runs: everything but the benchmarks

@@ -169,8 +169,9 @@ class Scope:
         document = document or {}
         if collection == "customers":
             yield from self.where(record_id)
-            for door in self.doors_of(record_id):
-                yield from self.where(door)
+            for one in sorted(self.became(record_id)):
+                for door in self.doors_of(one):
+                    yield from self.where(door)
         elif collection == "contacts":
             for customer, link in self.links_of[record_id]:
                 for span in self.where(customer):
@@ -287,6 +288,11 @@ class Entered:
     clock_set: bool = False
     """its device's clock was set between entering and sending: nobody can know when it was captured"""
     sent: bool = False
+    online: bool = False
+    """done at once, by no queue"""
+    since: float = inf
+    until: float = inf
+    """between these it took effect, if it did, by the judge's watch"""
     status: str | None = None
     answers: int = 0
     discarded: bool = False
@@ -295,11 +301,15 @@ class Entered:
 
     @property
     def creates(self) -> bool:
-        return self.wish.get("baseRev") is None and not self.wish.get("delete")
+        return self.wish.get("baseRev") is None and not self.deletes and not self.restores
 
     @property
     def deletes(self) -> bool:
         return bool(self.wish.get("delete"))
+
+    @property
+    def restores(self) -> bool:
+        return bool(self.wish.get("restore"))
 
     @property
     def taken(self) -> bool:
@@ -308,6 +318,19 @@ class Entered:
     @property
     def may_be_taken(self) -> bool:
         return self.taken or (self.status is None and self.sent)
+
+    @property
+    def action(self) -> str:
+        """How the audit calls it."""
+        if self.restores:
+            return "RESTORE"
+        return "CREATE" if self.creates else "DELETE" if self.deletes else "UPDATE"
+
+    def may_follow(self, other: "Entered") -> bool:
+        """Whether it may have taken effect after the other did. A queue is sent in its order."""
+        if self.device == other.device and not (self.online or other.online):
+            return self.at > other.at
+        return self.until >= other.since
 
 
 def flattened(collection: str, fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -374,7 +397,7 @@ class Ledger:
         """Of these other rules decide what stands."""
         self.exempt.update(("customers", customer) for customer in customers)
 
-    def answered(self, answer: Document) -> None:
+    def answered(self, answer: Document, at: float) -> None:
         """The first answer decides; any other must say the same."""
         entered = self.mutations.get(answer["id"])
         if entered is None:
@@ -391,7 +414,7 @@ class Ledger:
             raise Violation(f"{entered.id} was answered {entered.status} and now {status}: {answer['problems']}")
         if entered.status is not None:
             return
-        entered.status = status
+        entered.status, entered.until = status, at
         lost = entered.lost = {".".join(p["path"]) for p in answer["problems"] if p["code"] == "CONFLICT"}
         for write in entered.writes:
             if not entered.taken:
@@ -439,14 +462,21 @@ class Ledger:
                 raise Violation(f"{key} was entered for {named} and hangs on {standing}")
 
     def _judge_existence(self, key: Key, mutations: list[Entered], truth: Mapping[Key, Document]) -> bool:
-        """Whether the record is gone; it stands exactly when its creation was taken and no deletion was."""
+        """Whether the record is gone. It stands exactly when its creation was taken and no deletion was, or when what
+        was taken last brought it back."""
         makers = [m for m in mutations if m.creates and m.may_be_taken]
         enders = [m for m in mutations if m.deletes and m.may_be_taken]
+        bringers = [m for m in mutations if m.restores and m.may_be_taken]
+        self.judged["brought back"] += any(m.taken for m in bringers)
         self.judged["records"] += 1
         if key in self.exempt or self._link_of_merged(key):
             return key not in truth
         if key in truth:
-            certain = [m for m in enders if m.taken]
+            # what had gone with its record when it was deleted comes back with that record
+            bringers += [
+                m for end in self._ends(key) for m in self.of_record.get(end, ()) if m.restores and m.may_be_taken
+            ]
+            certain = [m for m in enders if m.taken and not any(back.may_follow(m) for back in bringers)]
             if certain:
                 raise Violation(f"{key} stands though its deletion was {certain[0].status}")
             if any(m.creates for m in mutations) and not makers:
@@ -454,8 +484,12 @@ class Ledger:
             return False
         if not enders and any(m.taken for m in makers) and not self._taken_along(key, truth):
             raise Violation(f"{key} was created and acknowledged, and is gone")
+        back = [m for m in bringers if m.taken and not any(ender.may_follow(m) for ender in enders)]
+        if back and not self._taken_along(key, truth):
+            raise Violation(f"{key} was brought back by {back[-1].device}, and is gone")
         for ender in enders:
-            if ender.taken and key[0] not in DELETION_WINS:
+            last = not any(bringer.may_follow(ender) for bringer in bringers)
+            if ender.taken and last and key[0] not in DELETION_WINS:
                 self._judge_deletion(key, ender)
         return True
 
@@ -465,14 +499,30 @@ class Ledger:
         return any(("customers", m.wish["set"]["customerId"]) in self.exempt for m in makers)
 
     def _taken_along(self, key: Key, truth: Mapping[Key, Document]) -> bool:
-        """A link goes with its contact or its customer, an attachment with its record."""
+        """A link goes with its contact or its customer, an attachment with its record, and comes back with it."""
         if key[0] not in ("customerContacts", "attachments"):
             return False
-        (maker, *_) = [m for m in self.of_record[key] if m.creates]
-        fields = maker.wish["set"]
+        ends = self._ends(key)
+        # it went with the one, and as that came back the other was not there
+        both_went = len(ends) > 1 and all(
+            any(m.deletes and m.may_be_taken for m in self.of_record.get(end, ())) for end in ends
+        )
+        return both_went or any(end not in truth for end in ends)
+
+    def _ends(self, key: Key) -> list[Key]:
+        """What a link or an attachment goes with."""
+        if key[0] not in ("customerContacts", "attachments") or not any(m.creates for m in self.of_record[key]):
+            return []
+        fields = self._made(key)
         if key[0] == "attachments":
-            return (fields["collection"], fields["recordId"]) not in truth
-        return ("contacts", fields["contactId"]) not in truth or ("customers", fields["customerId"]) not in truth
+            return [(fields["collection"], fields["recordId"])]
+        return [("contacts", fields["contactId"]), ("customers", fields["customerId"])]
+
+    def _made(self, key: Key) -> Document:
+        """What a record was made with."""
+        (maker, *_) = [m for m in self.of_record[key] if m.creates]
+        fields: Document = maker.wish["set"]
+        return fields
 
     def _judge_deletion(self, key: Key, ender: Entered) -> None:
         """Who deletes must have seen what others wrote."""
@@ -613,7 +663,7 @@ class Ledger:
         allowed: Counter[tuple[str, str, str, str]] = Counter()
         for entered in self.mutations.values():
             if entered.may_be_taken:
-                action = "CREATE" if entered.creates else "DELETE" if entered.deletes else "UPDATE"
+                action = entered.action
                 allowed[entered.device, action, entered.collection, entered.record_id] += 1
                 if entered.settles is not None:
                     allowed[entered.device, "UPDATE", *entered.settles] += 1
@@ -621,8 +671,11 @@ class Ledger:
             self.judged["effects"] += 1
             if (what[2], what[3]) in self.exempt or what[2] == "syncIssues":
                 continue
-            if what[1:3] == ("DELETE", "attachments") and times == 1:
-                continue  # it went with its record, by whoever deleted that
+            if what[1:3] == ("DELETE", "attachments"):
+                # it goes with its record, by whoever deletes that, and again when it came back
+                made = self._made((what[2], what[3]))
+                holder = (made["collection"], made["recordId"])
+                allowed[what] += 1 + sum(m.restores and m.may_be_taken for m in self.of_record.get(holder, ()))
             if times > allowed[what]:
                 raise Violation(f"{what} took effect {times} times, and was entered {allowed[what]} times")
 

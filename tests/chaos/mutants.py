@@ -163,6 +163,27 @@ def no_tombstone(patches: Patches) -> None:
     patches.set(work.Work, "deleted", silent)
 
 
+def brought_back_nowhere(patches: Patches) -> None:
+    """What comes back is in its table again, and stands in nobody's scope."""
+    true = feed.places_of
+    back: set[tuple[str, str]] = set()
+    restored = work.Work.restored
+
+    def noted(self: work.Work, collection: str, record_id: str) -> None:
+        restored(self, collection, record_id)
+        back.add((collection, record_id))
+
+    async def nowhere(conn: Any, collection: str, ids: Sequence[str]) -> Any:
+        found = await true(conn, collection, ids)
+        for record_id in ids:
+            if (collection, record_id) in back:
+                found[record_id] = set()
+        return found
+
+    patches.set(work.Work, "restored", noted)
+    patches.set(feed, "places_of", nowhere)
+
+
 def no_removal_on_revoke(patches: Patches) -> None:
     """Who loses a territory is not told so."""
     true = pull.scopes_of
@@ -289,6 +310,7 @@ MUTANTS: Mapping[str, Mutant] = {
         Mutant("scope_leak", scope_leak),
         Mutant("write_to_another_territory", write_to_another_territory),
         Mutant("no_tombstone", no_tombstone),
+        Mutant("brought_back_nowhere", brought_back_nowhere),
         Mutant("no_removal_on_revoke", no_removal_on_revoke),
         Mutant("cursor_skips_at_page_end", cursor_skips_at_page_end),
         Mutant("whole_row_overwrite", whole_row_overwrite),

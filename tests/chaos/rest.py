@@ -167,7 +167,7 @@ async def judge_at_rest(world: World, engine: Engine) -> dict[str, int]:
         audits = await conn.fetch(
             "SELECT device_id, action, collection, record_id, count(*) FROM audit_entry"
             " WHERE door IN ('PUSH', 'RXDB', 'WATERMELON')"
-            " AND action IN ('CREATE', 'UPDATE', 'DELETE') GROUP BY device_id, action, collection, record_id"
+            " AND action IN ('CREATE', 'UPDATE', 'DELETE', 'RESTORE') GROUP BY device_id, action, collection, record_id"
         )
         issues = await conn.fetch("SELECT mutation_id, field, mine FROM sync_issue WHERE mutation_id IS NOT NULL")
     paths = {row[0]: row[1] for row in nodes}

@@ -24,7 +24,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from backend.storage.engine import Engine, open_engine
-from mobile_contract.replica import Document, Refusal
+from mobile_contract.replica import KIND_OF, Document, Refusal
 from tests.chaos.faults import ONLINE, FaultPlan
 from tests.chaos.model import Violation
 from tests.chaos.proxy import Exchange, Proxy, Totals, body_of, request_bytes, send
@@ -75,6 +75,11 @@ OFFICE |= {
       __typename ... on RecordsMerged { mergeIds } ... on Refusal { problems { code path } } } }""",
     "undo": """mutation Undo($id: ID!) {
       done: undoMerge(id: $id) { __typename ... on Refusal { problems { code path } } } }""",
+}
+OFFICE |= {
+    verb: f"""mutation {verb.title()}($id: ID!) {{
+      done: {verb}(id: $id) {{ __typename ... on Refusal {{ problems {{ code path }} }} }} }}"""
+    for verb in (f"restore{kind[0].upper()}{kind[1:]}" for kind in KIND_OF.values() if kind != "syncIssue")
 }
 ROOT_FIELD = {"SyncPull": "syncPull", "SyncPush": "syncPush", "SignIn": "signIn"}
 

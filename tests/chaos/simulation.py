@@ -29,6 +29,7 @@ from backend.domain.times import parse_instant
 from backend.errors import Refused
 from backend.storage.migrate import migrate
 from backend.sync import work as work_module
+from backend.sync.changes import Change, Intent
 from backend.sync.protocol import answer_pull, answer_push
 from backend.sync.push import Answer, Mutation
 from backend.sync.work import Work, in_work
@@ -53,6 +54,7 @@ CRASHES_AT_COMMIT = 0.4
 """How many of these come right after a commit; the others at any statement."""
 STATEMENTS_MAX = 60
 COLLECTION_OF = {kind: collection for collection, kind in KIND_OF.items()}
+RESTORED_BY = {f"restore{kind[0].upper()}{kind[1:]}": collection for kind, collection in COLLECTION_OF.items()}
 
 
 class Crashed(BaseException):
@@ -301,6 +303,12 @@ class Network:
     async def _office(self, principal: Principal, verb: str, body: Document) -> Document:
         async def story(work: Work) -> object:
             match verb:
+                case restoring if restoring in RESTORED_BY:
+                    change = Change(body["id"], Intent.RESTORE)
+                    (outcome,) = await USE_CASES[RESTORED_BY[verb], Intent.RESTORE](work, [change])
+                    if outcome.problems:
+                        raise Refused(*outcome.problems)
+                    return None
                 case "move":
                     moves = [Move(move["customerId"], move["territoryId"]) for move in body["moves"]]
                     return await move_customers(work, moves)
@@ -333,6 +341,7 @@ def mutation_of(sent: Document) -> Mutation:
         group=sent.get("group"),
         captured_at_ms=parse_instant(sent["capturedAt"]) if sent.get("capturedAt") else None,
         base=wish.get("base"),
+        restore=bool(wish.get("restore")),
     )
 
 

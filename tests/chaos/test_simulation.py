@@ -35,6 +35,7 @@ async def test_whatever_the_network_and_the_server_do_every_device_is_right_at_r
     assert {"move_customers", "revoke", "grant", "delete_something", "merge_customers", "collide"} <= told.counts.keys()
     assert min(told.judged[what] for what in ("documents", "records", "fields", "gathered", "effects")) > 50
     assert told.judged["refusals kept"] > 5
+    assert told.judged["brought back"] > 0
 
 
 async def test_the_same_seed_gives_the_same_trace_in_another_process(sqlite_template: Path, tmp_path: Path) -> None:

@@ -190,15 +190,17 @@ class World:
 
     # -- what devices enter ---------------------------------------------------------------------------------
 
-    def enter(self, device: Device, collection: str, record_id: str, fields: Document | None, group: str | None = None
-              ) -> None:  # fmt: skip
-        """Create, change or (without fields) delete, offline."""
+    def enter(self, device: Device, collection: str, record_id: str, fields: Document | None, group: str | None = None,
+              *, back: bool = False) -> None:  # fmt: skip
+        """Create, change or (without fields) delete or bring back, offline."""
         replica, key = device.replica, (collection, record_id)
         if len(replica.queue) >= QUEUE_MAX:
             return
         base, wall = device.base(key), self.wall_ms()
         more = {"group": group, "capturedAt": instant_text(wall + device.skew_ms)}
-        if fields is None:
+        if back:
+            mutation_id = replica.restore(collection, record_id, **more)
+        elif fields is None:
             mutation_id = replica.delete(collection, record_id, **more)
         else:
             mutation_id = replica.edit(collection, record_id, fields, **more)
@@ -209,7 +211,8 @@ class World:
         self.scope.issue_owner[mutation_id] = device.user.id
         self.scope.writers[key].add(device.user.id)
         self.counts["entered"] += 1
-        self.note(f"{device.name} {'deletes' if fields is None else 'enters'} {collection} {record_id[:8]} "
+        deed = "brings back" if back else "deletes" if fields is None else "enters"
+        self.note(f"{device.name} {deed} {collection} {record_id[:8]} "
                   f"base {wish.get('baseRev')} {fields or ''}")  # fmt: skip
 
     # -- what devices send ----------------------------------------------------------------------------------
@@ -248,7 +251,7 @@ class World:
             entered.clock_set |= entered.skew_ms != device.skew_ms
             if entered.sent:
                 continue
-            entered.sent = True
+            entered.sent, entered.since = True, self.now()
             fields = entered.wish.get("set") or {}
             if entered.creates:
                 self.scope.may_exist(entered.collection, entered.record_id, fields, device.user.id, self.now())
@@ -334,7 +337,7 @@ class World:
     def see_push(self, user: User, answers: list[Document], since: float, until: float) -> None:
         scope = self.scope
         for answer in answers:
-            self.ledger.answered(answer)
+            self.ledger.answered(answer, until)
             entered = self.ledger.mutations[answer["id"]]
             for row in answer["records"]:
                 document = row["document"]
@@ -659,11 +662,23 @@ def give_a_task(world: World, device: Device) -> None:
         world.enter(device, "tasks", chosen, {"assigneeId": device.dice.choice(reps(world))})
 
 
-@step(admin=8)
+@step(admin=14)
 def delete_something(world: World, device: Device) -> None:
     collection = device.dice.choice((*sorted(MERGED_FIELDS), *sorted(DELETION_WINS)))
     if known := device.known(collection):
         world.enter(device, collection, device.dice.choice(known), None)
+
+
+def some_deleted(world: World, device: Device) -> Key | None:
+    """One that somebody deleted, whether he who remembers it may see it or not."""
+    deleted = [key for key, entered in world.ledger.of_record.items() if any(m.deletes and m.sent for m in entered)]
+    return device.dice.choice(deleted) if deleted else None
+
+
+@step(rep=3, manager=2, admin=3)
+def bring_something_back(world: World, device: Device) -> None:
+    if found := some_deleted(world, device):
+        world.enter(device, *found, None, back=True)
 
 
 @step(rep=2)
@@ -847,6 +862,29 @@ async def undo_a_merge(world: World, device: Device) -> None:
         world.moving.difference_update((survivor, merged))
 
 
+@step(rep=1, manager=1, admin=2)
+async def bring_something_back_online(world: World, device: Device) -> None:
+    """A colleague at a desk, while phones go on with what they know of it."""
+    found = some_deleted(world, device)
+    if found is None:
+        return
+    collection, record_id = found
+    wish = {"id": record_id, "restore": True}
+    entered = Entered(
+        device.new_id(), device.id, device.user.id, collection, record_id, wish, None, world.wall_ms(), None
+    )
+    entered.at = entered.since = world.now()
+    entered.sent = entered.online = True
+    world.ledger.enter(entered)
+    kind = KIND_OF[collection]
+    if await world.insist(
+        device, lambda: world.line.office(device, f"restore{kind[0].upper()}{kind[1:]}", {"id": record_id})
+    ):
+        entered.status = "APPLIED"
+        world.note(f"{device.name} brought {collection} {record_id[:8]} back online")
+    entered.until = world.now()
+
+
 async def seat(world: World, device: Device, verb: str, user_id: str, node: str) -> None:
     if (user_id, node) in world.seating:
         return
@@ -889,6 +927,25 @@ async def revoke_and_grant_again(world: World, device: Device) -> None:
     chosen = some_seat(world, device)
     await seat(world, device, "revoke", *chosen)
     await seat(world, device, "grant", *chosen)
+
+
+@step(admin=12)
+async def gone_and_back(world: World, device: Device) -> None:
+    """Deleted by mistake and brought back, while somebody who knows of neither is writing to it."""
+    shared = [
+        (other, key)
+        for other in world.devices
+        if other.user.role == "REP" and not other.busy
+        for key in device.replica.documents
+        if key in other.replica.documents and key[0] in ("visits", "tasks")
+    ]
+    if not shared:
+        return
+    other, (collection, record_id) = device.dice.choice(shared)
+    world.enter(other, collection, record_id, {MERGED_FIELDS[collection][0]: world.word()})
+    for back in (False, True):
+        world.enter(device, collection, record_id, None, back=back)
+        await world.push(device)
 
 
 @step(rep=3)
