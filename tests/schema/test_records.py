@@ -279,11 +279,15 @@ async def test_a_manager_reads_what_his_people_did_and_what_was_done_within_his_
         )
 
     south = await shop_of(house, "na")
+    na = str(house.people["na"].user_id)
+    assert south in {entry["recordId"] for entry in await trail(house, "manager", actor=na)}
     assert {entry["recordId"] for entry in await trail(house, "manager", collection="customers")} >= {shop, south}
     await house.work("system", narrow)
     seen = {entry["recordId"] for entry in await trail(house, "manager", collection="customers")}
     assert shop in seen
     assert not {south, unplaced} & seen
+    assert await trail(house, "manager", actor=na, collection="customers") == []
+    assert [entry["recordId"] for entry in await trail(house, "admin", actor=na, collection="customers")] == [south]
     assert {shop, south, unplaced} <= {entry["recordId"] for entry in await trail(house, "admin")}
     await house.change("admin", change_customers, Change(shop, Intent.DELETE))
     assert "DELETE" in {entry["action"] for entry in await trail(house, "manager", record=shop)}
