@@ -115,6 +115,9 @@ class Followers:
             # nobody would be told any more: better all come again
             for follower in self._all:
                 follower.finish(error)
+        elif self._again:
+            # somebody asked between the end of the task and this
+            self.soon()
 
     def said(self, follower: "Follower") -> None:
         """A follower has taken what was sent: what came meanwhile is told to him now."""

@@ -67,11 +67,12 @@ def same_in_all(rows: Sequence[Sequence[object]]) -> tuple[bool, ...]:
 @lru_cache(maxsize=2_000)
 def set_based(sql: str) -> Batch | None:
     """How a statement that is run once per row is run once for all; None for one of another form."""
-    if found := _INSERT.fullmatch(sql):
-        return _insert(found)
-    # a statement inside the statement has conditions of its own, and braces are ours
+    # braces are ours
     if "{" in sql or "}" in sql:
         return None
+    if found := _INSERT.fullmatch(sql):
+        return _insert(found)
+    # a statement inside the statement has conditions of its own
     if "SELECT" not in sql and (found := _UPDATE.match(sql)):
         return _update(sql, found.end())
     return None

@@ -138,6 +138,8 @@ def test_the_statement_for_many(sql: str, wanted: str) -> None:
         "UPDATE t SET a = ? WHERE b < ?",
         "UPDATE t SET a = ? WHERE b = ? OR c = ?",
         "DELETE FROM t WHERE id = ?",
+        "INSERT INTO t (a) VALUES (?) ON CONFLICT (a) DO UPDATE SET b = '{}'",
+        "UPDATE t SET a = ?, b = '{}' WHERE id = ?",
     ],
 )
 def test_what_is_left_to_be_written_row_by_row(sql: str) -> None:
