@@ -29,9 +29,9 @@ from backend.domain.territories import is_at_or_below
 from backend.domain.times import day_number, local_day, quarter_of_day
 from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
-from backend.storage.engine import Connection, Engine
+from backend.storage.engine import Engine
+from backend.storage.holding import held_customers
 from backend.storage.statistics import (
-    SCORED,
     Crowd,
     FactRows,
     Habits,
@@ -48,7 +48,6 @@ from backend.storage.statistics import (
     sales_of,
     stored_scores_of,
 )
-from backend.storage.visibility import granted_keys_sql, visible_to
 from backend.sync.documents import canonical
 from backend.sync.feed import WHOLE
 from backend.sync.work import Door, Work, in_work
@@ -645,7 +644,7 @@ async def visit_priorities(
     if not 1 <= first <= settings.page_rows_max:
         raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.page_rows_max))))
     async with engine.read() as conn:
-        where, args = await _held_customers(conn, principal, territory_id)
+        where, args = await held_customers(conn, principal, territory_id)
         crowd = await crowd_of(conn, on, where, args)
         heads = await read_heads(conn, crowd)
         empty = Ranking(on, settings.reporting_currency, (), 0)
@@ -673,36 +672,6 @@ async def visit_priorities(
 
 def _because(ranking: Ranking, reason: EmptyBecause) -> Ranking:
     return replace(ranking, empty=reason)
-
-
-async def _held_customers(
-    conn: Connection, principal: Principal | None, territory_id: str | None
-) -> tuple[str, list[object]]:
-    """The predicate over `customer k` for whom the caller may plan visits: those he holds, not a chain's head
-    seen through one of its doors."""
-    nodes = await conn.fetch("SELECT id, path FROM territory")
-    top = next((path for node, path in nodes if node == territory_id), None)
-    below = [node for node, path in nodes if top is not None and is_at_or_below(path, top)]
-    if territory_id is not None and top is None:
-        raise Refused(Problem(Code.NOT_FOUND, ("territoryId",)))
-    if principal is None:
-        return (SCORED, []) if top is None else (f"{SCORED} AND k.territory_id = ANY(?)", [below])
-    visible, args = visible_to(principal, "customers", "k")
-    if top is None:
-        held = f"k.territory_id IN ({granted_keys_sql('territory')})"
-        where = f"{SCORED} AND {visible} AND (k.territory_id IS NULL OR {held})"
-        return where, [*args, principal.holder]
-    mine = {row[0] for row in await conn.fetch(granted_keys_sql("territory"), principal.holder)}
-    seats = await conn.fetch(
-        "SELECT t.path FROM territory_member m JOIN territory t ON t.id = m.territory_id"
-        " WHERE m.user_id = ? AND m.valid_to IS NULL",
-        principal.holder,
-    )
-    reached = [node for node in below if node in mine]
-    # a region without a patch yet is its manager's, though there is nothing in it to hold
-    if not reached and not any(is_at_or_below(top, seat[0]) for seat in seats):
-        raise Refused(Problem(Code.NOT_FOUND, ("territoryId",)))
-    return f"{SCORED} AND {visible} AND k.territory_id = ANY(?)", [*args, reached]
 
 
 def _rank(
