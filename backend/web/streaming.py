@@ -5,11 +5,11 @@ Memory is that of two parts and of the packer's window, however long the answer.
 
 import asyncio
 import sys
-import zlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import Protocol
 
+from isal import isal_zlib
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -24,6 +24,7 @@ ZSTD_LEVEL = 1
 ZSTD_WINDOW_LOG = 17
 """128 KiB: a third of the work of level 3 with its wider window, for a fifth more bytes"""
 GZIP_LEVEL = 1
+"""of ISA-L: a seventh of the work of zlib's least, and fewer bytes than it"""
 GZIP_WINDOW_BITS = 31
 """15 bits of window, in a gzip frame"""
 
@@ -63,10 +64,10 @@ class Gzip:
     encoding = "gzip"
 
     def __init__(self) -> None:
-        self._compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WINDOW_BITS)
+        self._compressor = isal_zlib.compressobj(GZIP_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW_BITS)
 
     def pack(self, part: bytes) -> bytes:
-        return self._compressor.compress(part) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
+        return self._compressor.compress(part) + self._compressor.flush(isal_zlib.Z_SYNC_FLUSH)
 
     def finish(self) -> bytes:
         return self._compressor.flush()

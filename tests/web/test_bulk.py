@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,17 @@ async def test_the_first_line_says_how_much_is_to_come_and_the_last_how_much_cam
 )
 def test_what_the_reader_can_unpack_is_what_he_gets(accepted: str, encoding: str | None) -> None:
     assert packer_for(accepted).encoding == (encoding or "identity")
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "gzip"])
+def test_what_was_packed_so_far_can_be_read_before_the_rest_comes(encoding: str) -> None:
+    packer = packer_for(encoding)
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else zstd.ZstdDecompressor()
+    parts = [b'{"customer":%d}\n' % number * 1_000 for number in range(5)]
+    for part in [*parts, b""]:
+        assert unpacker.decompress(packer.pack(part)) == part
+    assert unpacker.decompress(packer.finish()) == b""
+    assert unpacker.eof
 
 
 async def test_packed_lines_are_the_same_lines(rep: Rep) -> None:
