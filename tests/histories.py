@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from backend.domain.customers import CustomerKind
+from backend.domain.times import day_start_ms
 from backend.ids import new_id
 from backend.storage.engine import Connection, Engine
 from tests import factories
@@ -63,6 +64,26 @@ async def orders(
             for record_id, (customer_id, day, amount) in zip(ids, rows, strict=True)
         ],
     )  # fmt: skip
+    return ids
+
+
+VISIT = ("id", "customer_id", "rep_id", "state", "purpose", "check_in_at", "verification", "happens_at", "created_at",
+         "created_by")  # fmt: skip
+
+
+async def visits(conn: Connection, rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Completed visits from (customer, rep, local day in Shanghai), begun at noon; ids in the rows' sequence."""
+    ids = [new_id() for _ in rows]
+    moments = [day_start_ms(day, "Asia/Shanghai") + 12 * 3_600_000 for _, _, day in rows]
+    await _insert(
+        conn,
+        "visit",
+        VISIT,
+        [
+            (record_id, customer_id, rep_id, "COMPLETED", "SELL", at, "UNVERIFIED", at, at, "system")
+            for record_id, (customer_id, rep_id, _), at in zip(ids, rows, moments, strict=True)
+        ],
+    )
     return ids
 
 

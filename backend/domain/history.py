@@ -34,6 +34,18 @@ class OrderColumns:
     is_return: BoolArray
     order_key: IntArray | None = None
 
+    def where(self, rows: BoolArray) -> "OrderColumns":
+        """The (m,) rows that are True, in their sequence."""
+        return OrderColumns(
+            self.customer[rows],
+            self.day[rows],
+            self.net_minor[rows],
+            self.cost_minor[rows],
+            self.cost_known[rows],
+            self.is_return[rows],
+            None if self.order_key is None else self.order_key[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryColumns:
@@ -111,6 +123,12 @@ def history_of(
         cost_known=(unknown_cost == 0) & (orders_n > 0),
         returns_n=returned if returns_recorded else np.full(customers_n, -1, dtype=np.int64),
     )
+
+
+def purchase_days(orders: OrderColumns) -> tuple[IntArray, IntArray]:
+    """(p,) customers and (p,) days of all purchases, sorted by both: what counts as one, as `history_of` counts it."""
+    counted = (orders.net_minor != 0) & _first_delivery(orders) & ~orders.is_return
+    return _purchase_days(orders.customer[counted], orders.day[counted])
 
 
 def _problems(orders: OrderColumns, customers_n: int, as_of_day: int) -> list[Problem]:

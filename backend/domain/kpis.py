@@ -14,8 +14,9 @@ from backend.domain.arrays import BASIS_POINTS, Basis, IntArray, IntColumn
 from backend.domain.history import OrderColumns, history_of
 from backend.domain.lifecycle import DORMANT_RATIO
 from backend.domain.loyalty import recency_ratio
-from backend.domain.sources import Source
+from backend.domain.sources import Source, SourceUsed
 from backend.domain.survival import Z_95, survival, wilson_interval
+from backend.domain.times import day_from_number
 from backend.errors import Code, Problem, Refused
 
 PERIOD_DAYS_MAX = 1_100
@@ -188,18 +189,8 @@ def _days_to_second_order(inputs: KpiInputs, period: Period) -> Kpi:
 def _win_back_rate(inputs: KpiInputs, period: Period) -> Kpi:
     """Of the customers who were dormant when the period began, those who ordered in it."""
     orders = inputs.orders
-    before = orders.day < period.first
     past = history_of(
-        OrderColumns(
-            orders.customer[before],
-            orders.day[before],
-            orders.net_minor[before],
-            orders.cost_minor[before],
-            orders.cost_known[before],
-            orders.is_return[before],
-        ),
-        customers_n=inputs.customers_n,
-        as_of_day=period.first - 1,
+        orders.where(orders.day < period.first), customers_n=inputs.customers_n, as_of_day=period.first - 1
     )
     ratio = recency_ratio(past, period.first - 1)
     dormant = ratio.known & (np.nan_to_num(ratio.value) >= DORMANT_RATIO)
@@ -310,3 +301,27 @@ KPI_SOURCES: Mapping[KpiCode, tuple[Source, ...]] = {
     KpiCode.WIN_BACK_RATE: (Source.ORDERS,),
     KpiCode.ADOPTION: (Source.VISITS, Source.USERS),
 }
+
+_IN_THE_PERIOD = frozenset({KpiCode.REVENUE, KpiCode.COST_OF_SALE, KpiCode.ADOPTION})
+"""The others look back as far as there is anything."""
+
+
+def sources_used(code: KpiCode, inputs: KpiInputs, period: Period) -> tuple[SourceUsed, ...]:
+    """What a key figure of a period was computed from."""
+    first = period.first if code in _IN_THE_PERIOD else None
+    found = {
+        Source.ORDERS: _days_used(Source.ORDERS, inputs.orders.day, first, period.last),
+        Source.VISITS: _days_used(Source.VISITS, inputs.visit_day, first, period.last),
+        Source.USERS: SourceUsed(Source.USERS, inputs.reps_n > 0, rows_n=inputs.reps_n),
+    }
+    if inputs.wallet_share_bp is not None:
+        stated_n = int(inputs.wallet_share_bp.known.sum())
+        found[Source.ANSWERS] = SourceUsed(Source.ANSWERS, stated_n > 0, rows_n=stated_n)
+    return tuple(found.get(source, SourceUsed(source, recorded=False)) for source in KPI_SOURCES[code])
+
+
+def _days_used(source: Source, days: IntArray, first: int | None, last: int) -> SourceUsed:
+    used = days[(days <= last) & ((days >= first) if first is not None else True)]
+    if not used.size:
+        return SourceUsed(source, recorded=False)
+    return SourceUsed(source, True, day_from_number(int(used.min())), day_from_number(int(used.max())), int(used.size))

@@ -255,14 +255,6 @@ def _shown(numbers: Mapping[str, IntColumn], texts: Mapping[str, Sequence[str]])
 
 def only(orders: OrderColumns, kept: BoolArray) -> OrderColumns:
     """The orders of the customers kept, numbered as those are without the others. `kept`: (n,)."""
-    rows = kept[orders.customer]
     number = np.cumsum(kept) - 1
-    return replace(
-        orders,
-        customer=number[orders.customer[rows]],
-        day=orders.day[rows],
-        net_minor=orders.net_minor[rows],
-        cost_minor=orders.cost_minor[rows],
-        cost_known=orders.cost_known[rows],
-        is_return=orders.is_return[rows],
-    )
+    found = orders.where(kept[orders.customer])
+    return replace(found, customer=number[found.customer])

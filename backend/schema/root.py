@@ -14,6 +14,7 @@ from backend.schema.execute import core_schema
 from backend.schema.executor import SelectionExecutor, read_attribute
 from backend.schema.imports import ImportMutations, ImportQueries
 from backend.schema.issues import IssueMutations, IssueQueries
+from backend.schema.kpis import KpiQueries
 from backend.schema.merges import MergeMutations, MergeQueries
 from backend.schema.orders import OrderMutations
 from backend.schema.people import PeopleMutations
@@ -37,6 +38,7 @@ class Query(
     RecordQueries,
     CustomFieldQueries,
     PriorityQueries,
+    KpiQueries,
     SessionQueries,
     ServiceQueries,
     SyncQueries,
