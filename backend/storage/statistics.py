@@ -36,7 +36,7 @@ def _listed(states: Iterable[str]) -> str:
     return ", ".join(f"'{state}'" for state in states)
 
 
-_COUNTS = f"o.state NOT IN ({_listed((OrderState.DRAFT, OrderState.CANCELLED, OrderState.REJECTED))})"
+COUNTS = f"o.state NOT IN ({_listed((OrderState.DRAFT, OrderState.CANCELLED, OrderState.REJECTED))})"
 """An order counts from the moment it was submitted, unless it was cancelled or sent back; history always does."""
 _AGREED = _listed((VisitState.PLANNED, VisitState.CONFIRMED))
 _SETTLED = _listed((TaskState.DONE, TaskState.CANCELLED))
@@ -140,7 +140,7 @@ async def read_orders(conn: Connection, crowd: Crowd) -> OrderRows:
     """Every order that counts, up to the crowd's day."""
     rows = await conn.fetch(
         crowd.sql + "SELECT c.n, o.ordered_on, o.total_minor, o.currency"
-        f" FROM sales_order o JOIN c ON c.id = o.customer_id WHERE {_COUNTS} AND o.ordered_on <= ?",
+        f" FROM sales_order o JOIN c ON c.id = o.customer_id WHERE {COUNTS} AND o.ordered_on <= ?",
         *crowd.values,
         crowd.day,
     )
@@ -196,7 +196,7 @@ async def read_habits(conn: Connection, crowd: Crowd, customers_n: int) -> Habit
         " SUM(CASE WHEN o.ordered_on > ? AND s.id IS NULL THEN 1 ELSE 0 END),"
         " SUM(CASE WHEN s.id IS NULL THEN 0 ELSE 1 END)"
         " FROM sales_order o JOIN c ON c.id = o.customer_id JOIN order_line l ON l.order_id = o.id"
-        f" LEFT JOIN style s ON s.id = l.style_id WHERE {_COUNTS} AND o.ordered_on <= ? GROUP BY c.n",
+        f" LEFT JOIN style s ON s.id = l.style_id WHERE {COUNTS} AND o.ordered_on <= ? GROUP BY c.n",
         *crowd.values,
         year_ago,
         year_ago,
@@ -204,7 +204,7 @@ async def read_habits(conn: Connection, crowd: Crowd, customers_n: int) -> Habit
     )
     windows = await conn.fetch(
         crowd.sql + f"SELECT c.n, MAX(CASE WHEN o.\"window\" = '{DeliveryWindow.PREBOOK.value}' THEN 1 ELSE 0 END)"
-        f' FROM sales_order o JOIN c ON c.id = o.customer_id WHERE {_COUNTS} AND o."window" IS NOT NULL'
+        f' FROM sales_order o JOIN c ON c.id = o.customer_id WHERE {COUNTS} AND o."window" IS NOT NULL'
         " AND o.ordered_on <= ? GROUP BY c.n",
         *crowd.values,
         crowd.day,
@@ -259,7 +259,7 @@ async def read_facts(conn: Connection, crowd: Crowd) -> FactRows:
     orders = await conn.fetch(
         begin + "SELECT n, id FROM (SELECT c.n, o.id, ROW_NUMBER() OVER"
         " (PARTITION BY c.n ORDER BY o.ordered_on DESC, o.id DESC) AS place"
-        f" FROM sales_order o JOIN c ON c.id = o.customer_id WHERE {_COUNTS} AND o.ordered_on <= ?) f"
+        f" FROM sales_order o JOIN c ON c.id = o.customer_id WHERE {COUNTS} AND o.ordered_on <= ?) f"
         " WHERE place = 1",
         *values,
         crowd.day,
