@@ -11,7 +11,7 @@ from enum import StrEnum
 import numpy as np
 
 from backend.domain.arrays import BASIS_POINTS, Basis, IntArray, IntColumn
-from backend.domain.history import OrderColumns, history_of
+from backend.domain.history import OrderColumns, history_of, purchase_days
 from backend.domain.lifecycle import DORMANT_RATIO
 from backend.domain.loyalty import recency_ratio
 from backend.domain.sources import Source, SourceUsed
@@ -146,10 +146,8 @@ def _revenue(inputs: KpiInputs, period: Period) -> Kpi:
 
 
 def _purchases(orders: OrderColumns, last: int) -> tuple[IntArray, IntArray]:
-    """Distinct (customer, day) of orders up to a day, sorted; samples without a price are none."""
-    counted = (orders.net_minor != 0) & ~orders.is_return & (orders.day <= last)
-    pairs = np.unique(np.stack([orders.customer[counted], orders.day[counted]]), axis=1)
-    return pairs[0], pairs[1]
+    """Customers and days of all purchases up to a day, sorted."""
+    return purchase_days(orders.where(orders.day <= last))
 
 
 def _repeat_rate(inputs: KpiInputs, period: Period) -> Kpi:

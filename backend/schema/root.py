@@ -9,6 +9,7 @@ from backend.schema.arguments import prepare_inputs
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
 from backend.schema.custom_fields import CustomFieldQueries
+from backend.schema.decisions import DecisionQueries
 from backend.schema.devices import DeviceMutations, DeviceQueries
 from backend.schema.execute import core_schema
 from backend.schema.executor import SelectionExecutor, read_attribute
@@ -39,6 +40,7 @@ class Query(
     CustomFieldQueries,
     PriorityQueries,
     KpiQueries,
+    DecisionQueries,
     SessionQueries,
     ServiceQueries,
     SyncQueries,
