@@ -15,6 +15,7 @@ from backend.domain.customers import CustomerKind
 from backend.domain.priority import LINES, PriorityParameters, QTable, QTables
 from backend.domain.purchase import FitStatus as Status
 from backend.domain.purchase import Model, PurchaseFit, PurchaseHistory, TimeUnit, log_likelihood, pack_cells
+from backend.domain.regularity import regularity_of
 from backend.domain.segments import Thresholds
 from backend.domain.spend import SpendFit
 
@@ -141,10 +142,12 @@ class Fitted:
             "buyersN": self.buyers_n,
             "level": self.calibration.level,
             "levelMeasured": self.calibration.level_measured,
+            "regularity": self.calibration.regularity.document(),
             "purchase": {
                 "model": purchase.model.name,
                 "unit": purchase.unit.name,
                 "parameters": [purchase.r, purchase.alpha, purchase.a, purchase.b],
+                "regularity": purchase.regularity,
                 "standardErrors": _nullable(purchase.standard_errors),
                 "logLikelihood": purchase.log_likelihood,
                 "status": purchase.status.value,
@@ -153,7 +156,7 @@ class Fitted:
             "spend": {
                 "parameters": [spend.p, spend.q, spend.v],
                 "standardErrors": _nullable(spend.standard_errors),
-                "logLikelihood": spend.log_likelihood,
+                "logLikelihood": None if math.isnan(spend.log_likelihood) else spend.log_likelihood,
                 "status": spend.status.value,
                 "customersN": spend.customers_n,
             },
@@ -185,18 +188,20 @@ def fitted_of(document: Document) -> Fitted:
             standard_errors=_errors(purchase["standardErrors"]),
             status=Status(purchase["status"]),
             customers_n=purchase["customersN"],
+            regularity=purchase.get("regularity", 1),
         ),
         spend=SpendFit(
             p=p,
             q=q,
             v=v,
-            log_likelihood=spend["logLikelihood"],
+            log_likelihood=math.nan if spend["logLikelihood"] is None else spend["logLikelihood"],
             standard_errors=_errors(spend["standardErrors"]),
             status=Status(spend["status"]),
             customers_n=spend["customersN"],
         ),
         level=document["level"],
         level_measured=document["levelMeasured"],
+        regularity=regularity_of(document.get("regularity")),
     )
     return Fitted(calibration, document["fittedDay"], document["buyersN"])
 
@@ -211,7 +216,7 @@ def accepted(old: Calibration, new: Calibration, now: PurchaseHistory) -> bool:
     cells = pack_cells(now, was.unit)
     judged = replace(
         was,
-        log_likelihood=log_likelihood(was.model, cells, was.r, was.alpha, was.a, was.b),
+        log_likelihood=log_likelihood(was.model, cells, was.r, was.alpha, was.a, was.b, was.regularity),
         customers_n=int(cells.weight.sum()),
     )
     return accept_refit(judged, new.purchase)

@@ -57,6 +57,13 @@ def standard_errors(hessian: FloatArray) -> FloatArray:
     return np.sqrt(np.where(variance > 0, variance, np.nan))
 
 
+def with_prior(curve: Curve, at: FloatArray, centre: FloatArray, sd: float) -> Curve:
+    """The curve with a normal prior of `sd` around `centre` (k,) added: weak, for what the likelihood leaves open."""
+    value, gradient, hessian = curve
+    off = (at - centre) / sd**2
+    return value - 0.5 * float(off @ (at - centre)), gradient - off, hessian - np.eye(at.size) / sd**2
+
+
 def _finite(value: float, gradient: FloatArray, hessian: FloatArray) -> bool:
     return bool(np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(hessian).all())
 

@@ -5,6 +5,7 @@ customer leaves for good with probability p ~ Beta(a, b). MBG is the default: BG
 for alive. *Source*: Fader, Hardie, Lee (2005); Batislam, Denizel, Filiztekin (2007); R50.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
 from typing import Self
@@ -12,7 +13,9 @@ from typing import Self
 import numpy as np
 
 from backend.domain.arrays import BoolArray, FloatArray, IntArray
-from backend.domain.newton import Curve, maximise, standard_errors
+from backend.domain.condensed import REGULARITY_MAX, CondensedCells, condensed_curve, parts_log, shares
+from backend.domain.newton import Curve, maximise, standard_errors, with_prior
+from backend.errors import Code, Problem, Refused, refuse_if
 
 SAMPLE_MAX = 50_000
 ENOUGH_CUSTOMERS_N = 200
@@ -20,6 +23,8 @@ ENOUGH_REPEATS_N = 100
 SHIPPED_WEEKS = (1.2, 10.0, 0.4, 7.0)
 """(r, α, a, b) in weeks for organisations with too little history: about six orders a year, one in twenty the
 last. An assumption about apparel shops, flagged wherever it is used."""
+FIELD_MAX = (1 << 21) - 1
+"""The largest count of purchases or of days that packs: 5,700 years."""
 PRIOR_LOG_SD = 1.5
 PLAUSIBLE_LOG_DISTANCE = 6.0
 """A fitted parameter more than e^6 away from the shipped one is a degenerate organisation, not a finding."""
@@ -66,8 +71,9 @@ class PurchaseHistory:
 class PurchaseFit:
     """Fitted parameters with their unit of time.
 
-    `standard_errors`: of (r, α, a, b), NaN where the curvature gives none; `log_likelihood`: of the rows
-    fitted, without any prior; `customers_n`: rows fitted.
+    `standard_errors`: of (r, α, a, b), from the observed information in their logarithms by the delta method, NaN
+    where the curvature gives none; `log_likelihood`: of the rows fitted, without any prior; `customers_n`: rows
+    fitted; `regularity`: k of CNBD-k, 1 for memoryless buying (MBG/NBD only).
     """
 
     model: Model
@@ -80,6 +86,7 @@ class PurchaseFit:
     standard_errors: tuple[float, float, float, float]
     status: FitStatus
     customers_n: int
+    regularity: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ def pack_cells(history: PurchaseHistory, unit: TimeUnit, sample_max: int = SAMPL
     key = key[:: max(1, -(-key.size // sample_max))]
     starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if key.size else np.zeros(0, dtype=np.int64)
     cell = key[starts]
-    mask = (1 << 21) - 1
+    mask = FIELD_MAX
     return Cells(
         x=(cell >> 42).astype(np.float64),
         t=((cell >> 21) & mask) / float(unit.days),
@@ -112,10 +119,12 @@ def pack_cells(history: PurchaseHistory, unit: TimeUnit, sample_max: int = SAMPL
     )
 
 
-def log_likelihood(model: Model, cells: Cells, r: float, alpha: float, a: float, b: float) -> float:
+def log_likelihood(
+    model: Model, cells: Cells, r: float, alpha: float, a: float, b: float, regularity: int = 1
+) -> float:
     """Log-likelihood of the cells, weights counted, in the unit of time of cells and α."""
     theta = np.log(np.array([r, alpha, a, b]))
-    return _curve(_Packed.of(model, cells), theta)[0]
+    return _climbed(model, cells, regularity)(theta)[0]
 
 
 def fit_purchase(
@@ -126,23 +135,31 @@ def fit_purchase(
     sample_max: int = SAMPLE_MAX,
     enough_customers_n: int = ENOUGH_CUSTOMERS_N,
     enough_repeats_n: int = ENOUGH_REPEATS_N,
+    regularity: int = 1,
 ) -> PurchaseFit:
     """Fit by maximum likelihood on at most `sample_max` customers.
 
     Too little data gives the shipped parameters (`SHIPPED_PRIOR`). Where the likelihood alone drives a
     parameter to 0 or ∞ (everybody alike), a weak log-normal prior around them holds it (`REGULARISED`);
-    otherwise no prior enters, so published figures are met exactly.
+    otherwise no prior enters, so published figures are met exactly. `regularity`: k of CNBD-k.
+    *Raises* `INVALID_VALUE` and `OUT_OF_RANGE` for histories that cannot be, `NOT_ALLOWED_VALUE` for a k the model
+    does not have.
     """
+    check_history(history)
+    if regularity != 1 and (model is not Model.MBG_NBD or not 1 <= regularity <= REGULARITY_MAX):
+        raise Refused(Problem(Code.NOT_ALLOWED_VALUE, ("regularity",), ("1", str(REGULARITY_MAX))))
     cells = pack_cells(history, unit, sample_max)
     customers_n = int(cells.weight.sum())
     if len(history.repeats_n) < enough_customers_n or int(history.repeats_n.sum()) < enough_repeats_n:
         return _shipped(model, unit, cells, customers_n)
-    packed = _Packed.of(model, cells)
+    curve = _climbed(model, cells, regularity)
     centre = np.log(np.array(SHIPPED_WEEKS)) + np.array([0.0, np.log(7.0 / unit.days), 0.0, 0.0])
-    found = maximise(lambda theta: _curve(packed, theta), centre)
+    # k beats make one purchase: the rate of beats is k times that of purchases
+    centre[1] -= np.log(regularity)
+    found = maximise(curve, centre)
     status = FitStatus.CONVERGED
     if not found.converged or (np.abs(found.at - centre) > PLAUSIBLE_LOG_DISTANCE).any():
-        found = maximise(lambda theta: _with_prior(_curve(packed, theta), theta, centre), centre)
+        found = maximise(lambda theta: with_prior(curve(theta), theta, centre, PRIOR_LOG_SD), centre)
         status = FitStatus.REGULARISED if found.converged else FitStatus.NOT_CONVERGED
     r, alpha, a, b = (float(p) for p in np.exp(found.at))
     errors = np.exp(found.at) * standard_errors(found.hessian)
@@ -153,11 +170,30 @@ def fit_purchase(
         alpha=alpha,
         a=a,
         b=b,
-        log_likelihood=_curve(packed, found.at)[0],
+        log_likelihood=curve(found.at)[0],
         standard_errors=(float(errors[0]), float(errors[1]), float(errors[2]), float(errors[3])),
         status=status,
         customers_n=customers_n,
+        regularity=regularity,
     )
+
+
+def check_history(history: PurchaseHistory) -> None:
+    """Refuse what no history can be: columns of different length, counts or days below 0 or beyond `FIELD_MAX`, a last
+    purchase after the end of what was seen."""
+    x, t, observed = history.repeats_n, history.last_repeat_days, history.observed_days
+    if not (x.shape == t.shape == observed.shape):
+        raise Refused(Problem(Code.INVALID_VALUE, ("history",), (f"{x.size} rows",)))
+    if x.size == 0:
+        return
+    found = [
+        Problem(Code.OUT_OF_RANGE, (name,), ("0", str(FIELD_MAX)))
+        for name, column in (("repeats_n", x), ("last_repeat_days", t), ("observed_days", observed))
+        if int(column.min()) < 0 or int(column.max()) > FIELD_MAX
+    ]
+    if (t > observed).any():
+        found.append(Problem(Code.OUT_OF_RANGE, ("last_repeat_days",), ("observed_days",)))
+    refuse_if(found)
 
 
 def alive_probability(fit: PurchaseFit, history: PurchaseHistory) -> FloatArray:
@@ -167,6 +203,8 @@ def alive_probability(fit: PurchaseFit, history: PurchaseHistory) -> FloatArray:
     """
     if history.repeats_n.size == 0:
         return np.zeros(0)
+    if fit.regularity > 1:
+        return np.asarray(1.0 - active_shares(fit, history)[0][:, 0], dtype=np.float64)
     # Days and counts are small whole numbers: logarithms are looked up, one per distinct day and count.
     counts = np.arange(int(history.repeats_n.max()) + 1, dtype=np.float64)
     days = np.arange(int(history.observed_days.max()) + 1, dtype=np.float64)
@@ -177,6 +215,24 @@ def alive_probability(fit: PurchaseFit, history: PurchaseHistory) -> FloatArray:
     odds_log = (fit.r + counts)[history.repeats_n] * silence + odds_of_count[history.repeats_n]
     alive = 1.0 / (1.0 + np.exp(np.minimum(odds_log, 700.0)))
     return alive if fit.model else np.where(history.repeats_n > 0, alive, 1.0)
+
+
+def active_shares(fit: PurchaseFit, history: PurchaseHistory) -> tuple[FloatArray, FloatArray]:
+    """(n, k+1) chances of "gone" and of "active, j beats into the next purchase", and the (n,) log-likelihood of the
+    timing up to what is common to them. MBG/NBD and CNBD-k only."""
+    days = float(fit.unit.days)
+    x = history.repeats_n.astype(np.float64)
+    t, observed = history.last_repeat_days / days, history.observed_days / days
+    return shares(parts_log(fit.regularity, fit.r, fit.alpha, fit.a, fit.b, x, t, observed))
+
+
+def _climbed(model: Model, cells: Cells, regularity: int) -> Callable[[FloatArray], Curve]:
+    """The function of the logarithms of (r, α, a, b) that a fit climbs."""
+    if regularity > 1:
+        condensed = CondensedCells.of(regularity, cells.x, cells.t, cells.horizon, cells.weight)
+        return lambda theta: condensed_curve(condensed, theta)
+    packed = _Packed.of(model, cells)
+    return lambda theta: _curve(packed, theta)
 
 
 def _shipped(model: Model, unit: TimeUnit, cells: Cells, customers_n: int) -> PurchaseFit:
@@ -275,14 +331,3 @@ def _add_sums(packed: _Packed, r: float, a: float, b: float, gradient: FloatArra
     hessian[2:, 2:] += curve_ab
     hessian[3, 3] -= tries @ (1.0 / of_b**2)
     return float(repeats @ np.log(of_r) + tries @ (np.log(of_b) - np.log(of_ab)))
-
-
-def _with_prior(curve: Curve, theta: FloatArray, centre: FloatArray) -> Curve:
-    """Add a log-normal prior of `PRIOR_LOG_SD` around `centre`."""
-    value, gradient, hessian = curve
-    off = (theta - centre) / PRIOR_LOG_SD**2
-    return (
-        value - 0.5 * float(off @ (theta - centre)),
-        gradient - off,
-        hessian - np.eye(theta.size) / PRIOR_LOG_SD**2,
-    )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.domain.arrays import FloatArray, IntArray
-from backend.domain.purchase import PurchaseFit, PurchaseHistory, alive_probability
+from backend.domain.condensed import expected_by_beat
+from backend.domain.purchase import Model, PurchaseFit, PurchaseHistory, active_shares, alive_probability
 
 SERIES_TERMS_MAX = 4_000
 SERIES_ENOUGH = 1e-13
@@ -18,7 +19,7 @@ DENSE_CELLS_MAX = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class CellForecast:
-    """Expected purchases of *active* customers per distinct (x, T).
+    """Expected purchases of *active* customers per distinct (x, T), of CNBD-k per distinct (x, t_x, T).
 
     `per_cell`: (c, h) until each horizon; `index`: (n,) the customer's cell.
     """
@@ -31,6 +32,8 @@ def forecast_cells(fit: PurchaseFit, history: PurchaseHistory, horizons_days: tu
     """Compute the expectation once per distinct (x, T). Horizons in days ≥ 0, whatever the model's unit."""
     if len(history.repeats_n) == 0:
         return CellForecast(np.zeros((0, len(horizons_days))), np.zeros(0, dtype=np.int64))
+    if fit.regularity > 1:
+        return _condensed_cells(fit, history, horizons_days)
     x, observed, index = _distinct(history.repeats_n, history.observed_days)
     columns = [
         expected_while_alive(
@@ -59,6 +62,11 @@ def expected_of_new(fit: PurchaseFit, horizon_days: int) -> float:
     one = np.ones(1)
     until = horizon_days / float(fit.unit.days)
     alive = fit.b / (fit.a + fit.b) if fit.model else 1.0
+    if fit.regularity > 1:
+        begun = expected_by_beat(
+            fit.regularity, fit.r * one, fit.alpha * one, fit.a, (fit.b + 1.0) * one, np.array([until])
+        )
+        return alive * float(begun[0, 0, 0])
     return alive * float(expected_while_alive(fit.r * one, fit.alpha * one, fit.a, (fit.b + fit.model) * one, until)[0])
 
 
@@ -79,17 +87,56 @@ def expected_while_alive(rate: FloatArray, scale: FloatArray, a: float, b: Float
 def count_probability(fit: PurchaseFit, count_n: int, horizon_days: int) -> float:
     """P(X(t) = n) of a customer just acquired: n repeat purchases within the horizon."""
     until = horizon_days / float(fit.unit.days)
-    steps = np.arange(count_n, dtype=np.float64)
+    # beats 0 … k·n + k − 1: from k·n on the n-th purchase was made and the next was not
+    steps = np.arange(fit.regularity * (count_n + 1) - 1, dtype=np.float64)
     reach = np.log(until / (fit.alpha + until)) if until > 0 else -np.inf
     jumps = np.log((fit.r + steps) / (steps + 1.0)) + reach
     counting = np.exp(fit.r * np.log(fit.alpha / (fit.alpha + until)) + np.r_[0.0, np.cumsum(jumps)])
     tries = np.arange(count_n + int(fit.model), dtype=np.float64)
     survived = float(np.exp(np.sum(np.log(fit.b + tries) - np.log(fit.a + fit.b + tries))))
-    active = survived * float(counting[-1])
+    before = float(counting[: fit.regularity * count_n].sum())
+    active = survived * (float(counting.sum()) - before)
     if tries.size == 0:
         return active
     gone = survived * fit.a / (fit.b + tries.size - 1.0)
-    return active + gone * max(0.0, 1.0 - float(counting[:-1].sum()))
+    return active + gone * max(0.0, 1.0 - before)
+
+
+def quiet_probability(fit: PurchaseFit, history: PurchaseHistory, horizon_days: int) -> FloatArray:
+    """(n,) chance 0..1 of no purchase within the horizon, whether the customer is gone or only waits.
+
+    The chance of a history that goes on in silence over the chance of the history itself.
+    """
+    if history.repeats_n.size == 0:
+        return np.zeros(0)
+    longer = PurchaseHistory(history.repeats_n, history.last_repeat_days, history.observed_days + horizon_days)
+    if fit.model is Model.MBG_NBD:
+        chance = active_shares(fit, longer)[1] - active_shares(fit, history)[1]
+        return np.asarray(np.exp(np.minimum(chance, 0.0)), dtype=np.float64)
+    days, rate = float(fit.unit.days), fit.r + history.repeats_n
+    end, later = fit.alpha + history.observed_days / days, fit.alpha + longer.observed_days / days
+    alive = alive_probability(fit, history)
+    return np.asarray(1.0 - alive + alive * np.exp(rate * np.log(end / later)), dtype=np.float64)
+
+
+def _condensed_cells(fit: PurchaseFit, history: PurchaseHistory, horizons_days: tuple[int, ...]) -> CellForecast:
+    """Per distinct (x, T) and beat what an active customer will buy; per distinct history the beats it may be in."""
+    key = (history.repeats_n << 42) | (history.last_repeat_days << 21) | history.observed_days
+    _, first, index = np.unique(key, return_index=True, return_inverse=True)
+    one = PurchaseHistory(history.repeats_n[first], history.last_repeat_days[first], history.observed_days[first])
+    days = float(fit.unit.days)
+    x, observed, pair = _distinct(one.repeats_n, one.observed_days)
+    ahead = expected_by_beat(
+        fit.regularity,
+        fit.r + fit.regularity * x,
+        fit.alpha + observed / days,
+        fit.a,
+        fit.b + x + 1.0,
+        np.array(horizons_days) / days,
+    )
+    active = active_shares(fit, one)[0][:, 1:]
+    beats = active / np.maximum(active.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return CellForecast(np.einsum("cj,cjh->ch", beats, ahead[pair]), index)
 
 
 def _distinct(repeats_n: IntArray, observed_days: IntArray) -> tuple[FloatArray, FloatArray, IntArray]:

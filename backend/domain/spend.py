@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.domain.arrays import FloatArray, IntArray
-from backend.domain.newton import Curve, maximise, standard_errors
+from backend.domain.newton import Curve, maximise, standard_errors, with_prior
 from backend.domain.purchase import ENOUGH_CUSTOMERS_N, SAMPLE_MAX, FitStatus
 from backend.domain.special import digamma, log_gamma, trigamma
 
@@ -61,7 +61,7 @@ def fit_spend(
     status = FitStatus.CONVERGED
     far = (np.abs(found.at - centre) > PLAUSIBLE_LOG_DISTANCE).any()
     if not found.converged or far or np.exp(found.at[1]) < Q_MIN:
-        found = maximise(lambda theta: _with_prior(_curve(packed, theta), theta, centre), centre)
+        found = maximise(lambda theta: with_prior(_curve(packed, theta), theta, centre, PRIOR_LOG_SD), centre)
         status = FitStatus.REGULARISED
     at = found.at
     if not found.converged or (np.abs(at - centre) > PLAUSIBLE_LOG_DISTANCE).any():
@@ -161,13 +161,3 @@ def _curve(packed: _Packed, theta: FloatArray) -> Curve:
     hessian = np.array([[pp, pq, pv], [pq, qq, qv], [pv, qv, vv]])
     scale = np.exp(theta)
     return float(value), gradient * scale, hessian * np.outer(scale, scale) + np.diag(gradient * scale)
-
-
-def _with_prior(curve: Curve, theta: FloatArray, centre: FloatArray) -> Curve:
-    value, gradient, hessian = curve
-    off = (theta - centre) / PRIOR_LOG_SD**2
-    return (
-        value - 0.5 * float(off @ (theta - centre)),
-        gradient - off,
-        hessian - np.eye(theta.size) / PRIOR_LOG_SD**2,
-    )
