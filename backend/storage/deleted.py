@@ -107,14 +107,35 @@ async def copies_of(conn: Connection, collection: str, ids: Sequence[str], *, lo
     return {copy.record_id: copy for copy in map(_copy, rows)}
 
 
+async def copies_keyed(conn: Connection, keys: Sequence[str]) -> list[Copy]:
+    """What is kept under these keys, whatever collections they are of."""
+    return [_copy(row) for row in await conn.fetch(f"{_SELECT} WHERE key = ANY(?)", list(keys))]
+
+
 async def copies_named(conn: Connection, record_id: str) -> list[Copy]:
     """What is kept under an id, whatever collection it was of."""
     return [_copy(row) for row in await conn.fetch(f"{_SELECT} WHERE record_id = ?", record_id)]
 
 
 async def copies_with(conn: Connection, keys: Sequence[str]) -> list[Copy]:
-    """What went with these records."""
-    return [_copy(row) for row in await conn.fetch(f"{_SELECT} WHERE part_of = ANY(?) ORDER BY key", list(keys))]
+    """What went with these records, held against whoever would say that it is to stay away."""
+    rows = await conn.fetch(f"{_SELECT} WHERE part_of = ANY(?) ORDER BY key FOR UPDATE", list(keys))
+    return [_copy(row) for row in rows]
+
+
+async def gone_with_others(conn: Connection, collection: str, ids: Sequence[str]) -> set[str]:
+    """Which of these records went with another one, and would come back with it."""
+    rows = await conn.fetch(
+        "SELECT record_id FROM deleted_record WHERE key = ANY(?) AND part_of IS NOT NULL",
+        [key_of(collection, record_id) for record_id in ids],
+    )
+    return {row[0] for row in rows}
+
+
+async def keep_away(conn: Connection, keys: Sequence[str]) -> None:
+    """From now on these are deleted by themselves: they do not come back with what they went with."""
+    if keys:
+        await conn.execute("UPDATE deleted_record SET part_of = NULL WHERE key = ANY(?)", list(keys))
 
 
 async def customers_followed(conn: Connection, ids: Sequence[str]) -> set[str]:

@@ -161,6 +161,18 @@ def _seen_then(collection: str, record: str) -> str:
     )
 
 
+def seen_then(principal: Principal, collection: str, record: str) -> tuple[str, list[str | int]]:
+    """The predicate "this principal saw the record when he captured what he hands in", and its arguments.
+
+    `record` is the column with the record's id; the record itself may be gone. Nothing for who hands in nothing late.
+    """
+    former = principal.formerly
+    if former is None or not principal.reads(collection):
+        return "(1 = 0)", []
+    after = former.ended_after_ms
+    return _seen_then(collection, record), [principal.holder, former.captured_at_ms, after, after]
+
+
 MEETING = (
     "(u.revoked_seq IS NULL OR w.entered_seq < u.revoked_seq) AND (w.left_seq IS NULL OR u.granted_seq < w.left_seq)"
 )

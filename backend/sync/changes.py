@@ -33,12 +33,13 @@ from backend.domain.issues import CONFLICT_WAYS, Resolution, WayOut, shown_value
 from backend.domain.merge import WHOLE, Conflict, merge_change, with_paths
 from backend.errors import Code, Problem
 from backend.ids import is_id
+from backend.storage.deleted import Copy, keep_away, key_of
 from backend.storage.visibility import visible_to
 from backend.sync.collections import COLLECTIONS, Child, Collection, column_of
 from backend.sync.custom import custom_fields_of
-from backend.sync.deleted import keep_deleted
+from backend.sync.deleted import gone_parts, keep_deleted
 from backend.sync.documents import JSON_KINDS, canonical
-from backend.sync.feed import EPOCH_STEP, Stored, read_stored_and_clock
+from backend.sync.feed import EPOCH_STEP, Stored, read_stored, read_stored_and_clock
 from backend.sync.issues import Kept, base_at, keep_issues, lost_value, people_of
 from backend.sync.work import Door, Work
 
@@ -119,6 +120,8 @@ class Draft:
     """of a deletion: others who wrote after its base → the paths they wrote"""
     replayed: bool = False
     """The record exists with equal content already: answered as the first time, written no more."""
+    part: Copy | None = None
+    """of a deletion: the record, which is gone with another one and would come back with it"""
 
     @property
     def id(self) -> str:
@@ -159,6 +162,12 @@ async def open_drafts(
     existing = {change.id for change in changes if change.intent is Intent.CREATE} - rows.keys()
     taken = await _taken(work, collection, sorted(existing))
     stored, clock = await read_stored_and_clock(work.conn, name, ids)
+    going = [c.id for c in changes if c.intent is Intent.DELETE and c.id not in rows and c.id in stored]
+    parts, unkept = await gone_parts(work.conn, work.principal, name, going, whoever=work.door is Door.JOB)
+    if unkept:
+        # while we waited for whoever had them, they may have come back
+        rows |= await load_records(work, collection, unkept)
+        stored |= await read_stored(work.conn, name, unkept)
     custom = await custom_fields_of(work.conn, name) if CUSTOM in collection.columns else []
     drafts = []
     for sent in changes:
@@ -174,7 +183,7 @@ async def open_drafts(
             drafts.append(_create(collection, shape, change, row, change.id in taken))
         elif row is None:
             gone = change.id in stored and stored[change.id].deleted
-            drafts.append(_missing(change, gone))
+            drafts.append(_missing(change, gone, parts.get(change.id)))
         elif change.intent is Intent.DELETE:
             known = stored[change.id].field_seq if change.id in stored else {}
             drafts.append(_delete_draft(collection, change, row, known, work.writer))
@@ -311,8 +320,8 @@ def _delete_draft(
     return draft
 
 
-def _missing(change: Change, gone: bool) -> Draft:
-    draft = Draft(change, None, {})
+def _missing(change: Change, gone: bool, part: Copy | None) -> Draft:
+    draft = Draft(change, None, {}, part=part)
     if gone and change.intent is Intent.DELETE:
         draft.replayed = True
     else:
@@ -373,6 +382,7 @@ async def save_drafts(work: Work, name: str, drafts: Sequence[Draft]) -> list[Ou
     await _insert(work, collection, [draft for draft in alive if draft.before is None])
     await _update(work, collection, [d for d in alive if d.before is not None and not d.deleting])
     await _keep_lost(work, collection, [draft for draft in alive if draft.conflicts or draft.outrun])
+    await _keep_away(work, collection, [draft for draft in drafts if draft.part is not None and not draft.problems])
     return [draft.outcome() for draft in drafts]
 
 
@@ -393,6 +403,13 @@ async def _delete(work: Work, collection: Collection, drafts: Sequence[Draft]) -
             await work.conn.execute(f"DELETE FROM {table} WHERE {column} = ANY(?)", ids)
     for draft in drafts:
         work.deleted(collection.name, draft.id)
+        _tell(work, AuditAction.DELETE, collection, draft)
+
+
+async def _keep_away(work: Work, collection: Collection, drafts: Sequence[Draft]) -> None:
+    """What somebody deletes that went with another record already does not come back with that."""
+    await keep_away(work.conn, [key_of(collection.name, draft.id) for draft in drafts])
+    for draft in drafts:
         _tell(work, AuditAction.DELETE, collection, draft)
 
 

@@ -2,13 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 
-from backend.storage.deleted import Copy, key_of, save_copies, whole_rows
+from backend.auth.principal import Principal
+from backend.storage.deleted import (
+    Copy,
+    copies_keyed,
+    copies_of,
+    key_of,
+    save_copies,
+    scopes_held,
+    scopes_now,
+    whole_rows,
+)
 from backend.storage.engine import Connection
+from backend.storage.visibility import seen_then
 from backend.sync.collections import COLLECTIONS
 from backend.sync.feed import places_of
 
 KEPT = frozenset({"customers", "contacts", "customerContacts", "visits", "orders", "tasks", "attachments"})
 """Collections whose records can be brought back."""
+PARTS = frozenset({"customerContacts", "attachments"})
+"""Collections whose records go with others, and come back with them."""
 
 
 async def keep_deleted(
@@ -62,6 +75,50 @@ async def keep_hanging(conn: Connection, records: Mapping[str, Sequence[str]], *
         if row["record_id"] in records.get(row["collection"], ())
     }
     await keep_deleted(conn, "attachments", list(hanging), at_ms=at_ms, by=by, part_of=hanging)
+
+
+async def gone_parts(
+    conn: Connection, principal: Principal, name: str, ids: Sequence[str], *, whoever: bool
+) -> tuple[dict[str, Copy], list[str]]:
+    """(Deleted records that went with another one, where the principal would see them if they were back; ids of which
+    nothing is kept).
+
+    Held until commit: whoever brings back what they went with has done so, or waits. Of what he brought back nothing
+    is kept any more. `whoever`: seen by everybody.
+    """
+    if name not in PARTS or not ids:
+        return {}, []
+    copies = await copies_of(conn, name, ids, lock=True)
+    parts = [copy for copy in copies.values() if copy.part_of is not None]
+    unkept = [record_id for record_id in ids if record_id not in copies]
+    if not parts or whoever:
+        return {copy.record_id: copy for copy in parts}, unkept
+    seen = await _seen(conn, principal, name, parts)
+    return {copy.record_id: copy for copy in parts if copy.record_id in seen}, unkept
+
+
+async def _seen(conn: Connection, principal: Principal, name: str, parts: Sequence[Copy]) -> set[str]:
+    """Which of these the principal would see if they and what they went with were back, or saw at their capture."""
+    if not principal.reads(name):
+        return set()
+    held = await scopes_held(conn, principal.holder)
+    # what follows no customer itself stands where the record stood that it went with
+    wholes = {copy.key: copy for copy in await copies_keyed(conn, [str(copy.part_of) for copy in parts])}
+    places = await scopes_now(conn, [*parts, *wholes.values()])
+    found = {
+        copy.record_id
+        for copy in parts
+        if places[copy.key if copy.customers or copy.part_of not in wholes else str(copy.part_of)] & held
+    }
+    if principal.formerly is not None:
+        sql, args = seen_then(principal, name, "d.record_id")
+        rows = await conn.fetch(
+            f"SELECT d.record_id FROM deleted_record d WHERE d.key = ANY(?) AND {sql}",
+            [copy.key for copy in parts],
+            *args,
+        )
+        found |= {row[0] for row in rows}
+    return found
 
 
 async def _customers_of(conn: Connection, name: str, rows: Sequence[Mapping[str, object]]) -> dict[str, list[str]]:

@@ -22,6 +22,7 @@ from backend.clock import Clock
 from backend.domain.fields import Field, Kind, Shape
 from backend.errors import Code, Problem, Refused
 from backend.ids import is_id
+from backend.storage.deleted import gone_with_others
 from backend.storage.engine import Connection, Engine
 from backend.storage.visibility import visible_to
 from backend.sync.changes import Status
@@ -147,13 +148,14 @@ async def _take_rows(
     back = await _bring_back(work, collection, rows, gone, table, late)
     standing |= back.standing
     gone -= back.standing.keys()
+    parts = await gone_with_others(work.conn, collection.name, sorted(gone)) if gone else set()
     by_mutation: dict[str, _Sent] = {}
     taken = _Taken()
     for row in rows:
         if isinstance(row.new, Mapping) and is_id(row.new.get("id")) and row.new["id"] in back.refused:
             taken.sent.append(_Sent(row.new["id"], row.new, row.new.get(DELETED) is True, None))
             continue
-        sent = _read(work, collection, row, standing, gone)
+        sent = _read(work, collection, row, standing, gone, parts)
         if late is not None and sent.mutation is not None:
             sent.mutation = replace(sent.mutation, problems=(*sent.mutation.problems, late))
         taken.sent.append(sent)
@@ -218,6 +220,7 @@ def _read(
     row: PushRow,
     standing: Mapping[str, Mapping[str, Any]],
     gone: Container[str],
+    parts: Container[str],
 ) -> _Sent:
     mutation_id = _id_of(work, collection, row)
     if not isinstance(row.new, Mapping):
@@ -235,7 +238,9 @@ def _read(
         return _Sent(record_id, row.new, False, _faulty(mutation_id, collection, str(record_id), row.new, problem))
     assumed = None if row.assumed is None or row.assumed.get(DELETED) is True else row.assumed
     if deleted and record_id in gone:
-        return _Sent(record_id, row.new, deleted, None)
+        # what went with another record stays away from now on; what went by itself is done already
+        again = Mutation(mutation_id, 0, collection.name, str(record_id), None, {}, delete=True, base=assumed)
+        return _Sent(record_id, row.new, deleted, again if record_id in parts else None)
     mutation = _mutation(mutation_id, collection, str(record_id), assumed, row.new, deleted, standing)
     return _Sent(record_id, row.new, deleted, mutation)
 

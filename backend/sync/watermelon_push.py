@@ -21,6 +21,7 @@ from backend.domain.fields import Field
 from backend.domain.issues import IssueState, Resolution
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id
+from backend.storage.deleted import gone_with_others
 from backend.storage.engine import Engine
 from backend.sync.changes import Intent, Status, load_records
 from backend.sync.collections import COLLECTIONS
@@ -224,10 +225,13 @@ async def _mutations(
     ids = [row.id for row in rows]
     stored = await read_stored(work.conn, collection.name, ids)
     standing = await load_records(work, collection, [row.id for row in rows if _asks_what_stands(row)], lock=False)
+    missing = [row.id for row in rows if row.verb == "deleted" and row.id not in standing]
+    # what went with another record stays away from now on
+    parts = await gone_with_others(work.conn, collection.name, missing) if missing else set()
     found = []
     for row in rows:
         record = standing.get(row.id)
-        if row.verb == "deleted" and record is None:
+        if row.verb == "deleted" and record is None and row.id not in parts:
             continue
         if row.verb == "updated" and not any(not name.endswith(BASE) for name in row.changed):
             continue

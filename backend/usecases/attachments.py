@@ -41,7 +41,9 @@ async def _change(work: Work, changes: Sequence[Change], limits: AttachmentLimit
     drafts = await open_drafts(work, "attachments", changes)
     check_rights(work, Collection.ATTACHMENTS, drafts)
     for draft in drafts:
-        if not draft.replayed and draft.after:
+        if draft.part is not None:
+            _check_author(work, draft, draft.part.row["created_by"])
+        elif not draft.replayed and draft.after:
             _decide(work, draft, records.get(draft.id), seen, heads, limits)
     await _keep_few(work, drafts, limits)
     await _take_known_files(work, drafts)
@@ -105,6 +107,11 @@ async def _lock_records(work: Work, records: Iterable[Record]) -> set[Record]:
     return found
 
 
+def _check_author(work: Work, draft: Draft, author: object) -> None:
+    if author != work.principal.holder and work.door is not Door.JOB and work.principal.role is not Role.ADMIN:
+        draft.refuse(Code.NOT_PERMITTED, "id")
+
+
 def _decide(
     work: Work,
     draft: Draft,
@@ -115,9 +122,7 @@ def _decide(
 ) -> None:
     row = draft.after
     if draft.before is not None:
-        own = row["createdBy"] == work.principal.holder
-        if not own and work.door is not Door.JOB and work.principal.role is not Role.ADMIN:
-            draft.refuse(Code.NOT_PERMITTED, "id")
+        _check_author(work, draft, row["createdBy"])
         return
     if record is not None and record not in seen:
         draft.refuse(Code.NOT_FOUND, "recordId")

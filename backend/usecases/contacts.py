@@ -73,6 +73,9 @@ async def change_customer_contacts(work: Work, changes: Sequence[Change]) -> lis
         work.conn, work.principal, [*owners.values(), *(value for value in named if isinstance(value, str))]
     )
     drafts = await open_drafts(work, "customerContacts", changes)
+    # a link that came back while we waited for it names a customer nobody asked for yet
+    late = {str(draft.after["customerId"]) for draft in drafts if draft.alive} - heads.keys()
+    heads = {**heads, **(await lock_heads(work.conn, work.principal, late))} if late else heads
     check_rights(work, Collection.CONTACTS, drafts)
     known = await _known_contacts(work, drafts)
     for draft in drafts:

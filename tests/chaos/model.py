@@ -472,10 +472,6 @@ class Ledger:
         if key in self.exempt or self._link_of_merged(key):
             return key not in truth
         if key in truth:
-            # what had gone with its record when it was deleted comes back with that record
-            bringers += [
-                m for end in self._ends(key) for m in self.of_record.get(end, ()) if m.restores and m.may_be_taken
-            ]
             certain = [m for m in enders if m.taken and not any(back.may_follow(m) for back in bringers)]
             if certain:
                 raise Violation(f"{key} stands though its deletion was {certain[0].status}")
