@@ -31,7 +31,13 @@ from backend.reads.entities import (
 from backend.reads.printing import PRINTERS, joined, literal, masked
 from backend.reads.selection import TYPENAME, Asked, Form, Selection, SortKind, Span, usual
 from backend.storage.dialects import Dialect
-from backend.storage.visibility import parted_by_territory, territory_parts, visible_ids_sql, visible_sql
+from backend.storage.visibility import (
+    held_sql,
+    parted_by_territory,
+    territory_parts,
+    visible_ids_sql,
+    visible_sql,
+)
 
 
 class Source(Enum):
@@ -219,14 +225,14 @@ def compile_selection(
 
 
 _NAMED = frozenset({"id", "ids"})
-_UNSTEADY = frozenset({Source.ROWS_AND_ONE, Source.POSITION})
 
 
 def _is_steady(selection: Selection, sizes: Sequence[int | None], parameters: Sequence[Parameter]) -> bool:
     """True where no value says how many rows there are: records are named, or as many are asked for as is written."""
-    if any(name not in _NAMED for name, _ in selection.where) or (selection.form is Form.LIST and sizes[0] is None):
+    if any(name not in _NAMED for name, _ in selection.where):
         return False
-    return not any(parameter.source in _UNSTEADY for parameter in parameters)
+    counted = sizes if selection.form in (Form.LIST, Form.PAGE) else sizes[1:]
+    return None not in counted and not any(parameter.source is Source.POSITION for parameter in parameters)
 
 
 @dataclass
@@ -253,9 +259,13 @@ class Ordered:
 class Scopes:
     """The scope predicate of any entity for one principal, with fresh aliases for what it joins."""
 
-    def __init__(self, principal: Principal) -> None:
+    def __init__(self, principal: Principal, *, held: str | None = None) -> None:
+        """`held` names what begins the statement and says what the principal holds; see `visible_sql`."""
         self.principal = principal
         self._aliases = 0
+        self._held = held
+        self._held_for: dict[str, None] = {}
+        """The collections whose predicates look there."""
 
     def alias(self, letter: str) -> str:
         self._aliases += 1
@@ -278,7 +288,11 @@ class Scopes:
             if at_once:
                 ids, asks = visible_ids_sql(entity.name, reads=self._reads)
                 return Sql(f'{alias}."{entity.id_column}" IN ({ids})', (_USER,) * asks)
-            text, asks = visible_sql(entity.name, alias, reads=self._reads, record_column=entity.id_column)
+            if self._held is not None:
+                self._held_for[entity.name] = None
+            text, asks = visible_sql(
+                entity.name, alias, reads=self._reads, record_column=entity.id_column, held=self._held
+            )
             return Sql(text, (_USER,) * asks)
         name, own, theirs = entity.part_of
         parent, above = ENTITIES[name], self.alias("w")
@@ -442,7 +456,8 @@ _HERE = "\x00"
 class _Compiler(Scopes):
     def __init__(self, principal: Principal, dialect: Dialect, spans: Sequence[Span], *, walks_parts: bool) -> None:
         """`walks_parts`: what is faster and nests deeper, of which SQLite reads only so much."""
-        super().__init__(principal)
+        asked_once = dialect is Dialect.POSTGRES and holds_few(principal, ENTITIES["customers"])
+        super().__init__(principal, held="held" if asked_once else None)
         self._may_walk_parts = walks_parts
         self._dialect = dialect
         self._printer = PRINTERS[dialect]
@@ -451,6 +466,12 @@ class _Compiler(Scopes):
         """What stands in the statement itself, by slot; None where it is a value."""
 
     def statement(self, selection: Selection, asked: Sequence[Asked]) -> Sql:
+        answer = self._answer(selection, asked)
+        if not self._held_for:
+            return answer
+        return sql_of(Sql(f"WITH {self._held} AS MATERIALIZED ({held_sql(self._held_for)}) ", (_USER,)), answer)
+
+    def _answer(self, selection: Selection, asked: Sequence[Asked]) -> Sql:
         entity = ENTITIES[selection.entity]
 
         def conditions(alias: str) -> Iterator[Sql]:
@@ -754,19 +775,37 @@ class _Compiler(Scopes):
         ordered: Ordered,
         scoping: _Scoping,
     ) -> Sql:
-        """A connection: pick one row more than asked, number them, print each, gather."""
-        page = _Page(self, entity, slot, ordered, self._shapes[slot])
+        """A connection: pick one row more than asked, number them, print each, gather.
+
+        Where nobody asks whether there are more, and the rows are walked in the order of the answer, neither the row
+        nor the numbers are needed.
+        """
+        backward = self._shapes[slot][0]
+        simple = not backward and all(found.name != "pageInfo" for found in asked)
+        page = _Page(self, entity, slot, ordered, self._shapes[slot], numbered=not simple)
         answer = self._pairs((found, page.field(found, conditions, scoping)) for found in asked)
         if not page.reads_rows:
             return answer
 
-        backward = self._shapes[slot][0]
         size = self._sizes[slot]
-        most = Sql("?", (Parameter(Source.ROWS_AND_ONE, slot),)) if size is None else Sql(str(size + 1))
+        if size is None:
+            most = Sql("?", (Parameter(Source.ROWS if simple else Source.ROWS_AND_ONE, slot),))
+        else:
+            most = Sql(str(size if simple else size + 1))
         picked = self._picked(entity, page.row, conditions, ordered, most, scoping, slot=slot, with_key=True)
         way = "DESC" if ordered.descending != backward else "ASC"
         row, numbered = page.row.alias, self.alias("n")
-        number = f'row_number() OVER (ORDER BY {numbered}.sort_by {way}, {numbered}."{entity.id_column}" {way})'
+        in_order = f'ORDER BY {numbered}.sort_by {way}, {numbered}."{entity.id_column}" {way}'
+        if simple:
+            # what was walked in two parts stands in no order yet
+            settled_rows = (
+                sql_of("SELECT * FROM (", picked, f") {numbered} {in_order}") if ordered.order.beside else picked
+            )
+            printed = sql_of(*page.printed, by=", ")
+            return sql_of(
+                "(SELECT ", answer, " FROM (SELECT ", printed, " FROM (", settled_rows, f") {row}) {page.alias})"
+            )
+        number = f"row_number() OVER ({in_order})"
         return sql_of(
             "(SELECT ",
             answer,
@@ -782,8 +821,16 @@ class _Page:
     """What the fields of a connection need of its rows."""
 
     def __init__(
-        self, compiler: _Compiler, entity: Entity, slot: int, ordered: Ordered, shape: tuple[bool, int]
+        self,
+        compiler: _Compiler,
+        entity: Entity,
+        slot: int,
+        ordered: Ordered,
+        shape: tuple[bool, int],
+        *,
+        numbered: bool,
     ) -> None:
+        self._numbered = numbered
         self._compiler = compiler
         self._entity = entity
         self._slot = slot
@@ -827,6 +874,8 @@ class _Page:
         self.reads_rows = True
         name = f"j{len(self.printed)}"
         self.printed.append(sql_of(printed, f" AS {name}"))
+        if not self._numbered:
+            return Sql(self._compiler._printer.gathered(f"{self.alias}.{name}"))
         text = self._compiler._printer.gathered(f"{self.alias}.{name}", only=f"{self.alias}.n <= ?::bigint")
         return Sql(text, (Parameter(Source.ROWS, self._slot),))
 

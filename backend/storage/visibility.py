@@ -5,7 +5,8 @@ its places meets an open grant. The feed's places and the predicate of the reads
 Scopes: `territory:<id>`, `user:<id>`, `unassigned`, `catalogue`, `organisation`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backend.auth.principal import Principal, PrincipalKind, Role
@@ -16,8 +17,8 @@ from backend.domain.permissions import DEVICES_RIGHT, Action, Collection, Reach,
 class Place:
     """Rows of `source` put `record` into the scope `<scope>:<key>`, or into `scope` itself without a key.
 
-    `own` names the key's column when it stands in the collection's own row: the predicate then compares it
-    directly, so an index on it serves. `hangs_on` names the collection whose record's place this is: who may not
+    `in_row`: `source` is the collection's own row and nothing else, so the predicate looks at the row where it stands,
+    and an index on the key serves. `hangs_on` names the collection whose record's place this is: who may not
     read that collection does not see what hangs on it either.
     """
 
@@ -26,7 +27,7 @@ class Place:
     record: str
     key: str | None = None
     where: str = "1 = 1"
-    own: str | None = None
+    in_row: bool = False
     hangs_on: str | None = None
 
 
@@ -39,9 +40,9 @@ def _by_territory(table: str, record: str = "id") -> tuple[Place, ...]:
             f"p.{record}",
             "p.territory_id",
             "p.territory_id IS NOT NULL",
-            "territory_id",
+            in_row=True,
         ),
-        Place("unassigned", f"{table} p", f"p.{record}", None, "p.territory_id IS NULL"),
+        Place("unassigned", f"{table} p", f"p.{record}", None, "p.territory_id IS NULL", in_row=True),
     )
 
 
@@ -59,25 +60,26 @@ _OWN_PLACES: Mapping[str, tuple[Place, ...]] = {
         Place("unassigned", "customer_contact p", "p.contact_id", None, "p.territory_id IS NULL"),
         # a contact not yet linked stays with whoever entered it
         Place("user", "contact p", "p.id", "p.created_by",
-              "NOT EXISTS (SELECT 1 FROM customer_contact l WHERE l.contact_id = p.id)"),
+              "NOT EXISTS (SELECT 1 FROM customer_contact l WHERE l.contact_id = p.id)", in_row=True),
     ),
     "visits": _by_territory("visit"),
     "orders": _by_territory("sales_order"),
     "tasks": (
         Place("territory", "task p", "p.id", "p.territory_id",
-              "p.customer_id IS NOT NULL AND p.territory_id IS NOT NULL", "territory_id"),
-        Place("unassigned", "task p", "p.id", None, "p.customer_id IS NOT NULL AND p.territory_id IS NULL"),
-        Place("user", "task p", "p.id", "p.assignee_id", "1 = 1", "assignee_id"),
+              "p.customer_id IS NOT NULL AND p.territory_id IS NOT NULL", in_row=True),
+        Place("unassigned", "task p", "p.id", None, "p.customer_id IS NOT NULL AND p.territory_id IS NULL",
+              in_row=True),
+        Place("user", "task p", "p.id", "p.assignee_id", in_row=True),
     ),
     "scores": _by_territory("customer_score", "customer_id"),
-    "territories": (Place("organisation", "territory p", "p.id"),),
-    "people": (Place("organisation", "user_account p", "p.id"),),
-    "customFields": (Place("organisation", "custom_field p", "p.id"),),
-    "priorityTables": (Place("organisation", "priority_table p", "p.id"),),
-    "seasons": (Place("catalogue", "season p", "p.id"),),
-    "styles": (Place("catalogue", "style p", "p.id"),),
-    "priceLists": (Place("catalogue", "price_list p", "p.id"),),
-    "syncIssues": (Place("user", "sync_issue p", "p.id", "p.user_id", "1 = 1", "user_id"),),
+    "territories": (Place("organisation", "territory p", "p.id", in_row=True),),
+    "people": (Place("organisation", "user_account p", "p.id", in_row=True),),
+    "customFields": (Place("organisation", "custom_field p", "p.id", in_row=True),),
+    "priorityTables": (Place("organisation", "priority_table p", "p.id", in_row=True),),
+    "seasons": (Place("catalogue", "season p", "p.id", in_row=True),),
+    "styles": (Place("catalogue", "style p", "p.id", in_row=True),),
+    "priceLists": (Place("catalogue", "price_list p", "p.id", in_row=True),),
+    "syncIssues": (Place("user", "sync_issue p", "p.id", "p.user_id", in_row=True),),
 }  # fmt: skip
 
 HOLDERS = ("customers", "contacts", "visits", "orders", "tasks")
@@ -200,14 +202,44 @@ def holds_customer_to(principal: Principal, alias: str) -> tuple[str, list[str |
 
 
 def visible_sql(
-    collection: str, alias: str, *, reads: Callable[[str], bool], record_column: str = "id"
+    collection: str,
+    alias: str,
+    *,
+    reads: Callable[[str], bool],
+    record_column: str = "id",
+    held: str | None = None,
 ) -> tuple[str, int]:
     """The predicate "visible to this user" over the row `alias`, and how often it asks for the user's id.
 
-    `reads` says whether the user's role may read a collection that these records hang on.
+    `reads` says whether the user's role may read a collection that these records hang on. `held` names the part of
+    the statement that `held_sql` gives for this collection, where there is one: PostgreSQL then finds out once what
+    the user holds, whatever number of tables is looked at.
+
+    With and without it the predicate is true of the same rows. Both see one snapshot, in which the array of a kind
+    of scope has just the keys that `granted_keys_sql` gives, and its flag says whether `_granted` finds a row. So
+    `key = ANY(array)` is true when `key IN (keys)` is, and a key that is NULL is in neither; of no keys the array is
+    empty, not NULL. Nothing but these two tests is written otherwise.
     """
-    parts = [_visible_by(place, alias, f"{alias}.{record_column}") for place in _open_to(collection, reads)]
-    return "(" + (" OR ".join(parts) or "1 = 0") + ")", len(parts)
+    grants = _ASKED_EACH_TIME if held is None else _AskedOnce(held)
+    places = _open_to(collection, reads)
+    parts = [_visible_by(place, alias, f"{alias}.{record_column}", grants) for place in places]
+    return "(" + (" OR ".join(parts) or "1 = 0") + ")", len(parts) if held is None else 0
+
+
+def held_sql(collections: Iterable[str]) -> str:
+    """What the user given by `?` holds of the scopes these collections stand in: one row, for PostgreSQL.
+
+    Keys are lists: who holds thousands is better served without.
+    """
+    found = {(place.scope, place.key is not None) for name in collections for place in PLACES[name]}
+    columns = [
+        f"coalesce(array_agg(substr(g.scope, {len(scope) + 2})) FILTER (WHERE {_of_kind(scope)}), '{{}}')"
+        f" AS {scope}_keys"
+        if keyed
+        else f"coalesce(bool_or(g.scope = '{scope}'), false) AS {scope}_held"
+        for scope, keyed in sorted(found)
+    ]
+    return f"SELECT {', '.join(columns)} FROM user_scope g WHERE g.user_id = ? AND g.revoked_seq IS NULL"
 
 
 def visible_ids_sql(collection: str, *, reads: Callable[[str], bool]) -> tuple[str, int]:
@@ -247,13 +279,40 @@ def _ids_by(place: Place) -> str:
     return f"SELECT {place.record} FROM {place.source} WHERE {place.where} AND {place.key} IN ({keys})"
 
 
-def _visible_by(place: Place, alias: str, record: str) -> str:
+class _AskedEachTime:
+    """What the user holds is looked for at each place; `?` is the user, once."""
+
+    def has_key(self, scope: str, key: str) -> str:
+        return f"{key} IN ({granted_keys_sql(scope)})"
+
+    def has(self, scope: str) -> str:
+        return _granted(scope)
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedOnce:
+    """What the user holds stands in the row of the statement's part `name`, as `held_sql` gives it."""
+
+    name: str
+
+    def has_key(self, scope: str, key: str) -> str:
+        return f"{key} = ANY((SELECT h.{scope}_keys FROM {self.name} h)::text[])"
+
+    def has(self, scope: str) -> str:
+        return f"(SELECT h.{scope}_held FROM {self.name} h)"
+
+
+_ASKED_EACH_TIME = _AskedEachTime()
+_OF_PLACE = re.compile(r"\bp\.")
+
+
+def _visible_by(place: Place, alias: str, record: str, grants: _AskedEachTime | _AskedOnce) -> str:
+    if place.in_row:
+        where, key = (_OF_PLACE.sub(f"{alias}.", text or "") for text in (place.where, place.key))
+        return f"({grants.has_key(place.scope, key) if key else grants.has(place.scope)} AND {where})"
     if place.key is None:
-        return f"({_granted(place.scope)} AND {_stands(place, record)})"
-    keys = granted_keys_sql(place.scope)
-    if place.own is not None:
-        return f"({alias}.{place.own} IN ({keys}) AND {place.where.replace('p.', f'{alias}.')})"
-    return _stands(place, record, f" AND {place.key} IN ({keys})")
+        return f"({grants.has(place.scope)} AND {_stands(place, record)})"
+    return _stands(place, record, f" AND {grants.has_key(place.scope, place.key)}")
 
 
 def _stands(place: Place, record: str, more: str = "") -> str:
@@ -329,5 +388,9 @@ def granted_keys_sql(scope: str) -> str:
     """The keys of one kind of scope that the user given by `?` holds now, as `key`."""
     return (
         f"SELECT substr(g.scope, {len(scope) + 2}) AS key FROM user_scope g WHERE g.user_id = ? "
-        f"AND g.scope > '{scope}:' AND g.scope < '{scope};' AND g.revoked_seq IS NULL"
+        f"AND {_of_kind(scope)} AND g.revoked_seq IS NULL"
     )
+
+
+def _of_kind(scope: str) -> str:
+    return f"g.scope > '{scope}:' AND g.scope < '{scope};'"

@@ -1,5 +1,7 @@
 """What stands in a compiled statement itself, what of it is a value, and which way it goes."""
 
+from dataclasses import replace
+
 import pytest
 
 from backend.auth.principal import Principal, PrincipalKind, Role
@@ -41,13 +43,39 @@ def test_one_plan_is_enough_where_no_value_says_how_many_rows_there_are(
 
 def test_usual_sizes_stand_in_the_statement_which_then_fits_no_other() -> None:
     usual, other = plan_of(BY_PRIORITY, Span(50)), plan_of(BY_PRIORITY, Span(49))
-    assert "LIMIT 51" in usual.sql
+    assert "LIMIT 50" in usual.sql
     assert usual.fits([Span(50)])
     assert not usual.fits([Span(20)])
     assert not usual.fits([Span(49)])
     assert "LIMIT 50" not in other.sql
     assert other.fits([Span(48)])
     assert not other.fits([Span(50)])
+
+
+def test_only_who_asks_whether_there_are_more_reads_one_more_and_numbers_them() -> None:
+    more = (*NODES, Asked("pageInfo", "pageInfo", (Asked("hasNextPage", "hasNextPage"),)))
+    last = Selection("visits", Form.PAGE)
+    for asked, span, numbered in ((NODES, Span(50), False), (more, Span(50), True), (NODES, Span(50, True), True)):
+        plan = compile_selection(last, asked, (span,), REP, Dialect.POSTGRES)
+        assert plan is not None
+        assert ("row_number()" in plan.sql) is numbered
+        assert f"LIMIT {51 if numbered else 50})" in plan.sql
+
+
+def test_what_a_rep_holds_is_found_out_once_and_looked_at_at_every_level() -> None:
+    """Who holds much is better served by a hash at each place than by lists; SQLite has no lists."""
+    manager = replace(REP, role=Role.MANAGER)
+    held = "FROM user_scope g WHERE g.user_id = ?"
+    for principal, dialect, times in (
+        (REP, Dialect.POSTGRES, 1), (manager, Dialect.POSTGRES, 5), (REP, Dialect.SQLITE, 5),
+    ):  # fmt: skip
+        plan = compile_selection(one("customers", "c"), ORDERS, (Span(50), Span(10)), principal, dialect)
+        assert plan is not None
+        assert plan.sql.count(held) == times
+        if times == 1:
+            # his customer in three ways, its orders in two
+            assert plan.sql.count("h.territory_keys FROM held h") == 3
+            assert plan.sql.count("h.unassigned_held FROM held h") == 2
 
 
 async def test_a_reps_list_by_priority_walks_his_territories_and_prints_no_more_than_he_asked_for(
