@@ -1,8 +1,11 @@
 """A priority in codes: each line with its points, its numbers and the ids of what proves it. No text here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backend.domain.priority import LINES, LineCode, PriorityColumns
+
+REASONS_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,12 @@ def explain(columns: PriorityColumns, row: int, evidence: Evidence | None = None
     """
     proof = evidence or Evidence()
     return tuple(_line(columns, row, place, code, proof) for place, code in enumerate(LINES))
+
+
+def reasons(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """The up to three lines that speak most for a visit, the strongest first; equal ones as they stand."""
+    found = [line for line in lines if line.recorded and line.points > 0 and line.code is not LineCode.CLIP]
+    return tuple(sorted(found, key=lambda line: -line.points)[:REASONS_MAX])
 
 
 def _line(columns: PriorityColumns, row: int, place: int, code: LineCode, evidence: Evidence) -> Line:

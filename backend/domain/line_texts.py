@@ -7,7 +7,7 @@ puts amounts, shares and spans of days in place of the names. *Source*: R28.
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
-from babel.numbers import format_currency, format_percent
+from babel.numbers import format_compact_currency, format_currency, format_percent
 
 from backend.domain.arrays import BASIS_POINTS, MICRO
 from backend.domain.explanations import Line
@@ -16,6 +16,8 @@ from backend.domain.money import exponent
 from backend.domain.priority import LineCode
 
 BABEL_LOCALES = {"en": "en", "zh-CN": "zh_CN", "ko": "ko"}
+
+REASON_CHARACTERS_MAX = 60
 
 Numbers = Mapping[str, int]
 Told = tuple[str, dict[str, str | int]]
@@ -32,14 +34,23 @@ def line_text(catalogue: Catalogue, line: Line, locale: str, currency: str) -> s
     return render(catalogue, f"line.{line.code.value}{suffix}", locale, values)
 
 
-class _Words:
-    """Amounts, shares and spans of days as one reader writes them."""
+def reason_text(catalogue: Catalogue, line: Line, locale: str, currency: str) -> str:
+    """The same in a phrase that fits a line of a phone: at most `REASON_CHARACTERS_MAX`, amounts rounded."""
+    suffix, values = _TELLERS[line.code](line.numbers, _Words(catalogue, locale_of(locale), currency, short=True))
+    return render(catalogue, f"reason.{line.code.value}{suffix}", locale, values)
 
-    def __init__(self, catalogue: Catalogue, locale: str, currency: str) -> None:
-        self._catalogue, self._locale, self._currency = catalogue, locale, currency
+
+class _Words:
+    """Amounts, shares and spans of days as one reader writes them; `short`: amounts by their first digits."""
+
+    def __init__(self, catalogue: Catalogue, locale: str, currency: str, *, short: bool = False) -> None:
+        self._catalogue, self._locale, self._currency, self._short = catalogue, locale, currency, short
 
     def money(self, amount_minor: int) -> str:
         amount = Decimal(amount_minor).scaleb(-exponent(self._currency))
+        if self._short:
+            locale = BABEL_LOCALES[self._locale]
+            return format_compact_currency(amount, self._currency, locale=locale, fraction_digits=1)
         return format_currency(amount, self._currency, locale=BABEL_LOCALES[self._locale])
 
     def percent(self, part: int, whole: int) -> str:

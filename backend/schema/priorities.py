@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import strawberry
 
-from backend.domain.explanations import Line
-from backend.domain.line_texts import line_text
+from backend.domain.explanations import Line, reasons
+from backend.domain.line_texts import line_text, reason_text
 from backend.domain.messages import label
 from backend.domain.priority import LineCode
 from backend.domain.score_runs import EmptyBecause, RunState
@@ -42,6 +42,9 @@ class RankedCustomer:
     scored: bool = strawberry.field(description="False for a customer no score run has seen yet.")
     customer_id: ID = strawberry.field(description="The customer.")
     lines: list[PriorityLine] = strawberry.field(description="What the score is made of, in the order to be shown.")
+    reasons: list[str] = strawberry.field(
+        description="The up to three strongest lines for a visit, each short enough for one line of a phone."
+    )
 
     @strawberry.field(description="The customer.")
     def customer(self) -> Customer | None:
@@ -168,6 +171,7 @@ def _item(context: Context, found: Ranking, item: VisitPriority) -> RankedCustom
         scored=item.scored,
         customer_id=ID(item.customer_id),
         lines=[_line(context, line, found.currency) for line in item.lines],
+        reasons=[reason_text(context.messages, line, context.locale, found.currency) for line in reasons(item.lines)],
     )
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from backend.config import load_messages
 from backend.domain.arrays import Basis
-from backend.domain.explanations import Line
-from backend.domain.line_texts import line_text
+from backend.domain.explanations import Line, reasons
+from backend.domain.line_texts import REASON_CHARACTERS_MAX, line_text, reason_text
 from backend.domain.messages import LOCALES
 from backend.domain.priority import LINES, LineCode
 from backend.domain.score_facts import is_open, local_days
@@ -99,3 +99,50 @@ def test_instants_fall_on_the_same_local_days_as_one_by_one():
     wanted = [day_number(local_day(int(ms), zones[z])) for ms, z in zip(at.tolist(), zone.tolist(), strict=True)]
     assert found.tolist() == wanted
     assert len(set(wanted)) > 8
+
+
+LARGEST: dict[LineCode, list[dict[str, int]]] = {
+    LineCode.VALUE_AT_STAKE: [{"amountMinor": 900_000_000_000, "shareMicro": 1_000_000}],
+    LineCode.SAVABLE_REVENUE: [{"amountMinor": 899_999_999_999, "shareMicro": 1_000_000}],
+    LineCode.POTENTIAL: [{"amountMinor": 876_543_219_876, "confidenceBp": 10_000}],
+    LineCode.OVERDUE: [{"daysSinceVisit": days, "cadenceDays": 3_650} for days in (0, 36_500)],
+    LineCode.OBLIGATIONS: [{"severeCases": many, "overdueTasks": many, "openTasks": many} for many in (0, 9_999)],
+    LineCode.SEASON_WINDOW: [
+        {"daysToClose": days, "preorderHistory": history} for days in (-36_500, 0, 36_500) for history in (0, 1)
+    ],
+    LineCode.SATISFACTION_GAP: [{"satisfactionBp": 10_000, "shareMicro": 1, "confidenceBp": 1}],
+    LineCode.LOYALTY: [{"loyaltyBp": 10_000, "shareMicro": 1}],
+    LineCode.JUST_VISITED: [
+        {"daysToNearestVisit": days, "isAppointment": agreed} for days in (0, 36_500) for agreed in (0, 1)
+    ],
+}
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_a_reason_fits_one_line_of_a_phone_however_large_its_numbers(locale: str):
+    assert set(LARGEST) == set(LINES) - {LineCode.CLIP}
+    for currency in ("USD", "CNY", "KRW", "KWD", "VND"):
+        for code, states in LARGEST.items():
+            for numbers in states:
+                text = reason_text(MESSAGES, Line(code, 3, True, numbers, ()), locale, currency)
+                assert 0 < len(text) <= REASON_CHARACTERS_MAX, text
+                assert not set("{}–") & set(text), text
+
+
+def test_the_reasons_are_the_strongest_lines_that_speak_for_a_visit():
+    points = {
+        LineCode.VALUE_AT_STAKE: 5, LineCode.SAVABLE_REVENUE: 9, LineCode.POTENTIAL: 5, LineCode.OVERDUE: 12,
+        LineCode.LOYALTY: 0, LineCode.JUST_VISITED: -20, LineCode.CLIP: 30,
+    }  # fmt: skip
+    lines = [Line(code, many, True, {}, ()) for code, many in points.items()]
+    unheard = Line(LineCode.OBLIGATIONS, 12, False, {}, ())
+    found = reasons([unheard, *lines])
+    assert [line.code for line in found] == [LineCode.OVERDUE, LineCode.SAVABLE_REVENUE, LineCode.VALUE_AT_STAKE]
+    assert reasons(lines[4:]) == ()
+
+
+def test_a_reason_rounds_its_amount():
+    numbers = {"amountMinor": 123_456_789, "shareMicro": 1}
+    line = Line(LineCode.VALUE_AT_STAKE, 3, True, numbers, ())
+    assert reason_text(MESSAGES, line, "en", "USD") == "Expected to bring $1.2M in two quarters"
+    assert reason_text(MESSAGES, line, "zh-CN", "CNY") == "预计两个季度带来¥123.5万"

@@ -15,7 +15,7 @@ query ($territory: ID, $on: Date, $first: Int! = 20) {
     asOf tableVersion scoredOn totalCount emptyBecause { code text }
     items {
       rank score scored customerId customer { id nameEn territory { nameEn } }
-      lines { code points recorded numbers evidence text }
+      lines { code points recorded numbers evidence text } reasons
     }
   }
 }"""
@@ -72,6 +72,9 @@ async def test_a_rep_reads_whom_to_visit_and_why_in_one_request(house: House, ma
             "nameEn": f"Shop {market.index(item['customerId'])}",
             "territory": {"nameEn": "north"},
         }
+        assert 1 <= len(item["reasons"]) <= 3
+        assert max(map(len, item["reasons"])) <= 60
+    assert found["items"][0]["reasons"][0].startswith("Expected to bring $")
     first = {line["code"]: line for line in found["items"][0]["lines"]}
     assert first["VALUE_AT_STAKE"]["recorded"]
     assert first["VALUE_AT_STAKE"]["text"].startswith("Expected to bring $")
