@@ -127,14 +127,18 @@ async def test_the_database_and_numpy_choose_the_same_customers(house: House) ->
 async def test_every_field_and_operator_chooses_the_same_in_both(house: House) -> None:
     """The drawn ones meet some pairs of field and operator rarely: here each field is met on its own."""
     market = await fill(house, seed=6, count=30)
-    counted = Counted(market, None)
+    counted = {None: Counted(market, None), "wei": Counted(market, house.patches["north"])}
     for name, declared in VOCABULARY.fields.items():
-        for predicate in several(len(name), 12, {name: declared}):
+        for place, predicate in enumerate(several(len(name), 12, {name: declared})):
+            who = None if place % 2 else "wei"
             text = write_text(predicate, VOCABULARY)
-            assert await chosen(house, None, predicate) == counted.select(predicate), text
+            assert await chosen(house, who, predicate) == counted[who].select(predicate), text
     for path in PATHS:
         under = read_text(f'territory under "{path}"', VOCABULARY)
-        assert await chosen(house, None, under) == counted.select(under), path
+        assert await chosen(house, None, under) == counted[None].select(under), path
+    for told in ("orders >= 1", "orders = 0", "units(90) > 3", "netSales is missing", "lastOrderOn is missing"):
+        bought = read_text(told, VOCABULARY)
+        assert await chosen(house, "wei", bought) == counted["wei"].select(bought), told
 
 
 async def test_a_predicate_as_high_and_as_wide_as_allowed_is_one_statement_of_both(house: House) -> None:
