@@ -15,6 +15,7 @@ from backend.domain.value import PERIODS_MAX, ValueInputs, lifetime_value, patte
 BLOCK_ROWS = 65_536
 NEAR_QUARTERS = 2
 CHURN_QUARTERS = 4
+QUARTERS_PER_YEAR = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,15 @@ def forecast(
     for start in range(0, rows_n, BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         churn = churn_of_cell[cell[rows]]
-        gain = _gain(potential, rows, margin_rate[rows], churn, capture_share, ramp_quarters, float(visit_cost_minor))
+        gain = pattern_reached(
+            potential.parts_minor[rows, 0] / QUARTERS_PER_YEAR,
+            potential.peers_n[rows],
+            margin_rate=margin_rate[rows],
+            churn=churn,
+            capture_share=capture_share,
+            ramp_quarters=ramp_quarters,
+            visit_cost=float(visit_cost_minor),
+        )
         found = lifetime_value(
             ValueInputs(
                 contribution=np.zeros((churn.size, 0)),
@@ -94,25 +103,27 @@ def churn_per_quarter(cumulative: FloatArray) -> FloatArray:
     return np.clip(1.0 - kept ** (1.0 / (CHURN_QUARTERS - 1)), 0.0, 1.0)
 
 
-def _gain(
-    potential: Potential,
-    rows: slice,
+def pattern_reached(
+    gap_quarter: FloatArray,
+    peers_n: IntArray,
+    *,
     margin_rate: FloatArray,
     churn: FloatArray,
     capture_share: float,
     ramp_quarters: int,
     visit_cost: float,
 ) -> FloatArray:
-    """p(j): a linear ramp to the captured share of the peer gap, one visit's cost per quarter of the ramp.
+    """(n, `PERIODS_MAX`) p(j): a linear ramp to the captured share of the gap to the peers, one visit's cost per
+    quarter of the ramp.
 
-    A ramp that does not pay for itself is not begun: 0.
+    `gap_quarter`: (n,) revenue per quarter missing to the peers' frontier. A ramp that does not pay for itself is not
+    begun: 0.
     """
     ahead = np.arange(1, PERIODS_MAX + 1, dtype=np.float64)
-    gap_per_quarter = potential.parts_minor[rows, 0] / 4.0
     gain = pattern_gain(
-        gap_per_quarter,
-        np.zeros_like(gap_per_quarter),
-        potential.peers_n[rows],
+        gap_quarter,
+        np.zeros_like(gap_quarter),
+        peers_n,
         ramp=capture_share * np.minimum(1.0, ahead / max(ramp_quarters, 1)),
         survival=(1.0 - churn[:, None]) ** ahead,
         margin=margin_rate,

@@ -65,6 +65,37 @@ def potential(
     return Potential(Measure(value, confidence, basis), parts, trend, peers_n)
 
 
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """What the best of one group of peers bring in a year: `PEER_SHARE` of them bring no more.
+
+    `kind`, `group`: codes as in the columns, `group` −1 for the whole kind; minor units; `peers_n` ≥ `PEERS_MIN`.
+    """
+
+    kind: int
+    group: int
+    year_minor: float
+    peers_n: int
+
+
+def peer_frontiers(
+    history: HistoryColumns, *, kind: IntArray, peer_group: IntArray, as_of_day: int
+) -> tuple[Frontier, ...]:
+    """The frontier of every group and kind that has enough peers: what `potential` measures gaps to."""
+    run_rate, buyers = yearly_run_rate(history, as_of_day), history.has_orders
+    found = []
+    for column, grouped in ((peer_group, True), (kind, False)):
+        counted = buyers & (column >= 0)
+        codes, place = np.unique(column[counted], return_inverse=True)
+        sizes = np.bincount(place, minlength=codes.size)
+        reach = group_quantile(column, np.where(counted, run_rate, np.nan), PEER_SHARE)
+        for number in np.flatnonzero(sizes >= PEERS_MIN).tolist():
+            row = int(np.flatnonzero(column == codes[number])[0])
+            group = int(codes[number]) if grouped else -1
+            found.append(Frontier(int(kind[row]), group, float(reach[row]), int(sizes[number])))
+    return tuple(found)
+
+
 def yearly_run_rate(history: HistoryColumns, as_of_day: int) -> FloatArray:
     """(n,) revenue of the last four quarters; a shorter history is stretched to a year, at most fourfold."""
     known_days = np.clip(as_of_day - history.first_day, QUARTER_DAYS, 4 * QUARTER_DAYS)
