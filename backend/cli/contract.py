@@ -9,6 +9,7 @@ from typing import Annotated, get_args
 import typer
 from rich.markup import escape
 
+from backend.cli.numbers_page import numbers_text
 from backend.cli.terminal import complain, say
 from backend.config import PREFIX, Settings
 from backend.domain.issues import field_kinds
@@ -129,7 +130,7 @@ CONTRACT: Mapping[str, Callable[[], str]] = {
     WATERMELON_SCHEMA: watermelon_schema_text,
 }
 """File of the contract → what it must say."""
-DOCS: Mapping[str, Callable[[], str]] = {"SETTINGS.md": settings_text}
+DOCS: Mapping[str, Callable[[], str]] = {"SETTINGS.md": settings_text, "NUMBERS.md": numbers_text}
 """Page of `docs/` beside the contract → what it must say."""
 
 

@@ -232,7 +232,7 @@ def score_customers(inputs: ScoreInputs, parameters: ScoreParameters, as_of_day:
     severe = or_missing(inputs.severe_cases_n, rows_n).values > 0
     happy = satisfaction(inputs.satisfaction, customers_n=rows_n, as_of_day=as_of_day, severe_open=severe)
     uplift = _uplift(future, ratio, parameters)
-    existing = IntColumn(_existing_value(contribution), history.has_orders)
+    existing = IntColumn(existing_value(contribution.quarters), history.has_orders)
     stage = stages(history, ratio=ratio.value, alive=alive, trend_yearly=ahead.trend_yearly, as_of_day=as_of_day)
     dimensions = _dimensions(existing, ahead, loyal, happy)
     thresholds = parameters.thresholds or freeze_thresholds(
@@ -333,10 +333,10 @@ def _loyalty(inputs: ScoreInputs, late: Measure, as_of_day: int) -> Loyalty:
     )
 
 
-def _existing_value(contribution: Contribution) -> IntArray:
-    """Σ π_i 2^(−age in quarters / 4) over the trailing quarters, the current one of age 0."""
-    ages = np.arange(contribution.quarters.shape[1] - 1, -1, -1, dtype=np.float64)
-    return IntColumn.rounded(contribution.quarters @ np.exp2(-ages / EXISTING_HALF_LIFE_QUARTERS)).values
+def existing_value(quarters: FloatArray) -> IntArray:
+    """(n,) Σ π_i 2^(−age in quarters / 4) of (n, k) contributions, oldest first; the current quarter is of age 0."""
+    ages = np.arange(quarters.shape[1] - 1, -1, -1, dtype=np.float64)
+    return IntColumn.rounded(quarters @ np.exp2(-ages / EXISTING_HALF_LIFE_QUARTERS)).values
 
 
 def _uplift(future: Forecast, ratio: Measure, parameters: ScoreParameters) -> IntColumn:

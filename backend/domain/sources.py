@@ -45,6 +45,12 @@ class SourceUsed:
     rows_n: int = 0
 
 
-def not_recorded(*sources: Source) -> tuple[SourceUsed, ...]:
-    """Sources of which nothing is kept."""
-    return tuple(SourceUsed(source, recorded=False) for source in sources)
+@dataclass(frozen=True, slots=True)
+class ImportUsed:
+    """An import that brought orders behind a figure; `orders_n`: how many of them."""
+
+    id: str
+    system: str
+    file_name: str
+    started_at_ms: int
+    orders_n: int

@@ -90,11 +90,12 @@ def _shown(context: Context, found: KpisFound) -> Kpis:
         currency=context.settings.reporting_currency,
         customers=found.customers_n,
         customers_left_out=found.left_out_n,
-        items=[_item(context, one) for one in found.items],
+        items=[show_kpi(context, one) for one in found.items],
     )
 
 
-def _item(context: Context, one: KpiFound) -> Kpi:
+def show_kpi(context: Context, one: KpiFound) -> Kpi:
+    """The figure in the words of whoever asks."""
     figure, basis = one.figure, Basis(one.figure.basis).name
 
     def words(enum: str, code: str) -> str:

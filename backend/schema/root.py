@@ -17,6 +17,7 @@ from backend.schema.imports import ImportMutations, ImportQueries
 from backend.schema.issues import IssueMutations, IssueQueries
 from backend.schema.kpis import KpiQueries
 from backend.schema.merges import MergeMutations, MergeQueries
+from backend.schema.metrics import MetricQueries
 from backend.schema.orders import OrderMutations
 from backend.schema.people import PeopleMutations
 from backend.schema.priorities import PriorityMutations, PriorityQueries
@@ -41,6 +42,7 @@ class Query(
     PriorityQueries,
     KpiQueries,
     DecisionQueries,
+    MetricQueries,
     SessionQueries,
     ServiceQueries,
     SyncQueries,
