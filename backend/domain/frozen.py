@@ -12,6 +12,7 @@ from typing import Any
 
 from backend.domain.calibration import Calibration, accept_refit
 from backend.domain.customers import CustomerKind
+from backend.domain.potential import Frontier
 from backend.domain.priority import LINES, PriorityParameters, QTable, QTables
 from backend.domain.purchase import FitStatus as Status
 from backend.domain.purchase import Model, PurchaseFit, PurchaseHistory, TimeUnit, log_likelihood, pack_cells
@@ -204,6 +205,25 @@ def fitted_of(document: Document) -> Fitted:
         regularity=regularity_of(document.get("regularity")),
     )
     return Fitted(calibration, document["fittedDay"], document["buyersN"])
+
+
+def frontier_documents(frontiers: Sequence[Frontier], places: Sequence[str]) -> list[dict[str, Any]]:
+    """Peers' frontiers by the names of their kind and place, as they are kept with the run."""
+    return [
+        {
+            "kind": KINDS[one.kind],
+            "place": places[one.group // len(KINDS)] if one.group >= 0 else None,
+            "yearMinor": round(one.year_minor),
+            "peersN": one.peers_n,
+        }
+        for one in frontiers
+    ]
+
+
+def frontier_for(documents: Sequence[Document], kind: str, place: str | None) -> tuple[float, int] | None:
+    """Yearly revenue of the frontier a customer of this kind and place is measured by, and how many peers set it."""
+    by_place = {(one["kind"], one["place"]): (float(one["yearMinor"]), int(one["peersN"])) for one in documents}
+    return (by_place.get((kind, place)) if place is not None else None) or by_place.get((kind, None))
 
 
 def accepted(old: Calibration, new: Calibration, now: PurchaseHistory) -> bool:

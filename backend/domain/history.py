@@ -13,6 +13,8 @@ from backend.errors import Code, Problem, refuse_if
 
 QUARTER_DAYS = 91
 QUARTERS_KEPT = 12
+TOTAL_MINOR_MAX = float(2**62)
+"""What all amounts together may come to, so that no sum of them leaves 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def history_of(
 
     Same-day orders merge into one purchase; rows whose net amount is 0 are samples and not counted.
     *Raises* `IN_THE_FUTURE` for an order after `as_of_day`, `OUT_OF_RANGE` for a customer row outside 0..n−1
-    or an amount a client could not hold, `INVALID_VALUE` for columns of different length: all at once.
+    or amounts a client, or their sum, could not hold, `INVALID_VALUE` for columns of different length: all at once.
     *Source*: R27, R50.
     """
     refuse_if(_problems(orders, customers_n, as_of_day))
@@ -145,6 +147,7 @@ def _problems(orders: OrderColumns, customers_n: int, as_of_day: int) -> list[Pr
         Problem(Code.OUT_OF_RANGE, (name,), (str(-MONEY_MINOR_MAX), str(MONEY_MINOR_MAX)))
         for name in ("net_minor", "cost_minor")
         if np.abs(getattr(orders, name)).max() > MONEY_MINOR_MAX
+        or np.abs(getattr(orders, name).astype(np.float64)).sum() > TOTAL_MINOR_MAX
     )
     return found
 

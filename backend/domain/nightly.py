@@ -14,6 +14,7 @@ from backend.domain.calibration import calibrate, purchase_history
 from backend.domain.frozen import Fitted, Published, Refit, accepted
 from backend.domain.history import HistoryColumns, OrderColumns, history_of
 from backend.domain.lifecycle import Stage
+from backend.domain.potential import Frontier, peer_frontiers
 from backend.domain.priority import PriorityInputs, priorities, publish_parameters
 from backend.domain.score_changes import Shown, changed_scores
 from backend.domain.score_facts import DayFacts, as_inputs
@@ -93,6 +94,7 @@ class Scored:
     fitted: Fitted
     refit: Refit
     refit_accepted: bool
+    frontiers: tuple[Frontier, ...]
 
 
 def score_night(night: Night) -> Scored:
@@ -139,6 +141,7 @@ def score_night(night: Night) -> Scored:
         fitted=fitted,
         refit=refit,
         refit_accepted=taken,
+        frontiers=peer_frontiers(history, kind=night.kind, peer_group=night.peer_group, as_of_day=today),
     )
 
 

@@ -96,6 +96,8 @@ class Heads:
     cadence_days: IntColumn
     peer_group: IntArray
     open_hours: tuple[str | None, ...]
+    places: tuple[str, ...]
+    """countries with provinces as `CN/31`: a peer group is a place × the number of kinds + the kind"""
 
 
 async def read_heads(conn: Connection, crowd: Crowd) -> Heads:
@@ -107,25 +109,34 @@ async def read_heads(conn: Connection, crowd: Crowd) -> Heads:
     )
     ids, kinds, zones, territories, cadences, countries, provinces, hours = _columns(rows, 8)
     kind = _places(kinds, KINDS)
+    places, peer_group = _peer_groups(kind, countries, provinces)
     return Heads(
         ids=ids,
         kind=kind,
         zone=_places(zones, crowd.zones),
         territory_id=territories,
         cadence_days=IntColumn.of(cadences),
-        peer_group=_peer_groups(kind, countries, provinces),
+        peer_group=peer_group,
         open_hours=hours,
+        places=places,
     )
 
 
-def _peer_groups(kind: IntArray, countries: Sequence[Any], provinces: Sequence[Any]) -> IntArray:
-    """Customers of one kind in one province are peers; −1 where the province was not recorded."""
+def place_name(country: str | None, province: str | None) -> str:
+    """Where peers are: `CN/31`."""
+    return f"{country}/{province}"
+
+
+def _peer_groups(
+    kind: IntArray, countries: Sequence[Any], provinces: Sequence[Any]
+) -> tuple[tuple[str, ...], IntArray]:
+    """Customers of one kind in one province are peers; −1 where the province was not recorded. And the places."""
     if not provinces:
-        return np.zeros(0, dtype=np.int64)
-    places = np.array([f"{country}/{province}" for country, province in zip(countries, provinces, strict=True)])
+        return (), np.zeros(0, dtype=np.int64)
+    places = np.array([place_name(country, province) for country, province in zip(countries, provinces, strict=True)])
     known = np.array([province is not None for province in provinces], dtype=np.bool_)
-    _, place = np.unique(places, return_inverse=True)
-    return np.where(known, place * len(KINDS) + kind, -1).astype(np.int64)
+    names, place = np.unique(places, return_inverse=True)
+    return tuple(names.tolist()), np.where(known, place * len(KINDS) + kind, -1).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

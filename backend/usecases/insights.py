@@ -19,7 +19,16 @@ from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.arrays import BASIS_POINTS, IntArray, IntColumn
 from backend.domain.explanations import Line, explain
-from backend.domain.frozen import Fitted, Published, fitted_of, next_version, parameters_of, published_of, tables_of
+from backend.domain.frozen import (
+    Fitted,
+    Published,
+    fitted_of,
+    frontier_documents,
+    next_version,
+    parameters_of,
+    published_of,
+    tables_of,
+)
 from backend.domain.nightly import Night, Scored, StoredScores, only, score_night
 from backend.domain.permissions import Action, Collection
 from backend.domain.priority import priorities, rank_rows
@@ -312,7 +321,7 @@ class _Run:
         self.scored = scored
         within = _within(snapshot, kept, territories)
         self.scored_n = int(within.sum())
-        await self._publish(scored)
+        await self._publish(scored, snapshot.heads.places)
         await self._write(snapshot, night, scored, kept, within)
         if territories is None:
             await self._remove(snapshot.unqualified)
@@ -379,7 +388,7 @@ class _Run:
         )
         return night, kept
 
-    async def _publish(self, scored: Scored) -> None:
+    async def _publish(self, scored: Scored, places: Sequence[str]) -> None:
         """The table before the scores that name it, and what the models were fitted to."""
 
         async def story(work: Work) -> None:
@@ -396,6 +405,7 @@ class _Run:
                 "calibration": scored.fitted.document(),
                 "refit": scored.refit.value,
                 "refitAccepted": scored.refit_accepted,
+                "frontiers": frontier_documents(scored.frontiers, places),
             }
             await work.conn.execute(
                 "UPDATE score_run SET table_id = ?, models = ? WHERE id = ?",
