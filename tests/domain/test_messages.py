@@ -17,6 +17,8 @@ from backend.domain.fields import Kind, Merge, Shape, validate
 from backend.domain.messages import LOCALES, label, locale_of, placeholders, render, render_problem
 from backend.domain.orders import ORDER, discount_problems
 from backend.domain.permissions import Role
+from backend.domain.predicates import Kind as PredicateKind
+from backend.domain.predicates import Op
 from backend.domain.steps import step_problem
 from backend.domain.tasks import TASK
 from backend.domain.territories import TERRITORY
@@ -25,7 +27,7 @@ from backend.errors import BadSetting, Code, Problem, Retry
 
 MESSAGES = load_messages()
 ENGLISH = MESSAGES["en"]
-NOT_FOR_PEOPLE = {Kind, Merge}
+NOT_FOR_PEOPLE = {Kind, Merge, PredicateKind, Op}
 """How fields are declared; nobody reads these on a screen."""
 
 
