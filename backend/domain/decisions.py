@@ -11,7 +11,7 @@ import numpy as np
 
 from backend.domain.arrays import IntArray, IntColumn
 from backend.domain.lifecycle import Stage
-from backend.domain.strategy import Policy, Serve
+from backend.domain.strategy import Serve, Strategy
 
 RISK_BP_DEFAULT = 5_000
 """More likely than not to leave."""
@@ -89,18 +89,18 @@ class ServeDecision:
     expected_minor: int | None
 
 
-def serve_decision(policy: Policy, half_year_minor: int | None, visit_cost_minor: int) -> ServeDecision:
+def serve_decision(strategy: Strategy, half_year_minor: int | None, visit_cost_minor: int) -> ServeDecision:
     """FIELD gives way to INSIDE where visits would cost more than they can bring; nothing else is changed.
 
     `half_year_minor`: expected margin of the next two quarters, None where it is not known.
     """
-    visits_n = -(-YEAR_DAYS // policy.cadence_days) if policy.cadence_days else 0
+    visits_n = -(-YEAR_DAYS // strategy.cadence_days) if strategy.cadence_days else 0
     cost = visits_n * visit_cost_minor
     expected = None if half_year_minor is None else 2 * half_year_minor
-    serve, reason = policy.serve, ServeReason.BY_SEGMENT
-    if policy.serve is Serve.FIELD:
+    serve, reason = strategy.serve, ServeReason.BY_SEGMENT
+    if strategy.serve is Serve.FIELD:
         if expected is None:
             reason = ServeReason.VALUE_NOT_KNOWN
         elif cost > expected:
             serve, reason = Serve.INSIDE, ServeReason.VISITS_COST_MORE
-    return ServeDecision(serve, policy.serve, reason, policy.cadence_days, visits_n, cost, expected)
+    return ServeDecision(serve, strategy.serve, reason, strategy.cadence_days, visits_n, cost, expected)

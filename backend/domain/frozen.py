@@ -17,8 +17,10 @@ from backend.domain.priority import LINES, PriorityParameters, QTable, QTables
 from backend.domain.purchase import FitStatus as Status
 from backend.domain.purchase import Model, PurchaseFit, PurchaseHistory, TimeUnit, log_likelihood, pack_cells
 from backend.domain.regularity import regularity_of
+from backend.domain.score_policy import ScorePolicy
 from backend.domain.segments import Thresholds
 from backend.domain.spend import SpendFit
+from backend.domain.strategy import StrategyTable, strategies_of
 
 Document = Mapping[str, Any]
 
@@ -41,6 +43,7 @@ class Published:
     parameters: PriorityParameters
     tables: QTables
     thresholds: Thresholds
+    strategies: StrategyTable
 
     def document(self) -> dict[str, Any]:
         """The set as it is stored and travels to devices."""
@@ -57,14 +60,19 @@ class Published:
                 "loyaltyBp": self.thresholds.loyalty_bp,
                 "satisfactionBp": self.thresholds.satisfaction_bp,
             },
+            "strategies": self.strategies.document(),
         }
 
-    def holds(self, quarter: str, parameters: PriorityParameters, customers_n: int) -> bool:
-        """True while it stays in force: same quarter, same weights, an organisation of like size."""
+    def describes(self, quarter: str, customers_n: int) -> bool:
+        """True while its tables and thresholds stay in force: same quarter, an organisation of like size."""
+        return self.quarter == quarter and not _another_size(self.customers_n, customers_n)
+
+    def follows(self, policy: ScorePolicy) -> bool:
+        """True while it says what the policy in force says: weights, floor and strategies."""
         return (
-            self.quarter == quarter
-            and self.parameters == parameters
-            and not _another_size(self.customers_n, customers_n)
+            self.parameters == policy.parameters()
+            and self.thresholds.existing_floor_minor == policy.existing_floor_minor
+            and self.strategies == policy.strategies
         )
 
 
@@ -86,6 +94,7 @@ def published_of(version: str, document: Document) -> Published:
             cuts["loyaltyBp"],
             cuts["satisfactionBp"],
         ),
+        strategies=strategies_of(document.get("strategies")),
     )
 
 
@@ -213,7 +222,7 @@ def frontier_documents(frontiers: Sequence[Frontier], places: Sequence[str]) -> 
         {
             "kind": KINDS[one.kind],
             "place": places[one.group // len(KINDS)] if one.group >= 0 else None,
-            "yearMinor": round(one.year_minor),
+            "yearMinor": one.year_minor,
             "peersN": one.peers_n,
         }
         for one in frontiers

@@ -4,7 +4,7 @@ Pure: columns and what earlier nights left in, columns and what this night leave
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,13 @@ from backend.domain.frozen import Fitted, Published, Refit, accepted
 from backend.domain.history import HistoryColumns, OrderColumns, history_of
 from backend.domain.lifecycle import Stage
 from backend.domain.potential import Frontier, peer_frontiers
-from backend.domain.priority import PriorityInputs, priorities, publish_parameters
+from backend.domain.priority import PriorityInputs, priorities
 from backend.domain.score_changes import Shown, changed_scores
 from backend.domain.score_facts import DayFacts, as_inputs
+from backend.domain.score_policy import ScorePolicy
 from backend.domain.scoring import ScoreColumns, ScoreInputs, ScoreParameters, score_customers
 from backend.domain.segment_memory import pack_segments, states_found, unpack_segments
-from backend.domain.segments import SEGMENT_CODES, Cause
+from backend.domain.segments import SEGMENT_CODES, Cause, Thresholds
 from backend.domain.times import day_from_number, day_number
 
 MONEY_COLUMNS = ("existing_value_minor", "potential_minor", "past_value_minor", "future_value_minor")
@@ -74,6 +75,7 @@ class Night:
     fitted: Fitted | None
     default_margin: float | None
     visit_cost_minor: int
+    policy: ScorePolicy = field(default_factory=ScorePolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,27 +104,37 @@ def score_night(night: Night) -> Scored:
     today, customers_n = day_number(night.as_of), int(night.kind.shape[0])
     history = history_of(night.orders, customers_n=customers_n, as_of_day=today)
     fitted, refit, taken = _fit(night, history, today)
-    parameters = publish_parameters()
-    held = night.published
-    keep = held is not None and held.holds(night.quarter, parameters, customers_n)
+    held, policy = night.published, night.policy
+    described = held if held is not None and held.describes(night.quarter, customers_n) else None
+    keep = described is not None and described.follows(policy)
     found_states = _states_found(night.stored, today)
     columns = score_customers(
         _inputs(night, history, found_states),
         ScoreParameters(
-            version=held.version if held is not None and keep else night.new_version,
-            priority=parameters,
+            version=described.version if described is not None and keep else night.new_version,
+            priority=policy.parameters(),
+            strategies=policy.strategies,
             calibration=fitted.calibration,
-            thresholds=held.thresholds if held is not None and keep else None,
-            tables=held.tables if held is not None and keep else None,
+            thresholds=_thresholds(described, policy),
+            tables=None if described is None else described.tables,
+            existing_floor_minor=policy.existing_floor_minor,
             default_margin=night.default_margin,
             visit_cost_minor=night.visit_cost_minor,
         ),
         today,
     )
     published = (
-        held
-        if held is not None and keep
-        else Published(night.new_version, night.quarter, customers_n, parameters, columns.tables, columns.thresholds)
+        described
+        if described is not None and keep
+        else Published(
+            night.new_version,
+            night.quarter,
+            customers_n if described is None else described.customers_n,
+            policy.parameters(),
+            columns.tables,
+            columns.thresholds,
+            policy.strategies,
+        )
     )
     table_id = night.table_id if keep else night.new_table_id
     numbers = _numbers(columns, found_states)
@@ -143,6 +155,13 @@ def score_night(night: Night) -> Scored:
         refit_accepted=taken,
         frontiers=peer_frontiers(history, kind=night.kind, peer_group=night.peer_group, as_of_day=today),
     )
+
+
+def _thresholds(described: Published | None, policy: ScorePolicy) -> Thresholds | None:
+    """Those of the quarter, over the floor in force; None where they are to be frozen."""
+    if described is None:
+        return None
+    return replace(described.thresholds, existing_floor_minor=policy.existing_floor_minor)
 
 
 def _fit(night: Night, history: HistoryColumns, today: int) -> tuple[Fitted, Refit, bool]:
@@ -240,7 +259,7 @@ def _changed(
     if not stored.scored.any():
         return np.ones(stored.scored.shape, dtype=np.bool_)
     kept: PriorityInputs = as_inputs(stored.facts, night.facts)
-    points_kept = priorities(kept, publish_parameters(), columns.tables, columns.as_of_day).points
+    points_kept = priorities(kept, night.policy.parameters(), columns.tables, columns.as_of_day).points
     found = changed_scores(
         _shown(stored.numbers, stored.texts), _shown(numbers, texts), points_kept, columns.priority.points
     )

@@ -70,9 +70,24 @@ class PriorityParameters:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Points:
+    """What lines may give: `line_max` in the order of `LINES` without the clip, the last one taken off; and points per
+    severe case, per overdue task or promise, per other open task."""
+
+    line_max: tuple[int, ...]
+    severe: int
+    overdue: int
+    still_open: int
+
+
+POINTS_DEFAULT = Points((30, 20, 12, 12, 12, 8, 4, 2, 20), 12, 6, 3)
+
+
 def publish_parameters(
     version: str = "2026-1",
     *,
+    points: Points = POINTS_DEFAULT,
     season_peak_days: int = 14,
     season_reach_days: int = 45,
     just_visited_fade_days: int = 7,
@@ -85,10 +100,10 @@ def publish_parameters(
     just_visited_days = 8 * just_visited_fade_days
     return PriorityParameters(
         version=version,
-        line_max=(30, 20, 12, 12, 12, 8, 4, 2, 20),
-        severe_points=12,
-        overdue_points=6,
-        open_points=3,
+        line_max=points.line_max,
+        severe_points=points.severe,
+        overdue_points=points.overdue,
+        open_points=points.still_open,
         overdue_curve=tuple(min(MICRO, max(0, (percent - 80) * MICRO // 120)) for percent in range(201)),
         season_curve=tuple(
             MICRO * (left + 1) // (season_peak_days + 1)

@@ -36,7 +36,7 @@ from backend.domain.loyalty import (
     share_of_wallet,
     tenure,
 )
-from backend.domain.margin import Contribution, contribution_of
+from backend.domain.margin import contribution_of
 from backend.domain.potential import Potential, potential
 from backend.domain.priority import (
     PriorityColumns,
@@ -60,7 +60,7 @@ from backend.domain.segments import (
     freeze_thresholds,
     segment,
 )
-from backend.domain.strategy import cadence_days
+from backend.domain.strategy import StrategyTable
 from backend.domain.value import rate_per_period
 from backend.errors import Code, Problem, refuse_if
 
@@ -131,6 +131,7 @@ class ScoreParameters:
 
     version: str = "2026-1"
     priority: PriorityParameters = field(default_factory=publish_parameters)
+    strategies: StrategyTable = field(default_factory=StrategyTable)
     calibration: Calibration | None = None
     thresholds: Thresholds | None = None
     tables: QTables | None = None
@@ -253,7 +254,7 @@ def score_customers(inputs: ScoreInputs, parameters: ScoreParameters, as_of_day:
         previous=inputs.previous,
         as_of_day=as_of_day,
     )
-    cadence = _cadence(inputs, cadence_days(segments.code, stage))
+    cadence = _cadence(inputs, parameters.strategies.cadence_days(segments.code, stage))
     line_inputs = _line_inputs(inputs, dimensions, future.value_at_stake_minor, uplift, ahead, happy, cadence)
     tables = parameters.tables or _freeze_tables(parameters.version, line_inputs, ~closed)
     return ScoreColumns(

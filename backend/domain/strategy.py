@@ -1,10 +1,12 @@
-"""What to do for whom: one table by segment, bent by the lifecycle stage. Data an analyst may edit, not code.
+"""What to do for whom: one table by segment and lifecycle stage, in versions. Data an analyst edits, not code.
 
 *Source*: R28, R51, R52. Ending field visits never ends orders, returns or complaints.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +26,9 @@ class Serve(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """One row of the table: `labels` by locale; codes of objective and strategy; `cadence_days` 0 = no visits."""
+    """One row: codes of objective and strategy; `cadence_days`: longest gap planned between contacts, 0 = no visits;
+    `tries_max`: 0 = no limit."""
 
-    labels: tuple[str, str, str]
     objective: str
     strategy: str
     cadence_days: int
@@ -35,95 +37,135 @@ class Strategy:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """What holds for one customer: a strategy with the cadence its stage asks for."""
+class StageRule:
+    """How a stage bends the row of any segment: its cadence in per cent, and an objective that stands before it."""
 
-    objective: str
-    strategy: str
-    cadence_days: int
-    serve: Serve
-    tries_max: int
+    cadence_percent: int = 100
+    objective: str | None = None
 
 
 LOCALES = ("en", "zh-CN", "ko")
 VISIT_DAYS_ONBOARDING = (7, 30, 60)
-STRATEGIES: dict[str, Strategy] = {
-    "HHHH": Strategy(("Champion partner", "核心伙伴", "핵심 파트너"), "GROW_TOGETHER", "CO_PLAN_SEASON", 14),
-    "HHHL": Strategy(("Strained champion", "不满的核心客户", "불만 있는 핵심 고객"), "REPAIR_NOW", "MANAGER_VISIT", 7),
-    "HHLH": Strategy(("Contested star", "待巩固明星客户", "확보 필요 스타 고객"), "LOCK_IN", "FRAME_CONTRACT", 14),
-    "HHLL": Strategy(("Star at risk", "濒危明星客户", "이탈 위기 스타 고객"), "SAVE", "DIRECTORS_CALL", 7),
-    "HLHH": Strategy(("Cash pillar", "稳定支柱", "안정 기둥 고객"), "KEEP_AT_LOW_COST", "AUTOMATIC_REPLENISHMENT", 28),
-    "HLHL": Strategy(("Grumbling pillar", "受挫支柱", "불만 기둥 고객"), "FIX_SERVICE", "DELIVERY_AND_FIT_FIXES", 14),
-    "HLLH": Strategy(
-        ("Comfortable drifter", "满意的游离大客户", "거래 분산 대형 고객"),
-        "RAISE_WALLET_SHARE",
-        "BUNDLE_AND_REBATE",
-        21,
-    ),
-    "HLLL": Strategy(
-        ("Fading giant", "流失边缘大客户", "이탈 직전 대형 고객"),
-        "HOLD_MARGIN",
-        "DIAGNOSE_AND_SAVE_ONCE",
-        14,
-        tries_max=3,
-    ),
-    "LHHH": Strategy(("Rising ally", "成长盟友", "성장 동반자"), "DEVELOP", "SELL_THROUGH_AND_RANGE", 21),
-    "LHHL": Strategy(
-        ("Held-back ally", "受阻成长客户", "성장 정체 고객"), "REMOVE_OBSTACLE", "MINIMUM_DELIVERY_CREDIT_FIX", 14
-    ),
-    "LHLH": Strategy(("Warm prospect", "高潜满意客户", "유망 우호 고객"), "CONVERT", "TRIAL_ASSORTMENT", 21),
-    "LHLL": Strategy(
-        ("Competitor's treasure", "竞品主导高潜客户", "경쟁사 주력 유망 고객"), "WIN_SELECTIVELY", "ONE_HERO_STYLE", 28
-    ),
-    "LLHH": Strategy(
-        ("Faithful small", "忠诚小客户", "충성 소형 고객"), "KEEP_CHEAPLY", "SELF_SERVICE_AND_POINTS", 56, Serve.INSIDE
-    ),
-    "LLHL": Strategy(
-        ("Neglected faithful", "被忽视的忠诚小客户", "소외된 충성 고객"),
-        "QUICK_REPAIR",
-        "CALL_AND_GOODWILL",
-        42,
-        Serve.INSIDE,
-    ),
-    "LLLH": Strategy(("Casual buyer", "随缘客户", "비정기 구매 고객"), "LOW_COST", "SEASON_MAILING", 84, Serve.DIGITAL),
-    "LLLL": Strategy(("Low touch", "低维护客户", "저관리 고객"), "STOP_LOSSES", "SELF_SERVICE_ONLY", 0, Serve.EXIT),
-    "ONBOARDING": Strategy(("Onboarding", "新客户培育", "신규 정착 고객"), "WIN_SECOND_ORDER", "WELCOME_VISITS", 28),
+LABELS: Mapping[str, tuple[str, str, str]] = {
+    "HHHH": ("Champion partner", "核心伙伴", "핵심 파트너"),
+    "HHHL": ("Strained champion", "不满的核心客户", "불만 있는 핵심 고객"),
+    "HHLH": ("Contested star", "待巩固明星客户", "확보 필요 스타 고객"),
+    "HHLL": ("Star at risk", "濒危明星客户", "이탈 위기 스타 고객"),
+    "HLHH": ("Cash pillar", "稳定支柱", "안정 기둥 고객"),
+    "HLHL": ("Grumbling pillar", "受挫支柱", "불만 기둥 고객"),
+    "HLLH": ("Comfortable drifter", "满意的游离大客户", "거래 분산 대형 고객"),
+    "HLLL": ("Fading giant", "流失边缘大客户", "이탈 직전 대형 고객"),
+    "LHHH": ("Rising ally", "成长盟友", "성장 동반자"),
+    "LHHL": ("Held-back ally", "受阻成长客户", "성장 정체 고객"),
+    "LHLH": ("Warm prospect", "高潜满意客户", "유망 우호 고객"),
+    "LHLL": ("Competitor's treasure", "竞品主导高潜客户", "경쟁사 주력 유망 고객"),
+    "LLHH": ("Faithful small", "忠诚小客户", "충성 소형 고객"),
+    "LLHL": ("Neglected faithful", "被忽视的忠诚小客户", "소외된 충성 고객"),
+    "LLLH": ("Casual buyer", "随缘客户", "비정기 구매 고객"),
+    "LLLL": ("Low touch", "低维护客户", "저관리 고객"),
+    "ONBOARDING": ("Onboarding", "新客户培育", "신규 정착 고객"),
 }
-"""Cadences are the longest gap planned between contacts; ONBOARDING visits fall on `VISIT_DAYS_ONBOARDING`."""
+"""Names of the segments by locale."""
 
-STAGE_CADENCE_PERCENT: dict[Stage, int] = {
-    Stage.PROSPECT: 100,
-    Stage.NEW: 100,
-    Stage.GROWING: 100,
-    Stage.MATURE: 100,
-    Stage.DECLINING: 75,
-    Stage.DORMANT: 100,
-    Stage.LOST: 200,
-    Stage.WON_BACK: 75,
+_BY_SEGMENT: Mapping[str, Strategy] = {
+    "HHHH": Strategy("GROW_TOGETHER", "CO_PLAN_SEASON", 14),
+    "HHHL": Strategy("REPAIR_NOW", "MANAGER_VISIT", 7),
+    "HHLH": Strategy("LOCK_IN", "FRAME_CONTRACT", 14),
+    "HHLL": Strategy("SAVE", "DIRECTORS_CALL", 7),
+    "HLHH": Strategy("KEEP_AT_LOW_COST", "AUTOMATIC_REPLENISHMENT", 28),
+    "HLHL": Strategy("FIX_SERVICE", "DELIVERY_AND_FIT_FIXES", 14),
+    "HLLH": Strategy("RAISE_WALLET_SHARE", "BUNDLE_AND_REBATE", 21),
+    "HLLL": Strategy("HOLD_MARGIN", "DIAGNOSE_AND_SAVE_ONCE", 14, tries_max=3),
+    "LHHH": Strategy("DEVELOP", "SELL_THROUGH_AND_RANGE", 21),
+    "LHHL": Strategy("REMOVE_OBSTACLE", "MINIMUM_DELIVERY_CREDIT_FIX", 14),
+    "LHLH": Strategy("CONVERT", "TRIAL_ASSORTMENT", 21),
+    "LHLL": Strategy("WIN_SELECTIVELY", "ONE_HERO_STYLE", 28),
+    "LLHH": Strategy("KEEP_CHEAPLY", "SELF_SERVICE_AND_POINTS", 56, Serve.INSIDE),
+    "LLHL": Strategy("QUICK_REPAIR", "CALL_AND_GOODWILL", 42, Serve.INSIDE),
+    "LLLH": Strategy("LOW_COST", "SEASON_MAILING", 84, Serve.DIGITAL),
+    "LLLL": Strategy("STOP_LOSSES", "SELF_SERVICE_ONLY", 0, Serve.EXIT),
+    "ONBOARDING": Strategy("WIN_SECOND_ORDER", "WELCOME_VISITS", 28),
 }
-STAGE_OBJECTIVE: dict[Stage, str] = {Stage.DORMANT: "WAKE_UP", Stage.LOST: "WIN_BACK_OR_LET_GO"}
-"""Stages whose objective stands before the segment's."""
+"""ONBOARDING visits fall on `VISIT_DAYS_ONBOARDING`."""
+
+_BY_STAGE: Mapping[Stage, StageRule] = {
+    Stage.DECLINING: StageRule(75),
+    Stage.DORMANT: StageRule(100, "WAKE_UP"),
+    Stage.LOST: StageRule(200, "WIN_BACK_OR_LET_GO"),
+    Stage.WON_BACK: StageRule(75),
+}
+
+OBJECTIVES = tuple(sorted({row.objective for row in _BY_SEGMENT.values()} | {"WAKE_UP", "WIN_BACK_OR_LET_GO"}))
+STRATEGY_CODES = tuple(sorted({row.strategy for row in _BY_SEGMENT.values()}))
+"""What a row may name: each has its text in three languages (`objective.<CODE>`, `strategy.<CODE>`)."""
 
 
-def policy(segment_code: int, stage: Stage) -> Policy:
-    """The policy of one segment number and lifecycle stage. Every pair has one."""
-    row = STRATEGIES[SEGMENT_CODES[segment_code]]
-    return Policy(
-        objective=STAGE_OBJECTIVE.get(stage, row.objective),
-        strategy=row.strategy,
-        cadence_days=row.cadence_days * STAGE_CADENCE_PERCENT[stage] // 100,
-        serve=row.serve,
-        tries_max=row.tries_max,
+@dataclass(frozen=True)
+class StrategyTable:
+    """The strategies in force: a row for each segment, bent by the rule of the stage; `exact` rows, for one segment
+    in one stage, stand as they are before both."""
+
+    by_segment: Mapping[str, Strategy] = field(default_factory=lambda: dict(_BY_SEGMENT))
+    by_stage: Mapping[Stage, StageRule] = field(default_factory=lambda: dict(_BY_STAGE))
+    exact: Mapping[tuple[str, Stage], Strategy] = field(default_factory=dict)
+
+    def strategy(self, segment_code: int, stage: Stage) -> Strategy:
+        """What holds for one segment number and lifecycle stage. Every pair has a row."""
+        segment = SEGMENT_CODES[segment_code]
+        if (exact := self.exact.get((segment, stage))) is not None:
+            return exact
+        row, rule = self.by_segment[segment], self.by_stage.get(stage, StageRule())
+        return replace(
+            row,
+            objective=rule.objective or row.objective,
+            cadence_days=row.cadence_days * rule.cadence_percent // 100,
+        )
+
+    def cadence_days(self, segment_code: IntArray, stage: IntArray) -> IntColumn:
+        """(n,) planned days between contacts; not known where none are planned."""
+        table = np.array([[self.strategy(code, s).cadence_days for s in Stage] for code in range(len(SEGMENT_CODES))])
+        found = table[segment_code, stage] if segment_code.size else np.zeros(0, dtype=np.int64)
+        return IntColumn(found.astype(np.int64), np.asarray(found > 0))
+
+    def document(self) -> dict[str, Any]:
+        """The table as it is stored and travels to devices; a row without `stage` holds for every stage."""
+        rows = [_row_document(segment, None, row) for segment, row in self.by_segment.items()]
+        rows += [_row_document(segment, stage, row) for (segment, stage), row in sorted(self.exact.items())]
+        stages = [
+            {"stage": stage.name, "cadencePercent": rule.cadence_percent, "objective": rule.objective}
+            for stage, rule in sorted(self.by_stage.items())
+        ]
+        return {"rows": rows, "stages": stages}
+
+
+def strategies_of(document: Mapping[str, Any] | None) -> StrategyTable:
+    """Inverse of `StrategyTable.document`; None is the table the product comes with."""
+    if document is None:
+        return StrategyTable()
+    rows = [(row["segment"], row["stage"], _row_of(row)) for row in document["rows"]]
+    return StrategyTable(
+        {segment: row for segment, stage, row in rows if stage is None},
+        {Stage[one["stage"]]: StageRule(one["cadencePercent"], one["objective"]) for one in document["stages"]},
+        {(segment, Stage[stage]): row for segment, stage, row in rows if stage is not None},
     )
 
 
-def cadence_days(segment_code: IntArray, stage: IntArray) -> IntColumn:
-    """(n,) planned days between contacts; not known where the policy plans none."""
-    table = np.array([[policy(code, s).cadence_days for s in Stage] for code in range(len(SEGMENT_CODES))])
-    found = table[segment_code, stage] if segment_code.size else np.zeros(0, dtype=np.int64)
-    return IntColumn(found.astype(np.int64), np.asarray(found > 0))
+def _row_document(segment: str, stage: Stage | None, row: Strategy) -> dict[str, Any]:
+    return {
+        "segment": segment,
+        "stage": None if stage is None else stage.name,
+        "objective": row.objective,
+        "strategy": row.strategy,
+        "cadenceDays": row.cadence_days,
+        "serve": row.serve.value,
+        "triesMax": row.tries_max,
+    }
+
+
+def _row_of(row: Mapping[str, Any]) -> Strategy:
+    return Strategy(row["objective"], row["strategy"], row["cadenceDays"], Serve(row["serve"]), row["triesMax"])
 
 
 def segment_labels() -> dict[str, dict[str, str]]:
     """Segment code → locale → name."""
-    return {code: dict(zip(LOCALES, row.labels, strict=True)) for code, row in STRATEGIES.items()}
+    return {code: dict(zip(LOCALES, names, strict=True)) for code, names in LABELS.items()}

@@ -23,7 +23,7 @@ from backend.domain.decisions import (
 )
 from backend.domain.lifecycle import Stage
 from backend.domain.segments import SEGMENT_CODES
-from backend.domain.strategy import policy
+from backend.domain.strategy import strategies_of
 from backend.domain.times import day_number
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.storage.engine import Connection, Engine, Row
@@ -164,14 +164,16 @@ async def serve_decision_of(
     visible, args = visible_to(principal, "scores", "s", record_column="customer_id")
     async with engine.read() as conn:
         rows = await conn.fetch(
-            f"SELECT s.segment, s.stage, s.facts FROM customer_score s WHERE s.customer_id = ? AND {visible}",
+            "SELECT s.segment, s.stage, s.facts, t.tables FROM customer_score s JOIN priority_table t"
+            f" ON t.id = s.table_id WHERE s.customer_id = ? AND {visible}",
             customer_id,
             *args,
         )
     if not rows:
         raise Refused(Problem(Code.NOT_FOUND, ("customerId",)))
-    segment, stage, facts = rows[0]
-    planned = policy(SEGMENT_CODES.index(segment), Stage[stage])
+    segment, stage, facts, tables = rows[0]
+    table = strategies_of(orjson.loads(tables).get("strategies"))
+    planned = table.strategy(SEGMENT_CODES.index(segment), Stage[stage])
     return serve_decision(planned, orjson.loads(facts).get("valueAtStakeMinor"), settings.visit_cost_minor)
 
 

@@ -15,7 +15,7 @@ from backend.domain.decisions import (
 )
 from backend.domain.lifecycle import Stage
 from backend.domain.segments import SEGMENT_CODES
-from backend.domain.strategy import Serve, policy
+from backend.domain.strategy import Serve, StrategyTable
 
 
 @pytest.mark.requirement("R28")
@@ -48,7 +48,7 @@ def test_every_segment_has_its_quadrant() -> None:
 
 @pytest.mark.requirement("R51")
 def test_visits_that_cost_more_than_they_can_bring_give_way_to_the_office() -> None:
-    champion = policy(SEGMENT_CODES.index("HHHH"), Stage.MATURE)
+    champion = StrategyTable().strategy(SEGMENT_CODES.index("HHHH"), Stage.MATURE)
     dear = serve_decision(champion, 100_000, 10_000)
     # every 14 days is 27 visits a year
     assert (dear.visits_n, dear.visits_cost_minor, dear.expected_minor) == (27, 270_000, 200_000)
@@ -63,7 +63,7 @@ def test_visits_that_cost_more_than_they_can_bring_give_way_to_the_office() -> N
 def test_nobody_is_served_worse_than_the_strategy_says_but_in_the_field() -> None:
     for code in range(len(SEGMENT_CODES)):
         for stage in Stage:
-            planned = policy(code, stage)
+            planned = StrategyTable().strategy(code, stage)
             found = serve_decision(planned, -1, 10_000)
             if planned.serve is Serve.FIELD:
                 assert found.serve is Serve.INSIDE

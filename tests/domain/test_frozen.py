@@ -21,10 +21,12 @@ from backend.domain.frozen import (
     published_of,
 )
 from backend.domain.history import OrderColumns, history_of
-from backend.domain.priority import QTables, freeze_table, publish_parameters
+from backend.domain.priority import POINTS_DEFAULT, Points, QTables, freeze_table, publish_parameters
 from backend.domain.score_changes import LINE_POINTS_FELT, PRIORITY_POINTS_FELT, Shown, changed_scores
+from backend.domain.score_policy import ScorePolicy
 from backend.domain.segment_memory import NEVER, pack_segments, states_found, unpack_segments
 from backend.domain.segments import SegmentColumns, Thresholds
+from backend.domain.strategy import StrategyTable
 from tests.domain.worlds import TODAY, order_columns
 from tests.papers.cdnow import orders
 
@@ -40,6 +42,7 @@ def published() -> Published:
         publish_parameters(),
         QTables("2026Q4-1", table, table, table, table),
         Thresholds("2026Q4-1", ((2, 5_000), (4, 900)), 100, 40_000),
+        StrategyTable(),
     )
 
 
@@ -65,20 +68,38 @@ def test_a_published_set_comes_back_from_its_document_and_holds_no_float():
 
 
 @pytest.mark.parametrize(
-    ("change", "holds"),
+    ("quarter", "customers_n", "describes"),
     [
-        ({}, True),
-        ({"quarter": "2027Q1"}, False),
-        ({"parameters": publish_parameters("2027-1")}, False),
-        ({"customers_n": 200}, True),
-        ({"customers_n": 201}, False),
-        ({"customers_n": 50}, True),
-        ({"customers_n": 49}, False),
+        ("2026Q4", 100, True),
+        ("2027Q1", 100, False),
+        ("2026Q4", 200, True),
+        ("2026Q4", 201, False),
+        ("2026Q4", 50, True),
+        ("2026Q4", 49, False),
     ],
 )
-def test_a_set_stays_in_force_for_its_quarter_its_weights_and_its_size(change, holds):
-    asked = {"quarter": "2026Q4", "parameters": publish_parameters(), "customers_n": 100} | change
-    assert published().holds(**asked) is holds
+def test_what_was_frozen_describes_its_quarter_and_an_organisation_of_its_size(quarter, customers_n, describes):
+    assert published().describes(quarter, customers_n) is describes
+
+
+@pytest.mark.parametrize(
+    ("policy", "follows"),
+    [
+        (ScorePolicy(existing_floor_minor=100), True),
+        (ScorePolicy(), False),
+        (ScorePolicy(1, existing_floor_minor=100), False),
+        (ScorePolicy(existing_floor_minor=100, strategies=StrategyTable(by_stage={})), False),
+        (ScorePolicy(existing_floor_minor=100, points=Points((31, 19, *POINTS_DEFAULT.line_max[2:]), 12, 6, 3)), False),
+    ],
+)
+def test_a_set_follows_the_policy_whose_weights_floor_and_strategies_it_says(policy, follows):
+    assert published().follows(policy) is follows
+
+
+def test_a_set_published_before_strategies_were_data_says_those_the_product_comes_with():
+    document = published().document()
+    del document["strategies"]
+    assert published_of("2026Q4-1", document) == published()
 
 
 def test_versions_count_within_their_quarter():

@@ -20,7 +20,7 @@ from backend.domain.segments import (
     migration_matrix,
     segment,
 )
-from backend.domain.strategy import LOCALES, STRATEGIES, Serve, cadence_days, policy, segment_labels
+from backend.domain.strategy import LOCALES, Serve, Strategy, StrategyTable, segment_labels, strategies_of
 from tests.domain.worlds import TODAY, history
 
 pytestmark = pytest.mark.requirement("R52")
@@ -184,10 +184,10 @@ def test_migration_matrix_counts_moves_and_leaves_out_the_never_scored():
 
 @pytest.mark.requirement("R28", "R51")
 def test_every_segment_and_stage_has_a_policy_and_every_segment_a_name_in_three_languages():
-    assert set(STRATEGIES) == set(SEGMENT_CODES)
+    assert set(StrategyTable().by_segment) == set(SEGMENT_CODES)
     for number in range(len(SEGMENT_CODES)):
         for stage in Stage:
-            found = policy(number, stage)
+            found = StrategyTable().strategy(number, stage)
             assert found.objective
             assert found.strategy
             assert found.cadence_days >= 0
@@ -201,11 +201,23 @@ def test_every_segment_and_stage_has_a_policy_and_every_segment_a_name_in_three_
 
 @pytest.mark.requirement("R51")
 def test_low_touch_ends_visits_only_and_the_exit_is_the_only_one_without_a_cadence():
-    assert [code for code, row in STRATEGIES.items() if row.serve is Serve.EXIT] == ["LLLL"]
-    assert [code for code, row in STRATEGIES.items() if row.cadence_days == 0] == ["LLLL"]
-    days = cadence_days(np.array([0, 15, 14]), np.array([Stage.MATURE, Stage.MATURE, Stage.DECLINING]))
+    table = StrategyTable()
+    assert [code for code, row in table.by_segment.items() if row.serve is Serve.EXIT] == ["LLLL"]
+    assert [code for code, row in table.by_segment.items() if row.cadence_days == 0] == ["LLLL"]
+    days = table.cadence_days(np.array([0, 15, 14]), np.array([Stage.MATURE, Stage.MATURE, Stage.DECLINING]))
     assert days.tolist() == [None, 14, 5]
-    assert cadence_days(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)).tolist() == []
+    assert table.cadence_days(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)).tolist() == []
+
+
+@pytest.mark.requirement("R28")
+def test_a_row_for_one_segment_in_one_stage_stands_before_the_segment_and_the_stage():
+    save = Strategy("SAVE", "DIRECTORS_CALL", 5)
+    table = StrategyTable(exact={("HHHH", Stage.DECLINING): save})
+    champion = SEGMENT_CODES.index("HHHH")
+    assert table.strategy(champion, Stage.DECLINING) == save
+    assert table.strategy(champion, Stage.WON_BACK).cadence_days == 14 * 75 // 100
+    assert strategies_of(table.document()) == table
+    assert strategies_of(None) == StrategyTable()
 
 
 @pytest.mark.requirement("R16")
