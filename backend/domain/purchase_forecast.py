@@ -15,6 +15,7 @@ from backend.domain.purchase import Model, PurchaseFit, PurchaseHistory, active_
 SERIES_TERMS_MAX = 4_000
 SERIES_ENOUGH = 1e-13
 DENSE_CELLS_MAX = 1 << 24
+FEW_CELLS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,14 @@ def forecast_cells(fit: PurchaseFit, history: PurchaseHistory, horizons_days: tu
     if fit.regularity > 1:
         return _condensed_cells(fit, history, horizons_days)
     x, observed, index = _distinct(history.repeats_n, history.observed_days)
-    columns = [
-        expected_while_alive(
-            fit.r + x,
-            fit.alpha + observed / float(fit.unit.days),
-            fit.a,
-            fit.b + x + float(fit.model),
-            days / float(fit.unit.days),
-        )
-        for days in horizons_days
-    ]
+    rate, scale, leaves = fit.r + x, fit.alpha + observed / float(fit.unit.days), fit.b + x + float(fit.model)
+    until = np.array(horizons_days) / float(fit.unit.days)
+    if x.size * until.size <= FEW_CELLS:
+        # For few customers the passes over small columns are what costs: all horizons go in one.
+        at_once = [np.repeat(column, until.size) for column in (rate, scale, leaves)]
+        found = expected_while_alive(at_once[0], at_once[1], fit.a, at_once[2], np.tile(until, x.size))
+        return CellForecast(found.reshape(x.size, until.size), index)
+    columns = [expected_while_alive(rate, scale, fit.a, leaves, float(end)) for end in until]
     return CellForecast(np.stack(columns, axis=1), index)
 
 
@@ -70,8 +69,10 @@ def expected_of_new(fit: PurchaseFit, horizon_days: int) -> float:
     return alive * float(expected_while_alive(fit.r * one, fit.alpha * one, fit.a, (fit.b + fit.model) * one, until)[0])
 
 
-def expected_while_alive(rate: FloatArray, scale: FloatArray, a: float, b: FloatArray, until: float) -> FloatArray:
-    """Purchases until `until` of customers known to be active, λ ~ Gamma(rate, scale), p ~ Beta(a, b).
+def expected_while_alive(
+    rate: FloatArray, scale: FloatArray, a: float, b: FloatArray, until: float | FloatArray
+) -> FloatArray:
+    """Purchases until `until` (one, or one each) of active customers, λ ~ Gamma(rate, scale), p ~ Beta(a, b).
 
     The closed form is (a+b−1)/(a−1)·[1 − (scale/(scale+t))^rate ₂F₁(rate, b; a+b−1; t/(scale+t))]. Euler's
     transformation turns it into (1−z)^(a−1)·₂F₁(a+b−1−rate, a−1; a+b−1; z), whose terms fall faster, and from
