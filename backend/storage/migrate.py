@@ -27,6 +27,8 @@ MODEL_FILES = (
     "privacy",
     "access",
     "custom",
+    "proof",
+    "decided",
 )
 ADVISORY_LOCK = 0x53454C56  # any number, the same in every process of this product
 

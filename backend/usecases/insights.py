@@ -33,6 +33,7 @@ from backend.domain.nightly import Night, Scored, StoredScores, only, score_nigh
 from backend.domain.permissions import Action, Collection
 from backend.domain.priority import priorities, rank_rows
 from backend.domain.score_facts import as_inputs, fact_documents, is_open, take_facts, with_cadence
+from backend.domain.score_policy import ScorePolicy
 from backend.domain.score_runs import EmptyBecause, RunState
 from backend.domain.territories import is_at_or_below
 from backend.domain.times import day_number, local_day, quarter_of_day
@@ -40,6 +41,7 @@ from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.storage.engine import Engine
 from backend.storage.holding import held_customers
+from backend.storage.score_policies import read_policy_in_force, write_moves
 from backend.storage.statistics import (
     Crowd,
     FactRows,
@@ -108,6 +110,7 @@ class _Snapshot:
     published: tuple[str, str, str] | None
     versions: list[str]
     models: str | None
+    policy: ScorePolicy
     territories: frozenset[str] | None
 
 
@@ -349,6 +352,7 @@ class _Run:
                 published=(held[0][0], held[0][1], held[0][2]) if held else None,
                 versions=[row[1] for row in tables],
                 models=fits[0][0] if fits else None,
+                policy=await read_policy_in_force(conn),
                 territories=territories,
             )
 
@@ -385,6 +389,7 @@ class _Run:
             fitted=_fitted(found.models),
             default_margin=None if margin is None else margin / BASIS_POINTS,
             visit_cost_minor=self.settings.visit_cost_minor,
+            policy=found.policy,
         )
         return night, kept
 
@@ -501,6 +506,8 @@ class _Prepared:
     facts: list[str]
     values: list[tuple[object, ...]]
     lines: list[list[tuple[int, str, int, bool, str, str]]]
+    moves: list[tuple[str, str | None, str, str]]
+    """(customer, segment before or None, segment, cause) of those whom this night moved"""
 
 
 def _prepare(
@@ -524,7 +531,24 @@ def _prepare(
         facts=[canonical(document).decode() for document in fact_documents(columns.priority_inputs, places)],
         values=list(zip(*numbers, *texts, strict=True)),
         lines=lines,
+        moves=_moves(all_ids, scored, kept, places),
     )
+
+
+def _moves(
+    all_ids: Sequence[str], scored: Scored, kept: IntArray, places: Sequence[int]
+) -> list[tuple[str, str | None, str, str]]:
+    segment, texts = scored.columns.segment, scored.texts
+    return [
+        (
+            all_ids[int(kept[row])],
+            texts["previous_segment"][row] or None,
+            texts["segment"][row],
+            texts["segment_cause"][row],
+        )
+        for row in places
+        if segment.code[row] != segment.previous_code[row]
+    ]
 
 
 def _line_texts(line: Line) -> tuple[str, str]:
@@ -564,6 +588,13 @@ async def _save(work: Work, prepared: _Prepared) -> int:
             if customer_id in territories
             for line in lines
         ],
+    )
+    await write_moves(
+        work.conn,
+        prepared.run_id,
+        prepared.as_of,
+        ids,
+        [move for move in prepared.moves if move[0] in territories],
     )
     for customer_id in ids:
         work.touched("scores", customer_id, (WHOLE,) if customer_id in existing else None)
