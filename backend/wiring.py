@@ -83,9 +83,10 @@ def use_cases_within(
         name: refusing_erased(name, following_aliases(name, use_case)) for name, use_case in by_collection.items()
     }
     records = {(name, intent): use_case for name, use_case in following.items() for intent in Intent}
+    bringing_back = {name: restoring(name, restore_days, limits.per_record_max) for name in by_collection}
     records |= {
-        (name, Intent.RESTORE): refusing_erased(name, following_aliases(name, restoring(name, restore_days)))
-        for name in by_collection
+        (name, Intent.RESTORE): refusing_erased(name, following_aliases(name, use_case))
+        for name, use_case in bringing_back.items()
     }
     return {**records, **dict.fromkeys(((ISSUES, Intent.CREATE), (ISSUES, Intent.PATCH)), resolver(records))}
 

@@ -116,13 +116,32 @@ async def files_to_check(conn: Connection, limit: int) -> list[str]:
 
 
 async def is_referred_to(conn: Connection, digest: str) -> bool:
-    rows = await conn.fetch(
-        "SELECT 1 FROM attachment WHERE stored_sha256 = ? UNION ALL SELECT 1 FROM attachment WHERE preview_sha256 = ?"
-        " LIMIT 1",
-        digest,
-        digest,
+    """True while an attachment refers to the file, or a deleted one that can still be brought back."""
+    found = " UNION ALL ".join(
+        f"SELECT 1 FROM {table} WHERE {column} = ?"
+        for table in ("attachment", "deleted_file")
+        for column in ("stored_sha256", "preview_sha256")
     )
-    return bool(rows)
+    return bool(await conn.fetch(f"{found} LIMIT 1", *[digest] * 4))
+
+
+async def keep_for_return(conn: Connection, rows: Mapping[str, Mapping[str, object]]) -> None:
+    """Keep the files deleted attachments would come back with: key of the copy → the row as it stood."""
+    names = ("collection", "record_id", "created_at", "stored_sha256", "preview_sha256")
+    await conn.execute_many(
+        "INSERT INTO deleted_file (key, holder, holder_id, added_at, stored_sha256, preview_sha256)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET holder_id = excluded.holder_id,"
+        " stored_sha256 = excluded.stored_sha256, preview_sha256 = excluded.preview_sha256",
+        [(key, *(row[name] for name in names)) for key, row in rows.items()],
+    )
+
+
+async def returned(conn: Connection, keys: Sequence[str]) -> list[str]:
+    """What deleted attachments kept is not kept for them any more; their files, which may be needed by nobody now."""
+    rows = await conn.fetch(
+        "DELETE FROM deleted_file WHERE key = ANY(?) RETURNING stored_sha256, preview_sha256", list(keys)
+    )
+    return sorted({digest for row in rows for digest in row if digest})
 
 
 async def delete_attachments_of(conn: Connection, records: Mapping[str, Sequence[str]], now_ms: int) -> list[str]:
@@ -143,11 +162,14 @@ async def delete_attachments_of(conn: Connection, records: Mapping[str, Sequence
 
 
 async def files_named(conn: Connection) -> dict[str, list[str]]:
-    """Hash → the attachments that refer to it, for every file the database speaks of; for operators."""
+    """Hash → the attachments that refer to it, deleted ones by their keys, for every file the database speaks of; for
+    operators."""
     found: dict[str, list[str]] = {}
     for digest, attachment_id in await conn.fetch(
         "SELECT stored_sha256, id FROM attachment WHERE stored_sha256 IS NOT NULL AND state = ?"
-        " UNION ALL SELECT preview_sha256, id FROM attachment WHERE preview_sha256 IS NOT NULL",
+        " UNION ALL SELECT preview_sha256, id FROM attachment WHERE preview_sha256 IS NOT NULL"
+        " UNION ALL SELECT stored_sha256, key FROM deleted_file WHERE stored_sha256 IS NOT NULL"
+        " UNION ALL SELECT preview_sha256, key FROM deleted_file WHERE preview_sha256 IS NOT NULL",
         AttachmentState.STORED.value,
     ):
         found.setdefault(digest, []).append(attachment_id)

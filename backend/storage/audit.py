@@ -165,7 +165,7 @@ async def forget_personal_values(conn: Connection, record_ids: Sequence[str], *,
     """Take personal values of these records out of the audit, and their free-text reasons; returns of how many entries.
 
     For erasure: which field was changed, by whom and when stays. Copies of deleted records go with
-    `forget_deleted_copies`.
+    `storage/deleted.py: forget_deleted_copies`.
     """
     return await _forget(
         conn,
@@ -184,21 +184,4 @@ async def _forget(conn: Connection, where: str, args: Sequence[object], rows_max
             *args,
             rows_max,
         )
-    return len(rows)
-
-
-async def forget_deleted_copies(conn: Connection, record_ids: Sequence[str]) -> int:
-    """Deleted records that can be brought back no more, because their person is erased; returns how many."""
-    rows = await conn.fetch("DELETE FROM deleted_record WHERE record_id = ANY(?) RETURNING key", list(record_ids))
-    return len(rows)
-
-
-async def remove_deleted_before(conn: Connection, before_ms: int, *, rows_max: int) -> int:
-    """Copies of records deleted before a moment, which nobody can bring back any more; returns how many went."""
-    rows = await conn.fetch(
-        "DELETE FROM deleted_record WHERE key IN"
-        " (SELECT key FROM deleted_record WHERE deleted_at < ? ORDER BY deleted_at LIMIT ?) RETURNING key",
-        before_ms,
-        rows_max,
-    )
     return len(rows)

@@ -4,12 +4,13 @@ Rows are copied column by column, as the tables of this process know them; a col
 default when the row comes back.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
+from backend.storage.attachments import keep_for_return, release_files, returned
 from backend.storage.engine import Connection
 from backend.storage.models.attachments import Attachment
 from backend.storage.models.customers import Contact, Customer, CustomerContact
@@ -93,6 +94,7 @@ async def save_copies(conn: Connection, copies: Sequence[Copy]) -> None:
             for copy in copies
         ],
     )
+    await keep_for_return(conn, {copy.key: copy.row for copy in copies if copy.collection == "attachments"})
 
 
 _SELECT = "SELECT collection, record_id, rows, scopes, customers, part_of, deleted_at, deleted_by FROM deleted_record"
@@ -104,23 +106,23 @@ async def copies_of(conn: Connection, collection: str, ids: Sequence[str], *, lo
         f"{_SELECT} WHERE key = ANY(?) ORDER BY key{' FOR UPDATE' if lock else ''}",
         [key_of(collection, record_id) for record_id in ids],
     )
-    return {copy.record_id: copy for copy in map(_copy, rows)}
+    return {copy.record_id: copy for copy in await _copies(conn, rows)}
 
 
 async def copies_keyed(conn: Connection, keys: Sequence[str]) -> list[Copy]:
     """What is kept under these keys, whatever collections they are of."""
-    return [_copy(row) for row in await conn.fetch(f"{_SELECT} WHERE key = ANY(?)", list(keys))]
+    return await _copies(conn, await conn.fetch(f"{_SELECT} WHERE key = ANY(?)", list(keys)))
 
 
 async def copies_named(conn: Connection, record_id: str) -> list[Copy]:
     """What is kept under an id, whatever collection it was of."""
-    return [_copy(row) for row in await conn.fetch(f"{_SELECT} WHERE record_id = ?", record_id)]
+    return await _copies(conn, await conn.fetch(f"{_SELECT} WHERE record_id = ?", record_id))
 
 
 async def copies_with(conn: Connection, keys: Sequence[str]) -> list[Copy]:
     """What went with these records, held against whoever would say that it is to stay away."""
     rows = await conn.fetch(f"{_SELECT} WHERE part_of = ANY(?) ORDER BY key FOR UPDATE", list(keys))
-    return [_copy(row) for row in rows]
+    return await _copies(conn, rows)
 
 
 async def gone_with_others(conn: Connection, collection: str, ids: Sequence[str]) -> set[str]:
@@ -143,12 +145,60 @@ async def customers_followed(conn: Connection, ids: Sequence[str]) -> set[str]:
     if not ids:
         return set()
     rows = await conn.fetch("SELECT customers FROM deleted_record WHERE record_id = ANY(?)", list(ids))
-    return {customer for row in rows for customer in orjson.loads(row[0])}
+    named = {customer for row in rows for customer in orjson.loads(row[0])}
+    return named | set((await _survivors(conn, named)).values())
 
 
 async def drop_copies(conn: Connection, keys: Sequence[str]) -> None:
     """What is back is no copy any more."""
     await conn.execute("DELETE FROM deleted_record WHERE key = ANY(?)", list(keys))
+    await returned(conn, keys)
+
+
+async def forget_deleted_copies(conn: Connection, record_ids: Sequence[str], now_ms: int) -> tuple[int, list[str]]:
+    """Deleted records that can be brought back no more because their person is erased, and what hung on them: (how
+    many, the files they would have come back with). The files are released: nothing may need them any more."""
+    rows = await conn.fetch(
+        "DELETE FROM deleted_record WHERE record_id = ANY(?)"
+        " OR key IN (SELECT key FROM deleted_file WHERE holder_id = ANY(?)) RETURNING key",
+        list(record_ids),
+        list(record_ids),
+    )
+    return len(rows), await _let_go(conn, [row[0] for row in rows], now_ms)
+
+
+async def remove_deleted_before(conn: Connection, before_ms: int, now_ms: int, *, rows_max: int) -> int:
+    """Copies of records deleted before a moment, which nobody can bring back any more; returns how many went. The
+    files they would have come back with are released."""
+    rows = await conn.fetch(
+        "DELETE FROM deleted_record WHERE key IN"
+        " (SELECT key FROM deleted_record WHERE deleted_at < ? ORDER BY deleted_at LIMIT ?) RETURNING key",
+        before_ms,
+        rows_max,
+    )
+    await _let_go(conn, [row[0] for row in rows], now_ms)
+    return len(rows)
+
+
+async def remove_deleted_files_before(conn: Connection, before_ms: int, now_ms: int, *, rows_max: int) -> int:
+    """Copies of deleted attachments that were added before a moment, but for those of orders; returns how many."""
+    rows = await conn.fetch(
+        f"DELETE FROM deleted_record WHERE key IN (SELECT key {DELETED_FILES_BEFORE} ORDER BY added_at LIMIT ?)"
+        " RETURNING key",
+        before_ms,
+        rows_max,
+    )
+    await _let_go(conn, [row[0] for row in rows], now_ms)
+    return len(rows)
+
+
+DELETED_FILES_BEFORE = "FROM deleted_file WHERE added_at < ? AND holder <> 'orders'"
+
+
+async def _let_go(conn: Connection, keys: Sequence[str], now_ms: int) -> list[str]:
+    digests = await returned(conn, keys)
+    await release_files(conn, digests, now_ms)
+    return digests
 
 
 async def scopes_held(conn: Connection, holder: str) -> set[str]:
@@ -173,6 +223,30 @@ async def scopes_now(conn: Connection, copies: Sequence[Copy]) -> dict[str, set[
         own = {scope for scope in copy.scopes if scope.startswith("user:")} if live else set(copy.scopes)
         found[copy.key] = own | follows
     return found
+
+
+_NAMING = ("customer_id", "contact_id", "parent_id", "record_id")
+"""Columns that name a record which may have been merged into another one since."""
+
+
+async def _copies(conn: Connection, rows: Sequence[Sequence[Any]]) -> list[Copy]:
+    """The copies in these rows; what they name that was merged away since is what it became."""
+    copies = [_copy(row) for row in rows]
+    named = {one for copy in copies for one in (*copy.customers, *(copy.row.get(name) for name in _NAMING)) if one}
+    survivors = await _survivors(conn, named)
+    return [_following(copy, survivors) for copy in copies] if survivors else copies
+
+
+async def _survivors(conn: Connection, named: Iterable[str]) -> Mapping[str, str]:
+    rows = await conn.fetch("SELECT alias_id, record_id FROM record_alias WHERE alias_id = ANY(?)", sorted(named))
+    return dict(rows)
+
+
+def _following(copy: Copy, survivors: Mapping[str, str]) -> Copy:
+    (table, own), *parts = copy.rows.items()
+    row = {**copy.row, **{name: survivors.get(copy.row[name], copy.row[name]) for name in _NAMING if name in copy.row}}
+    customers = sorted({survivors.get(customer, customer) for customer in copy.customers})
+    return replace(copy, rows={table: [row, *own[1:]], **dict(parts)}, customers=customers)
 
 
 def _copy(row: Sequence[Any]) -> Copy:

@@ -37,7 +37,8 @@ from backend.domain.privacy import (
 from backend.errors import Code, Problem, Refused
 from backend.ids import is_id, new_id
 from backend.integrations.erasures import ErasedId, ErasureList
-from backend.storage.audit import audit_open, forget_deleted_copies
+from backend.storage.audit import audit_open
+from backend.storage.deleted import forget_deleted_copies
 from backend.storage.engine import Connection, Engine
 from backend.storage.forgetting import forget_log
 from backend.sync.collections import COLLECTIONS
@@ -431,7 +432,9 @@ async def _forget_copies(
         "UPDATE import_row SET problems = '[]' WHERE record_id = ANY(?) AND problems <> '[]' RETURNING id", list(told)
     )
     erased.count("importRows", len(lines))
-    erased.count("deletedCopies", await forget_deleted_copies(conn, list(told)))
+    copies, digests = await forget_deleted_copies(conn, told, work.now_ms)
+    erased.count("deletedCopies", copies)
+    erased.digests += digests
     await _forget_audit(work, erased, told)
 
 

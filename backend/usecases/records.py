@@ -4,9 +4,10 @@ A deleted record comes back as it was, under its own id, with what went with it;
 had never gone, and every field remembers who wrote it, so that what was entered meanwhile on a phone is merged.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from backend.domain.attachments import AttachmentState, PreviewState
+from backend.domain.attachments import AttachmentLimits, AttachmentState, PreviewState
 from backend.domain.audit import AuditAction, Door
 from backend.domain.permissions import Action, Collection, Role
 from backend.domain.territories import AssignmentSource
@@ -14,7 +15,7 @@ from backend.domain.times import DAY_MS
 from backend.domain.visits import CLOSED_WITHOUT_CHECK_OUT, VisitState
 from backend.errors import Code, Problem
 from backend.ids import is_id, new_id
-from backend.storage.attachments import lock_files
+from backend.storage.attachments import counts_of, lock_files
 from backend.storage.customers import CustomerHead, lock_heads
 from backend.storage.deleted import (
     Copy,
@@ -34,6 +35,7 @@ from backend.sync.matching import save_keys
 from backend.sync.work import Work
 
 RESTORE_DAYS = 30
+ATTACHMENTS_MAX = AttachmentLimits().per_record_max
 RESTORED = "RESTORED"
 _RIGHT: Mapping[str, Collection] = {
     "customers": Collection.CUSTOMERS,
@@ -47,27 +49,34 @@ _RIGHT: Mapping[str, Collection] = {
 _OF_A_CUSTOMER = frozenset({"customerContacts", "visits", "orders", "tasks"})
 
 
-def restoring(name: str, days: int = RESTORE_DAYS) -> UseCase:
+def restoring(name: str, days: int = RESTORE_DAYS, attachments_max: int = ATTACHMENTS_MAX) -> UseCase:
     """The use case that brings records of a collection back for `days` after they were deleted."""
 
     async def restore(work: Work, changes: Sequence[Change]) -> list[Outcome]:
         """Bring deleted records back. One that stands already is answered as restored.
 
         Refuses NOT_FOUND (never there, or out of scope; with a path: what it hangs on is gone), NOT_PERMITTED,
-        RESTORE_TOO_LATE.
+        RESTORE_TOO_LATE, TOO_MANY (an attachment of a record that has as many as it may by now).
         """
-        return await _Restoring(work, name, days).answer(changes)
+        return await _Restoring(work, name, days, attachments_max).answer(changes)
 
     return restore
+
+
+def _holder(row: Raw) -> tuple[str, str]:
+    return row["collection"], row["record_id"]
 
 
 class _Restoring:
     """One batch of one collection."""
 
-    def __init__(self, work: Work, name: str, days: int) -> None:
+    def __init__(self, work: Work, name: str, days: int, attachments_max: int) -> None:
         self.work = work
         self.name = name
         self.days = days
+        self.attachments_max = attachments_max
+        self.hung: Counter[tuple[str, str]] = Counter()
+        """how many attachments come back in this batch, by the record they hang on"""
         self.heads: dict[str, CustomerHead] = {}
 
     async def answer(self, changes: Sequence[Change]) -> list[Outcome]:
@@ -96,6 +105,8 @@ class _Restoring:
                 problems[record_id] = await self._problems(copy)
                 if not problems[record_id]:
                     coming[record_id] = copy
+                    if self.name == "attachments":
+                        self.hung[_holder(copy.row)] += 1
         await self._bring_back(list(coming.values()))
         return [self._outcome(change, problems) for change in changes]
 
@@ -138,6 +149,11 @@ class _Restoring:
             found += await self._problems_of_customer(row)
         if self.name == "attachments" and not await self._record_seen(row):
             found.append(Problem(Code.NOT_FOUND, ("recordId",)))
+        elif self.name == "attachments":
+            holder = _holder(row)
+            standing = (await counts_of(self.work.conn, [holder[1]])).get(holder, 0)
+            if standing + self.hung[holder] >= self.attachments_max:
+                found.append(Problem(Code.TOO_MANY, ("recordId",), (str(self.attachments_max),)))
         return found
 
     def _may(self, copy: Copy) -> bool:

@@ -23,8 +23,8 @@ from backend.storage.audit import (
     count_audit_before,
     forget_values_before,
     remove_audit_before,
-    remove_deleted_before,
 )
+from backend.storage.deleted import DELETED_FILES_BEFORE, remove_deleted_before, remove_deleted_files_before
 from backend.storage.engine import Connection, Engine
 from backend.sync.collections import COLLECTIONS
 from backend.sync.issues import ISSUES
@@ -247,7 +247,7 @@ _OLD_FILES = "FROM attachment WHERE created_at < ? AND collection <> 'orders'"
 
 
 async def _count_files(conn: Connection, before_ms: int) -> int:
-    return await _count(conn, _OLD_FILES, before_ms)
+    return await _count(conn, _OLD_FILES, before_ms) + await _count(conn, DELETED_FILES_BEFORE, before_ms)
 
 
 async def _end_files(work: Work, before_ms: int, rows_max: int) -> int:
@@ -261,7 +261,9 @@ async def _end_files(work: Work, before_ms: int, rows_max: int) -> int:
     await work.conn.execute("UPDATE stored_file SET check_at = ? WHERE sha256 = ANY(?)", work.now_ms, digests)
     for row in rows:
         work.deleted("attachments", row[0])
-    return len(rows)
+    # nor may those be brought back that somebody deleted meanwhile
+    room = rows_max - len(rows)
+    return len(rows) + await remove_deleted_files_before(work.conn, before_ms, work.now_ms, rows_max=room)
 
 
 _SETTLED = "FROM sync_issue WHERE state = 'RESOLVED' AND resolved_at < ?"
@@ -329,7 +331,7 @@ async def _end_values(work: Work, before_ms: int, rows_max: int) -> int:
 
 
 async def _end_copies(work: Work, before_ms: int, rows_max: int) -> int:
-    return await remove_deleted_before(work.conn, before_ms, rows_max=rows_max)
+    return await remove_deleted_before(work.conn, before_ms, work.now_ms, rows_max=rows_max)
 
 
 async def _nothing(_work: Work, _before_ms: int, _rows_max: int) -> int:

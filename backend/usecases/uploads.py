@@ -537,6 +537,8 @@ class Files:
                 )
             work.touched(ATTACHMENTS, attachment_id, ())
             work.audit("LOSE", ATTACHMENTS, attachment_id)
+        for column in ("stored_sha256", "preview_sha256"):
+            await work.conn.execute(f"UPDATE deleted_file SET {column} = NULL WHERE {column} = ?", digest)
         await work.conn.execute("DELETE FROM stored_file WHERE sha256 = ?", digest)
 
     async def _work(self, principal: Principal, story: Callable[[Work], Awaitable[T]]) -> T:

@@ -10,7 +10,7 @@ from backend.domain.territories import Move
 from backend.domain.times import DAY_MS
 from backend.errors import Code
 from backend.ids import new_id
-from backend.storage.audit import forget_deleted_copies, remove_deleted_before
+from backend.storage.deleted import forget_deleted_copies, remove_deleted_before
 from backend.sync.changes import Change, Intent, Outcome, Status
 from backend.sync.push import Mutation, push
 from backend.sync.work import Door, Work
@@ -187,7 +187,7 @@ async def test_after_the_days_nothing_comes_back_whether_the_copy_is_collected_o
     assert [(p.code, p.allowed) for p in late.problems] == [(Code.RESTORE_TOO_LATE, (str(RESTORE_DAYS),))]
     assert [p.code for p in (await restore(house, "na", "visits", visit)).problems] == [Code.NOT_FOUND]
     async with house.engine.write() as conn:
-        assert await remove_deleted_before(conn, house.now_ms, rows_max=10) == 1
+        assert await remove_deleted_before(conn, house.now_ms, house.now_ms, rows_max=10) == 1
     assert [p.code for p in (await restore(house, "wei", "visits", visit)).problems] == [Code.RESTORE_TOO_LATE]
 
 
@@ -218,7 +218,7 @@ async def test_an_erased_person_does_not_come_back(house: House) -> None:
     shop = await shop_of(house)
     await delete(house, "customers", shop)
     async with house.engine.write() as conn:
-        assert await forget_deleted_copies(conn, [shop]) == 1
+        assert await forget_deleted_copies(conn, [shop], house.now_ms) == (1, [])
     assert [p.code for p in (await restore(house, "wei", "customers", shop)).problems] == [Code.RESTORE_TOO_LATE]
 
 

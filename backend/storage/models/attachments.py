@@ -50,6 +50,24 @@ class StoredFile(Model):
         table = "stored_file"
 
 
+class DeletedFile(Model):
+    """The files a deleted attachment would come back with, kept as long as it can.
+
+    `key` is that of its copy in `deleted_record`, `holder` the collection and `holder_id` the record it hung on,
+    `added_at` when it was.
+    """
+
+    key = Text(primary_key=True, max_length=70)
+    holder = Text(max_length=30)
+    holder_id = Id(db_index=True)
+    added_at = Millis(db_index=True)
+    stored_sha256 = Text(max_length=64, null=True, db_index=True)
+    preview_sha256 = Text(max_length=64, null=True, db_index=True)
+
+    class Meta:
+        table = "deleted_file"
+
+
 class Upload(Model):
     """Who began to send the bytes of an attachment, and when. The bytes received are counted by their file."""
 
