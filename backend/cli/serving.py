@@ -40,6 +40,9 @@ from backend.web.pages import sign_in_example
 from backend.wiring import open_services
 
 GRACEFUL_SECONDS = 20
+YOUNG_OBJECTS_MAX = 20_000
+"""Made before it is looked for those that only hold each other alive. Python's own 700 are a part of what one push of a
+device makes: looking six times took a twentieth of its work."""
 verbs = typer.Typer()
 
 
@@ -178,6 +181,8 @@ class _Server(uvicorn.Server):
             # what is made at the start stays: looking through it again and again stops everybody for .1 s each time
             gc.collect()
             gc.freeze()
+            # what a request makes is mostly gone by the time it is answered, and needs no looking for
+            gc.set_threshold(YOUNG_OBJECTS_MAX, *gc.get_threshold()[1:])
             if self._of_parent:
                 stop_with_parent(asyncio.get_running_loop(), self._stop)
             self._ready()

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from inspect import isawaitable
 from typing import Any
@@ -29,6 +29,7 @@ from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 from backend.config import Settings
 from backend.domain.privacy import is_watched
 from backend.errors import Refused
+from backend.schema.coercion import Light, light_operations
 from backend.schema.context import Context, ReadCounts
 from backend.schema.errors import errors_json
 from backend.schema.executor import SelectionExecutor
@@ -50,6 +51,8 @@ class Prepared:
     document: DocumentNode | None
     errors: tuple[GraphQLError, ...] = ()
     trusted: bool = False
+    light: Mapping[str | None, Light] = field(default_factory=dict)
+    """as in `light_operations`"""
 
 
 class Documents:
@@ -122,7 +125,9 @@ class Documents:
         except RecursionError:
             return Prepared(key, None, (GraphQLError("The document is nested too deeply to be read."),))
         errors = validate(self._schema, document, RULES, max_errors=VALIDATION_ERRORS_MAX)
-        return Prepared(key, None if errors else document, tuple(errors))
+        if errors:
+            return Prepared(key, None, tuple(errors))
+        return Prepared(key, document, light=light_operations(self._schema, document))
 
 
 def document_hash(text: str) -> str:
@@ -161,7 +166,7 @@ async def run(
     if prepared.document is None:
         return {"errors": errors_json(prepared.errors)}
     context.document_key = prepared.key
-    found = await _run(schema, context, prepared.document, variables, operation_name)
+    found = await _run(schema, context, prepared, variables, operation_name)
     await _note_sensitive(context, prepared.document, found)
     if "data" in found or not variables:
         return found
@@ -170,7 +175,7 @@ async def run(
     if aside is None:
         return found
     context.put_aside = aside.entries
-    return await _run(schema, context, prepared.document, aside.variables, operation_name)
+    return await _run(schema, context, prepared, aside.variables, operation_name)
 
 
 async def _note_sensitive(context: Context, document: DocumentNode, found: Mapping[str, Any]) -> None:
@@ -185,19 +190,23 @@ async def _note_sensitive(context: Context, document: DocumentNode, found: Mappi
 async def _run(
     schema: strawberry.Schema,
     context: Context,
-    document: DocumentNode,
+    prepared: Prepared,
     variables: Mapping[str, Any] | None,
     operation_name: str | None,
 ) -> dict[str, Any]:
+    assert prepared.document is not None
+    light = prepared.light.get(operation_name)
+    coerced = light.coerced(variables or {}) if light else None
     result = graphql_execute(
         core_schema(schema),
-        document,
+        light.document if light and coerced else prepared.document,
         context_value=context,
         variable_values=dict(variables) if variables else None,
         operation_name=operation_name,
         executor_class=SelectionExecutor,
         is_awaitable=optimized_is_awaitable,  # type: ignore[arg-type]
         operation_extensions=None,
+        beforehand=(light.operation, coerced) if light and coerced else None,
     )
     return answer(await result if isawaitable(result) else result)
 

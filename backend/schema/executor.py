@@ -16,10 +16,12 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLResolveInfo,
+    OperationDefinitionNode,
     get_named_type,
     is_non_null_type,
 )
 from graphql.execution.collect_fields import FieldDetailsList
+from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -63,6 +65,21 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
     """Graphql-core's executor, which knows selections and the records of the ordinary way."""
 
     context_value: Context
+
+    def __init__(
+        self,
+        *args: Any,
+        beforehand: tuple[OperationDefinitionNode, VariableValues] | None = None,
+        **named: Any,
+    ) -> None:
+        """`beforehand`: the operation as it was written, where some of its variables were coerced already; those."""
+        super().__init__(*args, **named)
+        if beforehand is not None:
+            self.operation, coerced = beforehand
+            held = self.variable_values
+            self.variable_values = VariableValues(
+                {**held.sources, **coerced.sources}, {**held.coerced, **coerced.coerced}
+            )
 
     def complete_value(
         self,

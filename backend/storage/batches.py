@@ -7,6 +7,7 @@ plain forms are rewritten, and only where the outcome is the same whatever the o
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 
 ROWS_MIN = 4
@@ -16,11 +17,24 @@ SAME_ROWS_MIN = 20
 TYPES = frozenset({"text", "int4", "int8", "bool", "bytea"})
 """Column types whose values can be handed over as one list each."""
 
+SEPARATOR, SEPARATOR_SQL = "\x1f", "chr(31)"
+"""Stands between texts that are handed over as one."""
+
 _INSERT = re.compile(
     r"INSERT INTO (?P<table>\w+) \((?P<columns>[^()]+)\) VALUES \(\?(?:, \?)*\)(?P<rest>[^?]*)", re.DOTALL
 )
 _CONFLICT = re.compile(r"\s+ON CONFLICT \((?P<columns>[^()]+)\)\s+DO UPDATE\b")
 _UPDATE = re.compile(r"UPDATE \w+ SET .+? WHERE \w+ = \?(?= AND |$)", re.DOTALL)
+
+
+class Form(Enum):
+    """How the values of a column are handed over."""
+
+    SAME = 1
+    """one for all rows"""
+    JOINED = 2
+    """texts as one text: the driver looks at each member of a list four times"""
+    LIST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +49,14 @@ class Batch:
     after: str
     distinct: tuple[int, ...] = ()
 
-    def sql(self, types: Sequence[str], same: Sequence[bool]) -> str:
-        """The statement, with one argument per value: a list, or a single one where it is the `same` in all rows."""
+    def sql(self, types: Sequence[str], forms: Sequence[Form]) -> str:
+        """The statement, with one argument per value, in the form of its column."""
         values, lists, names = {}, [], []
-        for n, (name, is_same) in enumerate(zip(types, same, strict=True), start=1):
-            values[f"p{n}"] = f"${n}::{name}" if is_same else f"u.p{n}"
-            if not is_same:
-                lists.append(f"${n}::{name}[]")
+        for n, (name, form) in enumerate(zip(types, forms, strict=True), start=1):
+            values[f"p{n}"] = f"${n}::{name}" if form is Form.SAME else f"u.p{n}"
+            if form is not Form.SAME:
+                joined = form is Form.JOINED
+                lists.append(f"string_to_array(${n}::text, {SEPARATOR_SQL})" if joined else f"${n}::{name}[]")
                 names.append(f"p{n}")
         source = f"unnest({', '.join(lists)}) u({', '.join(names)})"
         return f"{self.before.format_map(values)}{source}{self.after.format_map(values)}"
@@ -62,6 +77,25 @@ def same_in_all(rows: Sequence[Sequence[object]]) -> tuple[bool, ...]:
     if all(found):
         found[0] = False
     return tuple(found)
+
+
+def handed_over(rows: Sequence[Sequence[object]], types: Sequence[str]) -> tuple[tuple[Form, ...], list[object]]:
+    """The form of each column, and its values in that form."""
+    forms, values = [], list[object]()
+    for name, is_same, column in zip(types, same_in_all(rows), zip(*rows, strict=True), strict=True):
+        joined = None if is_same or name != "text" else _joined(column)
+        forms.append(Form.SAME if is_same else Form.LIST if joined is None else Form.JOINED)
+        values.append(column[0] if is_same else list(column) if joined is None else joined)
+    return tuple(forms), values
+
+
+def _joined(texts: Sequence[object]) -> str | None:
+    """Several texts as one; None where they could not be told apart again, or one of them is none."""
+    try:
+        found = SEPARATOR.join(texts)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    return found if len(texts) > 1 and found.count(SEPARATOR) == len(texts) - 1 else None
 
 
 @lru_cache(maxsize=2_000)

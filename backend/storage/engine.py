@@ -18,7 +18,7 @@ import aiosqlite
 import asyncpg
 
 from backend.errors import BadSetting, Code, Problem, Refused
-from backend.storage.batches import ROWS_MIN, TYPES, same_in_all, set_based
+from backend.storage.batches import ROWS_MIN, TYPES, handed_over, set_based
 from backend.storage.dialects import Dialect, for_postgres, for_sqlite, sqlite_argument
 from backend.storage.lane import PLANNED_ONCE, Full, Gone, Lane
 
@@ -136,12 +136,8 @@ class PostgresConnection:
             if batch is None or types is None:
                 await self.raw.executemany(for_postgres(sql), rows)
                 return
-            same = same_in_all(rows)
-            values = [
-                column[0] if is_same else list(column)
-                for column, is_same in zip(zip(*rows, strict=True), same, strict=True)
-            ]
-            await self.raw.execute(batch.sql(types, same), *values)
+            forms, values = handed_over(rows, types)
+            await self.raw.execute(batch.sql(types, forms), *values)
 
     async def _types(self, sql: str) -> tuple[str, ...] | None:
         """The types of a statement's values; None where one of them is not handed over as a list."""

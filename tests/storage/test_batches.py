@@ -3,7 +3,7 @@
 import pytest
 
 from backend.ids import new_id
-from backend.storage.batches import same_in_all, set_based
+from backend.storage.batches import Form, handed_over, same_in_all, set_based
 from backend.storage.engine import Connection, Engine
 
 UPSERT = (
@@ -124,7 +124,7 @@ def test_the_statement_for_many(sql: str, wanted: str) -> None:
     batch = set_based(sql)
     assert batch is not None
     count = sql.count("?")
-    assert batch.sql(["text"] * count, [False] * count) == wanted
+    assert batch.sql(["text"] * count, [Form.LIST] * count) == wanted
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,36 @@ def test_what_is_left_to_be_written_row_by_row(sql: str) -> None:
 def test_a_value_that_is_the_same_is_handed_over_once() -> None:
     batch = set_based("UPDATE t SET a = ?, b = ? WHERE id = ?")
     assert batch is not None
-    assert batch.sql(["text", "int8", "text"], [True, False, False]) == (
+    assert batch.sql(["text", "int8", "text"], [Form.SAME, Form.LIST, Form.LIST]) == (
         "UPDATE t SET a = $1::text, b = u.p2 FROM unnest($2::int8[], $3::text[]) u(p2, p3) WHERE id = u.p3"
     )
     assert same_in_all([("a", n, "x") for n in range(20)]) == (True, False, True)
     assert same_in_all([("a", 1)] * 20) == (False, True)
     assert same_in_all([("a", 1)] * 19) == (False, False)
+
+
+def test_texts_are_handed_over_as_one_where_they_can_be_told_apart() -> None:
+    types = ["text", "int8", "text", "text", "text"]
+    rows = [(f"a{n}", n, f"b\x1f{n}", None if n else "c", "" if n else "d") for n in range(4)]
+    forms, values = handed_over(rows, types)
+    assert forms == (Form.JOINED, Form.LIST, Form.LIST, Form.LIST, Form.JOINED)
+    assert values[0] == "a0\x1fa1\x1fa2\x1fa3"
+    assert values[4] == "d\x1f\x1f\x1f"
+    batch = set_based("INSERT INTO t (a, b, c, d, e) VALUES (?, ?, ?, ?, ?)")
+    assert batch is not None
+    assert "unnest(string_to_array($1::text, chr(31)), $2::int8[], $3::text[]," in batch.sql(types, forms)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["", "", "", ""],
+        ["a", "", "b\n", '{"c": "d\\e"}'],
+        ["\x1f", "a\x1fb", "", "中,'\"{}"],
+        ["NULL", "null", "\\N", " "],
+    ],
+)
+async def test_texts_arrive_as_they_are(engine: Engine, texts: list[str]) -> None:
+    async with engine.write() as conn:
+        await conn.execute_many(UPSERT, [(f"k{n}", "s", "c", text, n) for n, text in enumerate(texts)])
+        assert [row[3] for row in await _all(conn)] == texts
