@@ -9,7 +9,7 @@ import numpy as np
 
 from backend.auth.principal import Principal
 from backend.config import Settings
-from backend.domain.arrays import BASIS_POINTS, Basis, FloatArray
+from backend.domain.arrays import BASIS_POINTS, MONEY_MINOR_MAX, Basis, FloatArray
 from backend.domain.calibration import Calibration, calibrate_history
 from backend.domain.clv import ClvColumns, ClvParameters, PeerGap, check_asked, clv, referrals_minor
 from backend.domain.clv_drivers import DriverFacts, DriverValue, ReferralTerms, drivers
@@ -53,6 +53,11 @@ class ValueByMethod:
     def value_minor(self) -> int:
         """CLV = past + future."""
         return self.past_minor + self.future_minor
+
+    @property
+    def amounts(self) -> tuple[int, ...]:
+        """Every amount of it."""
+        return self.past_minor, self.future_minor, self.gain_minor, self.value_minor
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,9 @@ def _valued(
         for method in Method
     }
     methods = tuple(_one(method, columns) for method, columns in by_method.items())
+    if any(abs(amount) >= MONEY_MINOR_MAX for one in methods for amount in one.amounts):
+        # cut to what a client holds it would pass for a value
+        raise Refused(Problem(Code.OUT_OF_RANGE, ("value",), (str(1 - MONEY_MINOR_MAX), str(MONEY_MINOR_MAX - 1))))
     chosen = next(one for one in methods if one.method is wish.method)
     columns = by_method[wish.method]
     churn_bp = columns.churn_bp.tolist()[0]
