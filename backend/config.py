@@ -61,6 +61,25 @@ class Settings(BaseSettings):
     visit_cost_minor: int = Field(
         default=10_000, ge=1, description="cost of one visit in minor units of the reporting currency"
     )
+    cube_groups_max: int = Field(
+        default=2_000, ge=1, le=20_000, description="groups of one cube, its totals among them"
+    )
+    cube_cells_max: int = Field(default=10_000, ge=20, le=100_000, description="figures of one cube")
+    cube_group_customers_min: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="customers below which roles that read sums of orders only are told nothing",
+    )
+    predicate_depth_max: int = Field(default=8, ge=1, le=12, description="how deep a predicate may be nested")
+    predicate_nodes_max: int = Field(
+        default=100, ge=1, le=500, description="conditions, ands, ors and nots of a predicate"
+    )
+    predicate_values_max: int = Field(default=200, ge=1, le=1_000, description="values of one list in a predicate")
+    predicate_value_characters_max: int = Field(
+        default=200, ge=1, le=2_000, description="longest text a predicate compares with"
+    )
+    predicate_characters_max: int = Field(default=10_000, ge=100, le=100_000, description="longest predicate as text")
     score_rows_per_work: int = Field(default=500, ge=1, le=500, description="scores written in one transaction")
 
     token_issuer: str = Field(

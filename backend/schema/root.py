@@ -8,6 +8,7 @@ from backend.reads.entities import check_entities
 from backend.schema.arguments import prepare_inputs
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
+from backend.schema.cube import CubeQueries
 from backend.schema.custom_fields import CustomFieldQueries
 from backend.schema.decisions import DecisionQueries
 from backend.schema.devices import DeviceMutations, DeviceQueries
@@ -40,6 +41,7 @@ class Query(
     RecordQueries,
     CustomFieldQueries,
     PriorityQueries,
+    CubeQueries,
     KpiQueries,
     DecisionQueries,
     MetricQueries,
