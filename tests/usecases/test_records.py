@@ -205,6 +205,26 @@ async def test_an_edit_captured_before_the_deletion_was_known_is_merged_into_wha
     assert outcome.status in (Status.MERGED, Status.CONFLICT)
 
 
+@pytest.mark.requirement("R32")
+@pytest.mark.parametrize("door", ["admin", "wei"])
+async def test_who_wrote_which_field_is_known_after_it_came_back_whoever_brought_it(house: House, door: str) -> None:
+    """Against what somebody else wrote after its base an edit loses; against its own author's, or nobody's, never."""
+    visit = await visit_at(house, await shop_of(house))
+    made = await house.rev("visits", visit)
+    [outcome] = await house.change("admin", change_visits, patch(visit, made, nextStep="by the office"))
+    [outcome] = await house.change("wei", change_visits, patch(visit, made, reason="WEATHER"))
+    assert outcome.status is Status.MERGED, outcome.problems
+    await delete(house, "visits", visit)
+    assert (await restore(house, door, "visits", visit)).status is Status.APPLIED
+    [lost] = await house.change("wei", change_visits, patch(visit, made, nextStep="by the rep"))
+    assert [(one.path, one.theirs, one.theirs_by) for one in lost.conflicts] == [
+        ("nextStep", "by the office", house.people["admin"].device_id)
+    ]
+    [won] = await house.change("wei", change_visits, patch(visit, made, reason="ILLNESS", minutesPlanned=20))
+    assert won.status is Status.MERGED, won
+    assert await house.row("visit", visit, "next_step", "reason", "minutes_planned") == ("by the office", "ILLNESS", 20)
+
+
 async def test_a_visit_that_was_under_way_comes_back_closed_where_another_is_by_now(house: House) -> None:
     shop = await shop_of(house)
     first = await visit_at(house, shop, state="CHECKED_IN", checkInAt=house.now_ms)
