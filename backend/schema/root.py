@@ -6,12 +6,14 @@ from graphql import print_schema
 from backend.errors import SelvedgeError
 from backend.reads.entities import check_entities
 from backend.schema.arguments import prepare_inputs
+from backend.schema.backtests import BacktestMutations, BacktestQueries
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
 from backend.schema.cube import CubeQueries
 from backend.schema.custom_fields import CustomFieldQueries
 from backend.schema.decisions import DecisionQueries
 from backend.schema.devices import DeviceMutations, DeviceQueries
+from backend.schema.evaluations import EvaluationMutations, EvaluationQueries
 from backend.schema.execute import core_schema
 from backend.schema.executor import SelectionExecutor, read_attribute
 from backend.schema.imports import ImportMutations, ImportQueries
@@ -27,6 +29,7 @@ from backend.schema.queries import RecordQueries
 from backend.schema.records import TrailQueries
 from backend.schema.rxdb import HEADER_SCALARS, RxdbMutations, RxdbQueries, RxdbSubscriptions
 from backend.schema.scalars import schema_config
+from backend.schema.score_policies import ScorePolicyMutations, ScorePolicyQueries
 from backend.schema.services import ServiceMutations, ServiceQueries
 from backend.schema.sessions import SessionMutations, SessionQueries
 from backend.schema.sync import SyncMutations, SyncQueries, SyncSubscriptions
@@ -42,9 +45,12 @@ class Query(
     RecordQueries,
     CustomFieldQueries,
     PriorityQueries,
+    BacktestQueries,
+    EvaluationQueries,
     CubeQueries,
     KpiQueries,
     DecisionQueries,
+    ScorePolicyQueries,
     MetricQueries,
     SessionQueries,
     ServiceQueries,
@@ -71,6 +77,9 @@ class Mutation(
     TerritoryMutations,
     PeopleMutations,
     PriorityMutations,
+    ScorePolicyMutations,
+    BacktestMutations,
+    EvaluationMutations,
     SyncMutations,
     DeviceMutations,
     ImportMutations,
