@@ -6,7 +6,7 @@ them. What a document asks is collected once and then picked from the plain valu
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from graphql import GraphQLNamedType, GraphQLObjectType, get_named_type
@@ -61,36 +61,20 @@ class StoredRecord:
         }
 
 
-class StoredRow(Protocol):
-    """What the feed holds of a record."""
-
-    @property
-    def collection(self) -> str: ...
-
-    @property
-    def seq(self) -> int: ...
-
-    @property
-    def digest_number(self) -> int: ...
-
-    @property
-    def document(self) -> bytes: ...
-
-
-_OF_ROW: Mapping[str, tuple[bytes, Callable[[Sequence[StoredRow]], Iterable[object]]]] = {
-    "collection": (b"%b", lambda rows: [orjson.dumps(row.collection) for row in rows]),
-    "seq": (b"%d", lambda rows: [row.seq for row in rows]),
-    "digest": (b'"%016x"', lambda rows: [row.digest_number % DIGEST_MODULUS for row in rows]),
-    "document": (b"%b", lambda rows: [row.document for row in rows]),
+_OF_ROW: Mapping[str, tuple[bytes, Callable[[Sequence[Any]], Iterable[object]]]] = {
+    "collection": (b"%b", lambda names: [orjson.dumps(name) for name in names]),
+    "seq": (b"%d", lambda seqs: seqs),
+    "digest": (b'"%016x"', lambda numbers: [number % DIGEST_MODULUS for number in numbers]),
+    "document": (b"%b", lambda documents: documents),
 }
 """Field of a row → how it is printed, and the values of all rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRows:
-    """Rows of the feed, printed as one piece with what a document asks of each."""
+    """Rows of the feed, printed as one piece with what a document asks of each. `columns`: by names of fields."""
 
-    rows: Sequence[StoredRow]
+    columns: Mapping[str, Sequence[Any]]
 
     def picked(self, fields: "tuple[Picked, ...]") -> orjson.Fragment:
         forms, columns = [], []
@@ -99,11 +83,12 @@ class StoredRows:
                 form = orjson.dumps(one.typename)
             else:
                 form, values_of = _OF_ROW[one.name]
-                columns.append(values_of(self.rows))
+                columns.append(values_of(self.columns[one.name]))
             forms.append(b'"%b":%b' % (one.key.encode(), form))
         form = b"{" + b",".join(forms) + b"}"
         # all of a column at once: a step for each row and field costs more than printing it
-        printed = [form % values for values in zip(*columns, strict=True)] if columns else [form] * len(self.rows)
+        rows_n = len(self.columns["document"])
+        printed = [form % values for values in zip(*columns, strict=True)] if columns else [form] * rows_n
         return orjson.Fragment(b"[" + b",".join(printed) + b"]")
 
 

@@ -319,7 +319,13 @@ def _page(context: Context, page: Page) -> SyncPage:
                 {
                     "scope": block.scope,
                     "collection": block.collection,
-                    "rows": StoredRows(block.rows),
+                    "rows": StoredRows(
+                        {
+                            "seq": block.rows.seqs,
+                            "digest": block.rows.digest_numbers,
+                            "document": block.rows.documents,
+                        }
+                    ),
                     "left": block.left,
                 }
                 for block in page.blocks
@@ -378,6 +384,13 @@ def _answer(info: Info, answer: Answer) -> dict[str, Any]:
         "id": answer.mutation_id,
         "status": answer.status.value,
         "problems": [dataclasses.asdict(problem) for problem in show_problems(info, answer.problems)],
-        "records": StoredRows(answer.records),
+        "records": StoredRows(
+            {
+                "collection": [row.collection for row in answer.records],
+                "seq": [row.seq for row in answer.records],
+                "digest": [row.digest_number for row in answer.records],
+                "document": [row.document for row in answer.records],
+            }
+        ),
         "late": answer.late,
     }

@@ -11,7 +11,6 @@ backfill, a later one in the delta, whatever the order in which they are read.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from operator import attrgetter
 
 import orjson
 
@@ -26,7 +25,7 @@ from backend.sync.cursor import END, Backfill, Cursor, Position, expired, seal, 
 from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.feed import read_clock
 from backend.sync.opening import read_opening
-from backend.sync.places import Place, Row, held_scopes, open_places, rows_of, scopes_of, standing_after
+from backend.sync.places import Places, Row, held_scopes, open_places, rows_of, scopes_of, standing_after
 from backend.sync.protocol import check_streaming
 from backend.sync.pull import Page, PullRequest, SumsKept, pull
 from backend.sync.today import RANK, PackLimits, today_records
@@ -275,33 +274,39 @@ class _Stream:
     async def _scope(self, conn: Connection, entry: Backfill) -> tuple[list[bytes], Backfill | None]:
         """The next rows of one scope; None when there are no more."""
         wanted = self.rows_wanted
-        rows = await standing_after(conn, entry, wanted)
-        if not rows:
+        places = await standing_after(conn, entry, wanted)
+        if not places:
             return [], None
-        lines, size = await self._lines(conn, entry.scope, rows)
-        self._measure(len(rows), size)
-        return lines, replace(entry, after=(rows[-1].collection, rows[-1].record_id)) if len(rows) == wanted else None
+        lines, size = await self._lines(conn, entry.scope, places)
+        self._measure(len(places), size)
+        if len(places) < wanted:
+            return lines, None
+        return lines, replace(entry, after=(places.collections[-1], places.record_ids[-1]))
 
-    async def _lines(self, conn: Connection, scope: str, rows: Sequence[Place]) -> tuple[list[bytes], int]:
+    async def _lines(self, conn: Connection, scope: str, places: Places) -> tuple[list[bytes], int]:
         """Row lines of one scope, the stored bytes in them, and how many bytes those were."""
         lines: list[bytes] = []
-        size = 0
-        for name, group in groupby(rows, key=attrgetter("collection")):
+        size = end = 0
+        for name, group in groupby(places.collections):
+            begin, end = end, end + sum(1 for _ in group)
             if not is_known(name, self.version):
                 continue
             shape = shape_at(COLLECTIONS[name], self.version)
-            found = list(group)
+            found = places.part(begin, end)
             form = _row_head(scope, name).replace(b"%", b"%%") + b'%d,"document":%b}\n'
             shown: Mapping[tuple[str, str], Row] = {}
-            if other := [f"{name}:{row.record_id}" for row in found if row.doc_version != shape]:
+            if set(found.doc_versions) != {shape}:
+                stored = zip(found.record_ids, found.doc_versions, strict=True)
+                other = [f"{name}:{record_id}" for record_id, doc_version in stored if doc_version != shape]
                 shown = await rows_of(conn, other, version=self.version)
-            size += sum([len(row.document) for row in found])
-            if self.sent:
-                found = [row for row in found if (scope, name, row.record_id) not in self.sent]
-            if shown:
-                lines += [form % (row.seq, (shown.get((name, row.record_id)) or row).document) for row in found]
+            size += sum(map(len, found.documents))
+            if self.sent or shown:
+                for record_id, seq, document in zip(found.record_ids, found.seqs, found.documents, strict=True):
+                    if (scope, name, record_id) not in self.sent:
+                        row = shown.get((name, record_id))
+                        lines.append(form % ((seq, document) if row is None else (row.seq, row.document)))
             else:
-                lines += [form % (row.seq, row.document) for row in found]
+                lines += [form % row for row in zip(found.seqs, found.documents, strict=True)]
         self.count += len(lines)
         count_pulled(len(lines), "bulk")
         return lines, size

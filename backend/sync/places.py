@@ -4,10 +4,13 @@ All of it runs inside one snapshot; what the answers mean is the puller's affair
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from backend.storage.dialects import Dialect
 from backend.storage.engine import Connection
 from backend.sync.buckets import narrowing
 from backend.sync.collections import COLLECTIONS
@@ -32,45 +35,81 @@ class Row(NamedTuple):
         return digest_text(self.digest_number)
 
 
-class Place(NamedTuple):
-    """A place and, where it is open, the row of its record; as it is found, for a page is thousands."""
+@dataclass(slots=True)
+class Rows:
+    """Rows of one collection, a column each; one by one where few are looked at."""
 
-    scope: str
-    place_seq: int
     collection: str
-    record_id: str
-    left_seq: int | None
-    stands: bool
-    """An open place of the same record in the same scope exists."""
-    seq: int
-    """of the record's last change"""
-    digest_number: int
-    doc_version: int
-    document: bytes
+    seqs: list[int] = field(default_factory=list)
+    record_ids: list[str] = field(default_factory=list)
+    digest_numbers: list[int] = field(default_factory=list)
+    documents: list[bytes] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.seqs)
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(Row, self.seqs, repeat(self.collection), self.record_ids, self.digest_numbers, self.documents)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Places in order and, of those that are open, the rows of their records: a column each.
+
+    A page is thousands, and to make an object of each costs more than to read it.
+    """
+
+    scopes: Sequence[str] = ()
+    place_seqs: Sequence[int] = ()
+    collections: Sequence[str] = ()
+    record_ids: Sequence[str] = ()
+    left_seqs: Sequence[int | None] = ()
+    stands: Sequence[object] = ()
+    """Of closed ones: whether an open place of the same record in the same scope exists."""
+    seqs: Sequence[int] = ()
+    """of the records' last changes"""
+    digest_numbers: Sequence[int] = ()
+    doc_versions: Sequence[int] = ()
+    documents: Sequence[bytes] = ()
+
+    def __len__(self) -> int:
+        return len(self.scopes)
+
+    def part(self, begin: int, end: int) -> "Places":
+        return Places(*(column[begin:end] for column in self.columns))
 
     @property
-    def digest(self) -> str:
-        return digest_text(self.digest_number)
+    def columns(self) -> "tuple[Sequence[Any], ...]":
+        return tuple(getattr(self, name) for name in _COLUMNS)
 
-    @property
-    def position(self) -> Position:
-        return Position(self.place_seq, self.collection, self.record_id, self.scope)
+    def position(self, at: int) -> Position:
+        return Position(self.place_seqs[at], self.collections[at], self.record_ids[at], self.scopes[at])
 
 
-_BY_POSITION = itemgetter(*(Place._fields.index(name) for name in ("place_seq", "collection", "record_id", "scope")))
-_BY_KEY = itemgetter(Place._fields.index("collection"), Place._fields.index("record_id"))
+_COLUMNS = tuple(one.name for one in fields(Places))
+_POSITION = ("place_seqs", "collections", "record_ids", "scopes")
+_KEY = ("collections", "record_ids")
+_AT = (
+    "WITH after(seq, collection, record_id, most) AS MATERIALIZED"
+    " (SELECT CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT))"
+)
+"""What is asked stands in a table of its own: PostgreSQL, which plans anew as long as it knows the values, and for
+one who holds many scopes that is more work than the reading, plans once; and SQLite compares with it faster."""
 _ARM = (
-    "SELECT * FROM (SELECT p.scope, p.seq, p.collection, p.record_id, p.left_seq,"
-    " (p.left_seq IS NOT NULL AND EXISTS (SELECT 1 FROM feed_scope o WHERE o.scope = p.scope AND"
-    " o.collection = p.collection AND o.record_id = p.record_id AND o.left_seq IS NULL)) AS stands"
-    " FROM feed_scope p WHERE p.scope = ? AND (p.seq, p.collection, p.record_id) {more} (?, ?, ?)"
-    " ORDER BY p.seq, p.collection, p.record_id LIMIT ?) s{n}"
+    "SELECT * FROM (SELECT p.scope, p.seq AS place_seq, p.collection, p.record_id, p.left_seq,"
+    # asked of closed places only, and in a form no planner answers by reading the whole table once
+    " CASE WHEN p.left_seq IS NOT NULL THEN (SELECT 1 FROM feed_scope o WHERE o.scope = p.scope AND"
+    " o.collection = p.collection AND o.record_id = p.record_id AND o.left_seq IS NULL LIMIT 1) END AS stands"
+    " FROM feed_scope p WHERE p.scope = (SELECT CAST(? AS TEXT)) AND"
+    " (p.seq, p.collection, p.record_id) {more} (SELECT seq, collection, record_id FROM after)"
+    " ORDER BY p.seq, p.collection, p.record_id LIMIT (SELECT most FROM after)) s{n}"
 )
 _STORED = "f.seq, f.digest, f.doc_version, f.document"
 _OF_OPEN = "s.left_seq IS NULL AND f.key = s.collection || ':' || s.record_id"
 _WITH_STORED = f"LEFT JOIN feed f ON {_OF_OPEN}"
 """The left side's condition keeps PostgreSQL from remembering each document for the next place of the same record."""
 _NOTHING_STORED = (None,) * 4
+_AS_ARRAYS = ", ".join(f"array_agg({name})" for name in _COLUMNS)
 
 
 async def held_scopes(conn: Connection, user_id: str, at: int) -> tuple[dict[str, int], set[str]]:
@@ -92,48 +131,57 @@ def scopes_of(grants: Iterable[Sequence[Any]], at: int) -> tuple[dict[str, int],
     return open_scopes, lost
 
 
-async def places_after(conn: Connection, position: Position, scopes: Sequence[str], limit: int) -> list[Place]:
+async def places_after(conn: Connection, position: Position, scopes: Sequence[str], limit: int) -> Places:
     """The next places of these scopes by (seq, collection, id, scope), each scope read by its own index range."""
     parts = [scopes[start : start + SCOPES_PER_STATEMENT] for start in range(0, len(scopes), SCOPES_PER_STATEMENT)]
     if len(parts) == 1:
         arms, args = _arms(position, parts[0], limit)
-        rows = await conn.fetch(
-            f"SELECT s.*, {_STORED} FROM (SELECT * FROM ({arms}) u"
-            f" ORDER BY seq, collection, record_id, scope LIMIT ?) s {_WITH_STORED}",
-            *args,
-            limit,
+        found = (
+            f"{_AT} SELECT s.*, {_STORED} FROM (SELECT * FROM ({arms}) u"
+            f" ORDER BY place_seq, collection, record_id, scope LIMIT (SELECT most FROM after)) s {_WITH_STORED}"
         )
-        return [Place._make(row) for row in sorted(rows, key=_BY_POSITION)]
-    found = []
+        return await _places(conn, found, args, _POSITION)
+    rows: list[Sequence[Any]] = []
     for part in parts:
         arms, args = _arms(position, part, limit)
-        found += await conn.fetch(arms, *args)
-    found = sorted(found, key=_BY_POSITION)[:limit]
-    keys = [f"{row[2]}:{row[3]}" if row[4] is None else "" for row in found]
+        rows += await conn.fetch(f"{_AT} {arms}", *args)
+    rows = sorted(rows, key=itemgetter(*map(_COLUMNS.index, _POSITION)))[:limit]
+    keys = [f"{row[2]}:{row[3]}" if row[4] is None else "" for row in rows]
     stored = {
         key: rest
         for key, *rest in await conn.fetch(
             f"SELECT f.key, {_STORED} FROM feed f WHERE f.key = ANY(?)", sorted({key for key in keys if key})
         )
     }
-    return [Place(*row, *stored.get(key, _NOTHING_STORED)) for row, key in zip(found, keys, strict=True)]
+    return _in_columns([(*row, *stored.get(key, _NOTHING_STORED)) for row, key in zip(rows, keys, strict=True)])
 
 
-async def standing_after(conn: Connection, entry: Backfill, limit: int) -> list[Place]:
+async def standing_after(conn: Connection, entry: Backfill, limit: int) -> Places:
     """What an entry is still to bring, by (collection, id): open places with the rows of their records."""
     narrowed, args = narrowing(entry)
-    rows = await conn.fetch(
+    found = (
         f"SELECT s.*, {_STORED} FROM (SELECT p.scope, p.seq AS place_seq, p.collection, p.record_id, p.left_seq,"
-        " p.left_seq IS NULL FROM feed_scope p WHERE p.scope = ? AND (p.collection, p.record_id) > (?, ?)"
+        " NULL AS stands FROM feed_scope p WHERE p.scope = ? AND (p.collection, p.record_id) > (?, ?)"
         f" AND p.left_seq IS NULL AND p.seq <= ?{narrowed} ORDER BY p.collection, p.record_id LIMIT ?) s"
-        f" {_WITH_STORED}",
-        entry.scope,
-        *entry.after,
-        entry.up_to,
-        *args,
-        limit,
+        f" {_WITH_STORED}"
     )
-    return [Place._make(row) for row in sorted(rows, key=_BY_KEY)]
+    return await _places(conn, found, [entry.scope, *entry.after, entry.up_to, *args, limit], _KEY)
+
+
+async def _places(conn: Connection, found: str, args: Sequence[object], order: Sequence[str]) -> Places:
+    """What a statement finds, by `order`. PostgreSQL hands over each column whole."""
+    if conn.dialect is Dialect.POSTGRES:
+        named = ", ".join(_COLUMNS)
+        rows = await conn.fetch(
+            f"SELECT {_AS_ARRAYS} FROM (SELECT * FROM ({found}) r({named}) ORDER BY {', '.join(order)}) z", *args
+        )
+        return Places(*rows[0]) if rows[0][0] else Places()
+    rows = await conn.fetch(found, *args)
+    return _in_columns(sorted(rows, key=itemgetter(*map(_COLUMNS.index, order))))
+
+
+def _in_columns(rows: Sequence[Sequence[Any]]) -> Places:
+    return Places(*zip(*rows, strict=True)) if rows else Places()
 
 
 async def open_places(conn: Connection, records: Iterable[tuple[str, str]], *, up_to: int) -> set[tuple[str, str, str]]:
@@ -155,11 +203,12 @@ async def open_places(conn: Connection, records: Iterable[tuple[str, str]], *, u
 
 
 def _arms(position: Position, scopes: Sequence[str], limit: int) -> tuple[str, list[object]]:
-    arms, args = [], list[object]()
+    """Arms for behind `_AT`, and the arguments of both."""
+    arms, args = list[str](), [position.seq, position.collection, position.record_id, limit]
     for n, scope in enumerate(scopes):
         # rows of the very position are still to come in scopes that sort after its own
         arms.append(_ARM.format(more=">=" if scope > position.scope else ">", n=n))
-        args += [scope, position.seq, position.collection, position.record_id, limit]
+        args.append(scope)
     return " UNION ALL ".join(arms), args
 
 

@@ -19,7 +19,7 @@ from backend.sync.cursor import Backfill, Cursor, Position, expired, seal, unsea
 from backend.sync.devices import Pulling
 from backend.sync.feed import digest_text
 from backend.sync.opening import read_opening
-from backend.sync.places import Place, Row, places_after, rows_of, scopes_of, shapes_of, standing_after
+from backend.sync.places import Places, Row, Rows, places_after, rows_of, scopes_of, shapes_of, standing_after
 from backend.sync.versions import SCHEMA_VERSION, changed_between, check_served, is_known, shape_at
 
 SUMMED_ROWS = 500
@@ -32,7 +32,7 @@ class Block:
 
     scope: str
     collection: str
-    rows: list[Row | Place] = field(default_factory=list)
+    rows: Rows
     left: list[str] = field(default_factory=list)
 
 
@@ -227,17 +227,20 @@ class _Filler:
     def _block(self, scope: str, collection: str) -> Block:
         found = self.blocks.get((scope, collection))
         if found is None:
-            found = self.blocks[scope, collection] = Block(scope, collection)
+            found = self.blocks[scope, collection] = Block(scope, collection, Rows(collection))
         return found
 
-    def put(self, scope: str, row: Row | Place) -> bool:
+    def put(self, scope: str, collection: str, record_id: str, seq: int, digest_number: int, document: bytes) -> bool:
         """Take a row, or say that it no longer fits."""
-        size = len(row.document)
+        size = len(document)
         if self.room <= 0 or (self.taken and (self.bytes_room <= 0 or size > self.bytes_room)):
             self.bytes_room = 0
             return False
-        block = self.blocks.get((scope, row.collection)) or self._block(scope, row.collection)
-        block.rows.append(row)
+        rows = self._block(scope, collection).rows
+        rows.seqs.append(seq)
+        rows.record_ids.append(record_id)
+        rows.digest_numbers.append(digest_number)
+        rows.documents.append(document)
         self.room -= 1
         self.taken += 1
         self.bytes_room -= size
@@ -259,38 +262,58 @@ async def _delta(
     while not page.full:
         wanted = page.room + 1
         places = await places_after(conn, position, sorted(open_scopes), wanted)
-        shapes = shapes_of({place.collection for place in places}, version)
+        shapes = shapes_of(set(places.collections), version)
         other = await _in_another_shape(conn, places, shapes, version)
-        taken: Place | None = None
-        for place in places:
-            if place.collection in shapes and not _take(place, open_scopes, other, page):
-                return position if taken is None else taken.position
-            taken = place
+        taken = _take(places, shapes, open_scopes, other, page)
+        if taken:
+            position = places.position(taken - 1)
+        if taken < len(places):
+            return position
         if len(places) < wanted:
             return Position(clock)
-        position = places[-1].position
     return position
 
 
 async def _in_another_shape(
-    conn: Connection, places: Sequence[Place], shapes: Mapping[str, int], version: int
+    conn: Connection, places: Places, shapes: Mapping[str, int], version: int
 ) -> dict[tuple[str, str], Row]:
     """What this client is sent of the records that are not stored in the shape it knows."""
+    found = zip(places.collections, places.doc_versions, strict=True)
+    if all(shapes.get(name, stored) == stored for name, stored in set(found) if stored is not None):
+        return {}
     keys = [
-        f"{place.collection}:{place.record_id}"
-        for place in places
-        if place.left_seq is None and place.doc_version != shapes.get(place.collection, place.doc_version)
+        f"{name}:{record_id}"
+        for name, record_id, stored in zip(places.collections, places.record_ids, places.doc_versions, strict=True)
+        if stored is not None and stored != shapes.get(name, stored)
     ]
     return await rows_of(conn, keys, version=version)
 
 
-def _take(place: Place, open_scopes: Mapping[str, int], other: Mapping[tuple[str, str], Row], page: _Filler) -> bool:
-    """True when the place was delivered, or concerns nobody here; False when the page is full."""
-    if place.left_seq is None:
-        return page.put(place.scope, other.get((place.collection, place.record_id)) or place)
-    if place.left_seq > open_scopes[place.scope] and not place.stands:
-        return page.leave(place.scope, place.collection, place.record_id)
-    return True
+def _take(
+    places: Places,
+    shapes: Mapping[str, int],
+    open_scopes: Mapping[str, int],
+    other: Mapping[tuple[str, str], Row],
+    page: _Filler,
+) -> int:
+    """How many of the places, from the first, were delivered or concern nobody here: all, or until the page is full."""
+    for at, (scope, _, name, record_id, left_seq, stands, seq, digest, _, document) in enumerate(
+        zip(*places.columns, strict=True)
+    ):
+        if name not in shapes:
+            continue
+        if left_seq is None:
+            row = other.get((name, record_id)) if other else None
+            if row is None:
+                fits = page.put(scope, name, record_id, seq, digest, document)
+            else:
+                fits = page.put(scope, name, record_id, row.seq, row.digest_number, row.document)
+        else:
+            told = left_seq > open_scopes[scope] and not stands
+            fits = not told or page.leave(scope, name, record_id)
+        if not fits:
+            return at
+    return len(places)
 
 
 async def _fill_back(
@@ -309,15 +332,13 @@ async def _fill_back(
 
 async def _one_backfill(conn: Connection, entry: Backfill, page: _Filler, version: int) -> Backfill | None:
     wanted = page.room + 1
-    rows = await standing_after(conn, entry, wanted)
-    shapes = shapes_of({row.collection for row in rows}, version)
-    other = await _in_another_shape(conn, rows, shapes, version)
-    for row in rows:
-        key = (row.collection, row.record_id)
-        if row.collection in shapes and not page.put(entry.scope, other.get(key) or row):
-            return entry
-        entry = replace(entry, after=key)
-    return entry if len(rows) == wanted else None
+    places = await standing_after(conn, entry, wanted)
+    shapes = shapes_of(set(places.collections), version)
+    other = await _in_another_shape(conn, places, shapes, version)
+    taken = _take(places, shapes, {}, other, page)
+    if taken:
+        entry = replace(entry, after=(places.collections[taken - 1], places.record_ids[taken - 1]))
+    return entry if taken < len(places) or len(places) == wanted else None
 
 
 async def read_checksums(

@@ -10,6 +10,7 @@ from typing import Any
 
 from backend.storage import customers, engine
 from backend.sync import changes, feed, protocol, pull, push, work
+from backend.sync.places import Places
 from backend.sync.work import Door
 
 
@@ -194,9 +195,9 @@ def cursor_skips_at_page_end(patches: Patches) -> None:
     """The row that no longer fits into a page counts as sent."""
     true = pull._take
 
-    def skipping(*args: Any) -> bool:
-        true(*args)
-        return True
+    def skipping(places: Places, *args: Any) -> int:
+        true(places, *args)
+        return len(places)
 
     patches.set(pull, "_take", skipping)
 

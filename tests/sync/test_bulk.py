@@ -6,6 +6,7 @@
 import os
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from backend.ids import new_id
 from backend.storage.engine import Connection, Engine
 from backend.sync import bulk
 from backend.sync.bulk import BulkLimits, BulkRequest, bulk_lines
+from backend.sync.places import Places
 from backend.sync.today import PackLimits
 from backend.sync.work import Door, open_work
 from mobile_contract.replica import Document, Replica
@@ -228,15 +230,16 @@ def a_resumed_stream_skips_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(bulk._Stream, "_skip_to", mutant)
 
 
-def what_the_pack_brought_is_forgotten_by_place(patch: pytest.MonkeyPatch) -> None:
+def what_was_sent_is_remembered_by_record(patch: pytest.MonkeyPatch) -> None:
     """A record sent in one scope is not sent in the other."""
     true = bulk._Stream._lines
 
-    async def mutant(self: Any, conn: Connection, scope: str, rows: Any) -> Any:
-        keys = {place[1:] for place in self.sent}
-        kept = [row for row in rows if (row[0], row[1]) not in keys]
-        self.sent |= {(scope, row[0], row[1]) for row in rows}
-        lines, size = await true(self, conn, "-", kept)
+    async def mutant(self: Any, conn: Connection, scope: str, places: Places) -> Any:
+        known = {place[1:] for place in self.sent}
+        records = list(zip(places.collections, places.record_ids, strict=True))
+        new = [record not in known for record in records]
+        self.sent |= {(scope, *record) for record in records}
+        lines, size = await true(self, conn, "-", Places(*(list(compress(column, new)) for column in places.columns)))
         return [line.replace(b'"scope":"-"', b'"scope":"%b"' % scope.encode()) for line in lines], size
 
     patch.setattr(bulk._Stream, "_lines", mutant)
@@ -248,7 +251,7 @@ def what_the_pack_brought_is_forgotten_by_place(patch: pytest.MonkeyPatch) -> No
         scopes_lost_on_the_way_still_sent,
         the_position_is_that_of_the_end,
         a_resumed_stream_skips_one,
-        what_the_pack_brought_is_forgotten_by_place,
+        what_was_sent_is_remembered_by_record,
     ],
     ids=lambda mutant: mutant.__name__,
 )

@@ -5,6 +5,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from backend.storage.engine import Connection, Engine, SqliteConnection, open_engine
 from backend.sync import collect, feed, pull
 from backend.sync.cursor import Backfill, Cursor, Position
+from backend.sync.places import Places
 from tests.databases import fresh_sqlite
 from tests.sync import worlds
 from tests.sync.worlds import Mismatch, fast_engine, play
@@ -73,8 +75,8 @@ def a_present_flag_instead_of_intervals(patch: pytest.MonkeyPatch) -> None:
     """Every place not present now is told as left, whenever it ended."""
     true = pull._take
 
-    def mutant(place: pull.Place, open_scopes: Any, documents: Any, page: Any) -> bool:
-        return true(place, dict.fromkeys(open_scopes, -1), documents, page)
+    def mutant(places: Places, shapes: Any, open_scopes: Any, other: Any, page: Any) -> int:
+        return true(places, shapes, dict.fromkeys(open_scopes, -1), other, page)
 
     patch.setattr(pull, "_take", mutant)
 
@@ -91,51 +93,59 @@ def seq_without_tie_break(patch: pytest.MonkeyPatch) -> None:
 def a_checkpoint_that_passes_an_undelivered_row(patch: pytest.MonkeyPatch) -> None:
     true = pull._take
 
-    def mutant(*args: Any) -> bool:
-        true(*args)
-        return True
+    def mutant(places: Places, *args: Any) -> int:
+        true(places, *args)
+        return len(places)
 
     patch.setattr(pull, "_take", mutant)
 
 
-def _with_other_places(patch: pytest.MonkeyPatch, judge: Callable[[pull.Place, bool], pull.Place]) -> None:
+def _with_other_places(patch: pytest.MonkeyPatch, judge: Callable[[bool, bool], bool]) -> None:
+    """`judge`: of a place whether an open one stands in its scope, and in any, what is taken for the first."""
     true = pull.places_after
 
-    async def mutant(conn: Connection, position: Position, scopes: Any, limit: int) -> list[pull.Place]:
-        places = []
-        for place in await true(conn, position, scopes, limit):
-            stands = await conn.fetch(
+    async def mutant(conn: Connection, position: Position, scopes: Any, limit: int) -> Places:
+        places = await true(conn, position, scopes, limit)
+        judged = []
+        for stands, name, record_id in zip(places.stands, places.collections, places.record_ids, strict=True):
+            elsewhere = await conn.fetch(
                 "SELECT 1 FROM feed_scope WHERE collection = ? AND record_id = ? AND left_seq IS NULL"
                 " AND scope = ANY(?)",
-                place.collection,
-                place.record_id,
+                name,
+                record_id,
                 list(scopes),
             )
-            places.append(judge(place, bool(stands)))
-        return places
+            judged.append(judge(bool(stands), bool(elsewhere)))
+        return replace(places, stands=judged)
 
     patch.setattr(pull, "places_after", mutant)
 
 
 def a_second_scope_not_left(patch: pytest.MonkeyPatch) -> None:
     """Who still sees the record by another scope is not told that it left this one."""
-    _with_other_places(patch, lambda place, stands: place._replace(stands=place.stands or stands))
+    _with_other_places(patch, lambda stands, elsewhere: stands or elsewhere)
 
 
 def left_by_record_instead_of_place(patch: pytest.MonkeyPatch) -> None:
     """A record that left one scope is said to have left all of them."""
     true = pull._take
 
-    def mutant(place: pull.Place, open_scopes: Any, documents: Any, page: Any) -> bool:
-        if place.left_seq is not None and place.left_seq > open_scopes[place.scope]:
-            return all(page.leave(scope, place.collection, place.record_id) for scope in sorted(open_scopes))
-        return true(place, open_scopes, documents, page)
+    def mutant(places: Places, shapes: Any, open_scopes: Any, other: Any, page: Any) -> int:
+        for at in range(len(places)):
+            left_seq, name, record_id = places.left_seqs[at], places.collections[at], places.record_ids[at]
+            if left_seq is not None and left_seq > open_scopes[places.scopes[at]]:
+                fits = all(page.leave(scope, name, record_id) for scope in sorted(open_scopes))
+            else:
+                fits = true(places.part(at, at + 1), shapes, open_scopes, other, page) == 1
+            if not fits:
+                return at
+        return len(places)
 
     patch.setattr(pull, "_take", mutant)
 
 
 def left_of_a_scope_it_came_back_to(patch: pytest.MonkeyPatch) -> None:
-    _with_other_places(patch, lambda place, _: place._replace(stands=False))
+    _with_other_places(patch, lambda _stands, _elsewhere: False)
 
 
 def a_lost_scope_not_told(patch: pytest.MonkeyPatch) -> None:
