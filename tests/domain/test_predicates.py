@@ -1,6 +1,8 @@
 """The predicate language: two written forms of one tree, every problem at its place, and what is missing."""
 
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.domain.arrays import IntColumn
+from backend.domain.custom import CustomField, CustomKind
+from backend.domain.customer_fields import customer_vocabulary
 from backend.domain.money import Money
 from backend.domain.predicate_columns import MoneyColumn, SetColumn, TextColumn, needed, select
 from backend.domain.predicate_text import read_text, write_text
@@ -262,6 +266,22 @@ def test_what_is_missing_is_neither_true_nor_false(told: str, chosen: list[int])
     assert set(needed(refs(predicate), VOCABULARY)) <= set(COLUMNS)
     found = select(predicate, VOCABULARY, COLUMNS, as_of="2026-11-22")
     assert np.flatnonzero(found).tolist() == chosen
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "PREDICATES.md").read_text("utf-8")
+
+
+def test_the_page_names_every_field_and_what_it_shows_is_read() -> None:
+    named = set(re.findall(r"`([a-z]\w*)`", PAGE.partition("## Fields")[2].partition("## Rules")[0]))
+    own = {name for name in VOCABULARY.fields if not name.startswith("custom.")}
+    assert own - named == set()
+    text, document = re.search(r"```\n(.*?)```", PAGE, re.DOTALL), re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    assert text
+    assert document
+    shown = customer_vocabulary("USD").with_custom([CustomField("tier", CustomKind.CHOICE, choices=("gold", "silver"))])
+    for line in text.group(1).splitlines():
+        assert refs(read_text(line, shown))
+    assert refs(read_json(orjson.loads(document.group(1)), shown))
 
 
 def test_over_no_rows_nothing_is_chosen() -> None:
