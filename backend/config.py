@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     )
     predicate_characters_max: int = Field(default=10_000, ge=100, le=100_000, description="longest predicate as text")
     score_rows_per_work: int = Field(default=500, ge=1, le=500, description="scores written in one transaction")
+    evaluation_customers_max: int = Field(
+        default=100_000, ge=20, le=1_000_000, description="customers the arms of one evaluation are drawn from"
+    )
 
     token_issuer: str = Field(
         default="selvedge", min_length=1, description="`iss` of access tokens, unique to this deployment"

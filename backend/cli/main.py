@@ -5,7 +5,19 @@ from collections.abc import Sequence
 import typer
 from rich.markup import escape
 
-from backend.cli import access, backing, contract, fleet, importing, keeping, privacy, scoring, serving, starting
+from backend.cli import (
+    access,
+    backing,
+    contract,
+    evaluating,
+    fleet,
+    importing,
+    keeping,
+    privacy,
+    scoring,
+    serving,
+    starting,
+)
 from backend.cli.terminal import complain
 from backend.errors import BadSetting
 
@@ -19,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for column in (serving, starting, scoring, keeping, backing, privacy, fleet, access, contract):
+for column in (serving, starting, scoring, evaluating, keeping, backing, privacy, fleet, access, contract):
     app.add_typer(column.verbs)
 app.add_typer(importing.importing, name="import")
 app.add_typer(fleet.devices, name="devices")

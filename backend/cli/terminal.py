@@ -18,7 +18,7 @@ from backend.auth.principal import Principal, PrincipalKind
 from backend.clock import wall_clock_ms
 from backend.config import PREFIX, Settings, load_messages, read_settings
 from backend.domain.messages import LOCALE_DEFAULT, render_problem
-from backend.domain.permissions import DEVICES_RIGHT, SCORE_RIGHT
+from backend.domain.permissions import DEVICES_RIGHT, EVALUATE_RIGHT, SCORE_RIGHT
 from backend.errors import BadSetting, Refused
 from backend.storage.engine import open_engine
 from backend.storage.migrate import migrate as migrate_database
@@ -29,7 +29,10 @@ from backend.usecases.matches import keep_match_keys
 T = TypeVar("T")
 FAILED_SHOWN = 10
 OPERATOR_PRINCIPAL = Principal(
-    PrincipalKind.SERVICE, service_id="operator", rights=frozenset({SCORE_RIGHT, DEVICES_RIGHT}), locale=LOCALE_DEFAULT
+    PrincipalKind.SERVICE,
+    service_id="operator",
+    rights=frozenset({SCORE_RIGHT, EVALUATE_RIGHT, DEVICES_RIGHT}),
+    locale=LOCALE_DEFAULT,
 )
 """Whoever may run this program on the server."""
 say = Console(highlight=False)

@@ -85,7 +85,7 @@ GINI_AT_LEAST, COUNT_MAE_AT_MOST = 0.695, 0.77
 class Cut:
     """What was known on `day`, and nothing later.
 
-    `rows`: (n,) numbers of the customers known then among all, ascending; `orders`: up to the day, of these
+    `rows`: (n,) numbers of the customers known then among all; `orders`: up to the day, of these
     customers, numbered 0..n−1; `inputs`: their columns as of the day.
     """
 

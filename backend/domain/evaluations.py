@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class SubjectKind(StrEnum):
     OTHER = "OTHER"
 
 
-class Metric(StrEnum):
+class EvaluationMetric(StrEnum):
     """What is measured of every customer in the window."""
 
     REVENUE = "REVENUE"
@@ -75,6 +76,40 @@ def check_step(now: EvaluationState, then: EvaluationState) -> None:
     """Raises INVALID_TRANSITION with the states that are open."""
     if then not in NEXT[now]:
         raise Refused(Problem(Code.INVALID_TRANSITION, ("state",), tuple(NEXT[now])))
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRecord:
+    """An evaluation as it is kept. Days are local days of the organisation; moments in milliseconds; money in minor
+    units of `currency`. `territory_id` None: the whole organisation; no `segments`, no `kinds`: all of them.
+    `result`: None until it was closed."""
+
+    id: str
+    state: EvaluationState
+    subject_kind: SubjectKind
+    subject_id: str
+    name: str
+    strategy: str | None
+    territory_id: str | None
+    segments: tuple[str, ...]
+    kinds: tuple[str, ...]
+    metric: EvaluationMetric
+    starts_on: str
+    ends_on: str
+    holdout_bp: int
+    salt: str
+    cost_minor: int
+    currency: str
+    expectation: str | None
+    planned_at_ms: int
+    planned_by: str
+    frozen_at_ms: int | None
+    treated_n: int | None
+    control_n: int | None
+    ended_at_ms: int | None
+    ended_by: str | None
+    result: dict[str, Any] | None
+    lesson: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,8 @@ class Collection(StrEnum):
     USERS = "users"
     CUSTOM_FIELDS = "customFields"
     AUDIT = "audit"
+    EVALUATIONS = "evaluations"
+    """what was done to customers, judged against others; to SCORE them is to backtest the priority"""
 
 
 MASKED: frozenset[Role] = frozenset({Role.MARKETER, Role.ANALYST})
@@ -129,6 +131,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.CUSTOM_FIELDS: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _SUB, _A.IMPORT: _SUB},
         _C.AUDIT: {_A.READ: _SUB},
+        _C.EVALUATIONS: {_A.READ: _SUB, _A.CREATE: _SUB, _A.UPDATE: _SUB},
     },
     Role.SERVICE_AGENT: {
         _C.CUSTOMERS: {_A.READ: _ALL},
@@ -156,6 +159,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.CATALOGUE: {_A.READ: _ALL},
         _C.CUSTOM_FIELDS: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _OWN, _A.IMPORT: _OWN},
+        _C.EVALUATIONS: {_A.READ: _ALL, _A.CREATE: _ALL, _A.UPDATE: _ALL},
     },
     Role.ANALYST: {
         _C.CUSTOMERS: {_A.READ: _ALL, _A.EXPORT: _ALL, _A.IMPORT: _ALL},
@@ -170,6 +174,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.CATALOGUE: {_A.READ: _ALL},
         _C.CUSTOM_FIELDS: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _OWN, _A.IMPORT: _OWN},
+        _C.EVALUATIONS: {_A.READ: _ALL, _A.CREATE: _ALL, _A.UPDATE: _ALL, _A.SCORE: _ALL},
     },
     Role.BACK_OFFICE: {
         collection: {_A.READ: _ALL}
@@ -199,6 +204,7 @@ FIELDS: Mapping[tuple[Role, Collection], frozenset[str]] = {
 Cells = frozenset[tuple[Action, Collection]]
 
 SCORE_RIGHT = "score:scores"
+EVALUATE_RIGHT = "score:evaluations"
 DEVICES_RIGHT = "devices"
 BULK_RIGHT = "bulk"
 EXPORT_RIGHT = "export"
@@ -211,6 +217,7 @@ SERVICE_RIGHTS: Mapping[str, Cells] = {
     **{f"write:{one.value}": frozenset({(_A.CREATE, one), (_A.UPDATE, one)}) for one in _SERVICE_WRITES},
     "assign:tasks": frozenset({(_A.ASSIGN, _C.TASKS)}),
     SCORE_RIGHT: frozenset({(_A.SCORE, _C.SCORES)}),
+    EVALUATE_RIGHT: frozenset({(_A.SCORE, _C.EVALUATIONS)}),
     EXPORT_RIGHT: frozenset({(_A.EXPORT, _C.CUSTOMERS), (_A.EXPORT, _C.CONTACTS)}),
     BULK_RIGHT: frozenset(),
     DEVICES_RIGHT: frozenset(),

@@ -70,7 +70,7 @@ def gain_curve(found: RankedOrder, money: FloatArray, points_n: int = 20) -> Flo
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One cut: `rows`: (n,) the customers' numbers among all cuts, ascending; `money`: (n,) what came afterwards;
+    """One cut: `rows`: (n,) the customers' numbers among all cuts; `money`: (n,) what came afterwards;
     `orders`: name → ranking."""
 
     rows: IntArray

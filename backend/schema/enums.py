@@ -61,3 +61,10 @@ ENUMS: Mapping[str, type[StrEnum]] = {
     )
 }
 """Name, as the domain's fields give it → enum."""
+
+
+def declare(*members: type[StrEnum]) -> None:
+    """Make enums of one column known to the schema, each once, whichever column that shows it is imported first."""
+    for one in members:
+        if "__strawberry_definition__" not in vars(one):
+            strawberry.enum(one, description=(one.__doc__ or "").strip())

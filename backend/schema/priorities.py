@@ -13,6 +13,7 @@ from backend.domain.times import local_day
 from backend.errors import Refused
 from backend.reads.selection import one
 from backend.schema.context import Context, Info
+from backend.schema.enums import declare
 from backend.schema.refusals import Problem, Refusal, refuse, show_problems
 from backend.schema.scalars import JSON, Day
 from backend.schema.types import Customer, ScoreRun
@@ -21,8 +22,7 @@ from backend.usecases.insights import Ranking, RunSummary, VisitPriority, run_sc
 ID = strawberry.ID
 LIST_ROWS_DEFAULT = 20
 
-for _enum in (LineCode, EmptyBecause, RunState):
-    strawberry.enum(_enum, description=(_enum.__doc__ or "").strip())
+declare(LineCode, EmptyBecause, RunState)
 
 
 @strawberry.type(description="One line of a priority as of a day; the points of all lines add up to the score.")

@@ -1,0 +1,415 @@
+"""Does the priority work here? Backtests on the organisation's own records, and on a file of orders.
+
+A run reads each cut from one snapshot, computes in a worker thread and keeps its result; it writes nothing else.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic_ns
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+
+from backend.auth.principal import Principal
+from backend.clock import Clock
+from backend.config import Settings
+from backend.domain.arrays import BASIS_POINTS, IntArray, IntColumn
+from backend.domain.backtest import (
+    CUSTOMERS_MIN,
+    CUTS_MAX,
+    HOLDOUT_DAYS_MAX,
+    HOLDOUT_DAYS_MIN,
+    SEED_DEFAULT,
+    After,
+    Cut,
+    after_cut,
+    backtest,
+    order_cut,
+    sample_gates,
+    until,
+)
+from backend.domain.backtest_document import DATABASE_CAVEATS, FILE_CAVEATS, Caveat, backtest_document
+from backend.domain.history import OrderColumns, history_of
+from backend.domain.nightly import only
+from backend.domain.permissions import Action, Collection
+from backend.domain.ranking import REPLICATES_N
+from backend.domain.score_facts import take_facts
+from backend.domain.score_runs import RunState
+from backend.domain.scoring import ScoreInputs, ScoreParameters
+from backend.domain.times import add_days, day_from_number, day_number, local_day
+from backend.errors import Code, Problem, Refused, refuse_if
+from backend.ids import new_id
+from backend.storage.engine import Connection, Engine
+from backend.storage.past import PastRows, read_past
+from backend.storage.statistics import facts_of, sales_of
+from backend.sync.documents import canonical
+from backend.sync.work import Door, Work, in_work
+
+T = TypeVar("T")
+Progress = Callable[[str, int, int], None]
+"""Told (phase, done, of how many) while a run goes on; phases are READ, RANK, COMPARE."""
+
+HOLDOUT_DAYS_DEFAULT = 182
+CUTS_DEFAULT = 3
+REPLICATES_MAX = 5_000
+BEAT_S = 20.0
+ABANDONED_MS = 120_000
+"""A run without a sign of life for so long belongs to a process that is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestWish:
+    """Where to cut and how far to look. `cuts`: local days, none: the newest that leave a whole hold-out, one
+    hold-out apart."""
+
+    cuts: tuple[str, ...] = ()
+    holdout_days: int = HOLDOUT_DAYS_DEFAULT
+    seed: int = SEED_DEFAULT
+    replicates_n: int = REPLICATES_N
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestRun:
+    """A run as it is kept. `result`: as `backtest_document`, None unless it finished; moments in milliseconds."""
+
+    id: str
+    state: RunState
+    cuts: tuple[str, ...]
+    holdout_days: int
+    seed: int
+    result: dict[str, Any] | None
+    problems: tuple[Problem, ...]
+    milliseconds: int
+    started_at_ms: int
+    finished_at_ms: int | None
+    started_by: str
+
+
+def may_evaluate(principal: Principal) -> bool:
+    """Analysts and admins."""
+    return principal.may(Action.SCORE, Collection.EVALUATIONS)
+
+
+async def last_evaluation(conn: Connection, principal: Principal) -> BacktestRun | None:
+    """The newest run that finished, None before the first. Raises NOT_PERMITTED."""
+    if not may_evaluate(principal):
+        raise Refused(Problem(Code.NOT_PERMITTED))
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} FROM priority_evaluation WHERE state = ? ORDER BY started_at DESC, id DESC LIMIT 1",
+        RunState.FINISHED.value,
+    )
+    return _run_of(rows[0]) if rows else None
+
+
+async def evaluate_priority(
+    engine: Engine,
+    principal: Principal,
+    wish: BacktestWish,
+    *,
+    settings: Settings,
+    clock: Clock,
+    progress: Progress | None = None,
+) -> BacktestRun:
+    """Cut the organisation's history, rank as of then, judge by what came after, and keep the result.
+
+    Raises `Refused` with every problem: NOT_PERMITTED, OUT_OF_RANGE (hold-out, number of cuts, replicates),
+    IN_THE_FUTURE for a cut whose hold-out is not over, OUT_OF_RANGE (`customers`) where too few had bought by a cut,
+    BUSY while another evaluation goes on. A run that fails is kept as FAILED.
+    """
+    if not may_evaluate(principal):
+        raise Refused(Problem(Code.NOT_PERMITTED))
+    today = local_day(clock(), settings.organisation_timezone)
+    cuts = checked_cuts(wish, today)
+    run = _Run(engine, principal, settings, clock, new_id(), cuts, wish, progress or _silent)
+    await run.begin()
+    beat = asyncio.create_task(run.beat())
+    try:
+        return await run.carry_out()
+    except Refused as refused:
+        await run.end(RunState.FAILED, None, refused.problems)
+        raise
+    except asyncio.CancelledError:
+        await asyncio.shield(run.end(RunState.CANCELLED, None))
+        raise
+    except BaseException:
+        await asyncio.shield(run.end(RunState.FAILED, None, (Problem(Code.INTERNAL),)))
+        raise
+    finally:
+        beat.cancel()
+        with suppress(asyncio.CancelledError):
+            await beat
+
+
+def checked_cuts(wish: BacktestWish, last_day: str) -> tuple[str, ...]:
+    """The cuts of a wish, newest first, each once. `last_day`: until when orders are known."""
+    problems = []
+    if not HOLDOUT_DAYS_MIN <= wish.holdout_days <= HOLDOUT_DAYS_MAX:
+        allowed = (str(HOLDOUT_DAYS_MIN), str(HOLDOUT_DAYS_MAX))
+        problems.append(Problem(Code.OUT_OF_RANGE, ("holdoutDays",), allowed))
+    if not 1 <= wish.replicates_n <= REPLICATES_MAX:
+        problems.append(Problem(Code.OUT_OF_RANGE, ("replicates",), ("1", str(REPLICATES_MAX))))
+    if len(set(wish.cuts)) > CUTS_MAX:
+        problems.append(Problem(Code.TOO_MANY, ("cuts",), (str(CUTS_MAX),)))
+    refuse_if(problems)
+    latest = add_days(last_day, -wish.holdout_days)
+    found = sorted(set(wish.cuts), reverse=True) or [
+        add_days(latest, -step * wish.holdout_days) for step in range(CUTS_DEFAULT)
+    ]
+    refuse_if([Problem(Code.IN_THE_FUTURE, ("cuts",), (latest,)) for day in found if day > latest][:1])
+    return tuple(found)
+
+
+def evaluate_orders(
+    orders: OrderColumns,
+    wish: BacktestWish,
+    *,
+    customers_n: int,
+    parameters: ScoreParameters,
+    known_sample: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The result for orders alone, as `backtest_document`; `known_sample`: with the gates of the CDNOW sample.
+
+    Default cuts: those whose whole hold-out lies before the last order and which have somebody to rank; with too
+    short a history one, in its middle. Raises as `evaluate_priority`.
+    """
+    if not orders.day.size:
+        raise Refused(Problem(Code.NOT_FOUND, ("orders",)))
+    cuts = _file_cuts(orders, wish)
+    told = progress or _silent
+    judged = []
+    for day in cuts:
+        cut = order_cut(orders, customers_n=customers_n, day=day)
+        _check_enough(cut)
+        judged.append((cut, after_cut(orders, cut, customers_n=customers_n, holdout_days=wish.holdout_days)))
+    found = backtest(
+        judged,
+        parameters,
+        holdout_days=wish.holdout_days,
+        seed=wish.seed,
+        replicates_n=wish.replicates_n,
+        progress=told,
+    )
+    return backtest_document(found, caveats=FILE_CAVEATS, gates=sample_gates(found) if known_sample else ())
+
+
+def _file_cuts(orders: OrderColumns, wish: BacktestWish) -> tuple[int, ...]:
+    last = day_from_number(int(orders.day.max()))
+    found = tuple(day_number(day) for day in checked_cuts(wish, last))
+    if wish.cuts:
+        return found
+    first = np.sort(_first_days(orders))
+    enough = [day for day in found if int(np.searchsorted(first, day, side="right")) >= CUSTOMERS_MIN]
+    return tuple(enough) or found[:1]
+
+
+def _first_days(orders: OrderColumns) -> IntArray:
+    order = np.lexsort((orders.day, orders.customer))
+    customer, day = orders.customer[order], orders.day[order]
+    return np.asarray(day[np.flatnonzero(np.r_[True, customer[1:] != customer[:-1]])], dtype=np.int64)
+
+
+def _check_enough(cut: Cut) -> None:
+    buyers_n = int(cut.inputs.history.has_orders.sum())
+    if buyers_n < CUSTOMERS_MIN:
+        params: dict[str, str | int] = {"day": day_from_number(cut.day), "count": buyers_n}
+        raise Refused(Problem(Code.OUT_OF_RANGE, ("customers",), (f"≥ {CUSTOMERS_MIN}",), params=params))
+
+
+_COLUMNS = "id, state, cuts, holdout_days, seed, result, problems, milliseconds, started_at, finished_at, started_by"
+
+
+def _run_of(row: Any) -> BacktestRun:
+    problems = tuple(
+        Problem(Code(one["code"]), tuple(one["path"]), tuple(one["allowed"]), params=one["params"])
+        for one in orjson.loads(row[6])
+    )
+    return BacktestRun(
+        id=row[0],
+        state=RunState(row[1]),
+        cuts=tuple(orjson.loads(row[2])),
+        holdout_days=row[3],
+        seed=row[4],
+        result=None if row[5] is None else orjson.loads(row[5]),
+        problems=problems,
+        milliseconds=row[7],
+        started_at_ms=row[8],
+        finished_at_ms=row[9],
+        started_by=row[10],
+    )
+
+
+def _silent(_phase: str, _done: int, _total: int) -> None:
+    return None
+
+
+class _Run:
+    """One run on its way: its row, and the steps in the order they are taken."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        principal: Principal,
+        settings: Settings,
+        clock: Clock,
+        run_id: str,
+        cuts: tuple[str, ...],
+        wish: BacktestWish,
+        progress: Progress,
+    ) -> None:
+        self.engine, self.principal, self.settings, self.clock = engine, principal, settings, clock
+        self.id, self.cuts, self.wish, self.progress = run_id, cuts, wish, progress
+        self.started_ns = monotonic_ns()
+
+    async def work(self, story: Callable[[Work], Awaitable[T]]) -> T:
+        result, _ = await in_work(
+            self.engine,
+            self.principal,
+            story,
+            clock=self.clock,
+            retries_max=self.settings.write_retries_max,
+            door=Door.JOB,
+        )
+        return result
+
+    async def begin(self) -> None:
+        """The run's row, unless another one is alive; rows of dead ones are closed."""
+
+        async def story(work: Work) -> None:
+            # whoever begins holds the clock's row, so two beginnings take turns
+            await work.conn.fetch("SELECT seq FROM sync_clock WHERE id = 1 FOR UPDATE")
+            running = await work.conn.fetch(
+                "SELECT id, beat_at FROM priority_evaluation WHERE state = ?", RunState.RUNNING.value
+            )
+            if any(work.now_ms - beat_at < ABANDONED_MS for _, beat_at in running):
+                raise Refused(Problem(Code.BUSY, ("priorityEvaluation",)))
+            await work.conn.execute_many(
+                "UPDATE priority_evaluation SET state = ?, finished_at = ? WHERE id = ?",
+                [(RunState.FAILED.value, work.now_ms, dead) for dead, _ in running],
+            )
+            await work.conn.execute(
+                "INSERT INTO priority_evaluation (id, state, cuts, holdout_days, seed, problems, milliseconds,"
+                " started_at, beat_at, started_by) VALUES (?, ?, ?, ?, ?, '[]', 0, ?, ?, ?)",
+                self.id,
+                RunState.RUNNING.value,
+                canonical(list(self.cuts)).decode(),
+                self.wish.holdout_days,
+                self.wish.seed,
+                work.now_ms,
+                work.now_ms,
+                work.principal.actor,
+            )
+            work.audit("SCORE", "priorityEvaluations", self.id)
+
+        await self.work(story)
+
+    async def beat(self) -> None:
+        """Signs of life while the run goes on."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            await self.work(
+                lambda work: work.conn.execute(
+                    "UPDATE priority_evaluation SET beat_at = ? WHERE id = ?", work.now_ms, self.id
+                )
+            )
+
+    async def carry_out(self) -> BacktestRun:
+        """Read every cut, then compute off the event loop."""
+        judged: list[tuple[Cut, After]] = []
+        numbers: dict[str, int] = {}
+        left_out_n = 0
+        for place, day in enumerate(self.cuts):
+            self.progress("READ", place, len(self.cuts))
+            async with self.engine.read() as conn:
+                found = await read_past(conn, day, self.wish.holdout_days, self.settings.organisation_timezone)
+            cut, after, missing_n = await asyncio.to_thread(self._gather, found, numbers)
+            left_out_n += missing_n
+            # a short history has fewer cuts than were looked for by default; a cut that was asked for must hold
+            if not self.wish.cuts and judged and int(cut.inputs.history.has_orders.sum()) < CUSTOMERS_MIN:
+                break
+            _check_enough(cut)
+            judged.append((cut, after))
+        self.progress("READ", len(self.cuts), len(self.cuts))
+        result = await asyncio.to_thread(self._compute, judged, left_out_n)
+        await self.end(RunState.FINISHED, result)
+        async with self.engine.read() as conn:
+            rows = await conn.fetch(f"SELECT {_COLUMNS} FROM priority_evaluation WHERE id = ?", self.id)
+        return _run_of(rows[0])
+
+    async def end(self, state: RunState, result: dict[str, Any] | None, problems: Sequence[Problem] = ()) -> None:
+        """The run's last word."""
+
+        async def story(work: Work) -> None:
+            await work.conn.execute(
+                "UPDATE priority_evaluation SET state = ?, result = ?, problems = ?, milliseconds = ?, finished_at = ?"
+                " WHERE id = ?",
+                state.value,
+                None if result is None else canonical(result).decode(),
+                canonical([_problem_document(problem) for problem in problems]).decode(),
+                (monotonic_ns() - self.started_ns) // 1_000_000,
+                work.now_ms,
+                self.id,
+            )
+
+        await self.work(story)
+
+    def _compute(self, judged: Sequence[tuple[Cut, After]], left_out_n: int) -> dict[str, Any]:
+        margin = self.settings.default_margin_bp
+        found = backtest(
+            judged,
+            ScoreParameters(
+                default_margin=None if margin is None else margin / BASIS_POINTS,
+                visit_cost_minor=self.settings.visit_cost_minor,
+            ),
+            holdout_days=self.wish.holdout_days,
+            seed=self.wish.seed,
+            replicates_n=self.wish.replicates_n,
+            progress=self.progress,
+        )
+        caveats: Iterable[Caveat] = (*DATABASE_CAVEATS, *([Caveat.NO_RATE_LEFT_OUT] if left_out_n else []))
+        return backtest_document(found, caveats=tuple(caveats), currency=self.settings.reporting_currency)
+
+    def _gather(self, found: PastRows, numbers: dict[str, int]) -> tuple[Cut, After, int]:
+        """Rows into a cut and what came after it; `numbers`: customer id → its number among all cuts."""
+        ids, day = found.heads.ids, day_number(found.crowd.day)
+        sales = sales_of(found.orders, customers_n=len(ids), currency=self.settings.reporting_currency)
+        kept = np.flatnonzero(~sales.left_out)
+        orders = only(sales.orders, ~sales.left_out)
+        before = until(orders, day)
+        facts = take_facts(facts_of(found.facts, found.heads, found.crowd), kept)
+        inputs = ScoreInputs(
+            history=history_of(before, customers_n=int(kept.size), as_of_day=day),
+            kind=found.heads.kind[kept],
+            peer_group=found.heads.peer_group[kept],
+            breadth_n=_take(found.habits.breadth_n, kept),
+            last_visit_day=facts.last_visit_day,
+            next_appointment_day=facts.next_appointment_day,
+            season_close_day=_take(found.habits.season_close_day, kept),
+            has_preorder_history=_take(found.habits.has_preorder_history, kept),
+            overdue_tasks_n=facts.overdue_tasks_n,
+            open_tasks_n=facts.open_tasks_n,
+        )
+        after = after_cut(
+            orders,
+            Cut(day, np.arange(kept.size), before, inputs),
+            customers_n=int(kept.size),
+            holdout_days=self.wish.holdout_days,
+        )
+        rows = np.array([numbers.setdefault(ids[row], len(numbers)) for row in kept.tolist()], dtype=np.int64)
+        return Cut(day, rows, before, inputs), after, int(sales.left_out.sum())
+
+
+def _take(column: IntColumn, rows: IntArray) -> IntColumn:
+    return IntColumn(column.values[rows], column.known[rows])
+
+
+def _problem_document(problem: Problem) -> dict[str, object]:
+    return {
+        "code": problem.code.value,
+        "path": list(problem.path),
+        "allowed": list(problem.allowed),
+        "params": dict(problem.params),
+    }
