@@ -22,7 +22,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from backend.clock import Clock, wall_clock_ms
 from backend.config import Settings
 from backend.domain.origins import LOCAL_ORIGIN
-from backend.errors import OPERATOR, Code
+from backend.errors import OPERATOR, BadSetting, Code
 from backend.ids import new_id
 from backend.schema.sockets import GraphQLSockets
 from backend.schema.streams import GraphQLStreams
@@ -71,6 +71,17 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        try:
+            async with _served(app):
+                yield
+        except Exception as error:
+            if not hasattr(app.state, "services"):
+                app.state.start_failure = error
+                _tell_start_failure(error)
+            raise
+
+    @asynccontextmanager
+    async def _served(app: Starlette) -> AsyncIterator[None]:
         async with open_services(settings, clock=clock) as services:
             await services.shared_keys.start()
             app.state.services = services
@@ -110,6 +121,14 @@ def make_app(settings: Settings, *, clock: Clock = wall_clock_ms) -> Starlette:
         Middleware(Straight),
     ]
     return Starlette(routes=ROUTES, middleware=middleware, lifespan=lifespan)
+
+
+def _tell_start_failure(error: Exception) -> None:
+    """Why nobody is served. The words of a wrong setting are ours, and hold no secret; those of others stay unsaid."""
+    if isinstance(error, BadSetting):
+        _LOG.critical(f"the server does not start: {error}")
+    else:
+        _LOG.critical("the server does not start", code=Code.INTERNAL.value, **error_told(error))
 
 
 def pages_welcome(settings: Settings) -> Middleware:

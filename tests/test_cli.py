@@ -1,5 +1,6 @@
 """The command line as a process: what it prints, what it writes, how it ends."""
 
+import json
 import os
 import signal
 import subprocess
@@ -149,6 +150,25 @@ def test_a_served_database_answers_until_it_is_told_to_stop(tmp_path: Path, selv
     assert f"{address}/graphql" in said
     assert f"curl -s {address}/graphql" in said
     assert complained == ""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_that_does_not_start_says_why_and_tells_no_secret(
+    tmp_path: Path, selvedge: CommandLine, workers: str
+) -> None:
+    first, other = "a1" * 32, "b2" * 32
+    assert selvedge("migrate").status == 0
+    assert selvedge("keys", "rotate", root_secret=first).status == 0
+    with serving(tmp_path, free_port(), root_secret=other, workers=workers) as server:
+        _, complained = server.communicate(timeout=60)
+    assert server.returncode == 2
+    reasons = [line for line in complained.splitlines() if "sealed under another root secret" in line]
+    [logged] = [json.loads(line) for line in reasons if line.startswith("{")][:1]
+    assert logged["level"] == "critical"
+    assert logged["event"].startswith("the server does not start: SELVEDGE_ROOT_SECRET: ")
+    assert any(line.startswith("setting SELVEDGE_ROOT_SECRET: ") for line in reasons)
+    assert first not in complained
+    assert other not in complained
 
 
 def test_the_contract_is_written_and_checked(selvedge: CommandLine) -> None:

@@ -91,6 +91,11 @@ def _answer(
     try:
         with contextlib.suppress(KeyboardInterrupt):
             _Server(config, app_served, ready, of_parent=of_parent).run(sockets=[listening])
+    except SystemExit:
+        # uvicorn ends the process where the application does not start, and says no more than that
+        if isinstance(failure := getattr(app_served.state, "start_failure", None), BadSetting):
+            raise failure from None
+        raise
     finally:
         end_traces()
 
