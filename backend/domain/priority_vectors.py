@@ -131,6 +131,7 @@ def _edge_cases() -> list[Document]:
         "hasPreorderHistory": 1,
         "severeCases": 3,
     }
+    equal = {"existingValueMinor": VALUE_MINOR_MAX, "satisfactionConfidenceBp": 10_000}
     boundaries = [
         _case(
             f"boundary-{offset:03d}",
@@ -148,6 +149,8 @@ def _edge_cases() -> list[Document]:
         _case("loss-maker", {**full, "existingValueMinor": -5, "valueAtStakeMinor": -5}, {"openTasks": []}),
         _case("tie-b", {"valueAtStakeMinor": 500_000}, {}),
         _case("tie-a", {"valueAtStakeMinor": 500_000}, {}),
+        # half a point each of two lines: the whole one goes to the earlier
+        _case("equal-remainders", {**equal, "satisfactionBp": 8_750, "loyaltyBp": 2_500}, {}),
         *boundaries,
     ]
 

@@ -25,6 +25,8 @@ from backend.domain.strategy import (
 from backend.errors import Code, Problem
 
 WEIGHTS_SUM = 100
+WEIGHT_MAX = 60
+"""Of one line: no line decides alone, and products stay below 2^53 on a device."""
 CADENCE_DAYS_MAX = 365
 CADENCE_PERCENT_MAX = 1_000
 TRIES_MAX = 50
@@ -169,7 +171,7 @@ def _weight_problems(weights: Sequence[tuple[str, int]]) -> Iterator[Problem]:
     names = [code.value for code in LINES[:-1]]
     for place, (line, most) in enumerate(weights):
         yield from _one_of(line, names, "weights", str(place), "line")
-        yield from _between(most, 0, WEIGHTS_SUM, "weights", str(place), "most")
+        yield from _between(most, 0, WEIGHT_MAX, "weights", str(place), "most")
     if len({line for line, _ in weights}) < len(weights):
         yield Problem(Code.INVALID_VALUE, ("weights",), ("each line once",))
 

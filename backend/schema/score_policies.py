@@ -93,7 +93,7 @@ class ScorePolicy:
 @strawberry.input(description="The most points of one line.")
 class LineWeightInput:
     line: LineCode = strawberry.field(description="The line.")
-    most: int = strawberry.field(description="0 to 100.")
+    most: int = strawberry.field(description="0 to 60.")
 
 
 @strawberry.input(description="Points for what is open at a customer.")

@@ -45,7 +45,7 @@ def test_a_wish_changes_what_it_names_and_nothing_else() -> None:
     ("wish", "problems"),
     [
         (PolicyWish(weights=[("VALUE_AT_STAKE", 31)]), [("OUT_OF_RANGE", ("weights",), ("100", "100"))]),
-        (PolicyWish(weights=[("VALUE_AT_STAKE", -1)]), [("OUT_OF_RANGE", ("weights", "0", "most"), ("0", "100"))]),
+        (PolicyWish(weights=[("VALUE_AT_STAKE", -1)]), [("OUT_OF_RANGE", ("weights", "0", "most"), ("0", "60"))]),
         (
             PolicyWish(weights=[("LOYALTY", 2), ("LOYALTY", 2)]),
             [("INVALID_VALUE", ("weights",), ("each line once",))],
