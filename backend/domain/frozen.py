@@ -144,7 +144,10 @@ class Fitted:
     buyers_n: int
 
     def document(self) -> dict[str, Any]:
-        """As it is kept with the run; a standard error that does not exist is null."""
+        """As it is kept with the run; a standard error that does not exist is null.
+
+        Standard errors are of the parameters and of their logarithms, in which the fit is made and they are even.
+        """
         purchase, spend = self.calibration.purchase, self.calibration.spend
         return {
             "version": self.calibration.version,
@@ -159,6 +162,9 @@ class Fitted:
                 "parameters": [purchase.r, purchase.alpha, purchase.a, purchase.b],
                 "regularity": purchase.regularity,
                 "standardErrors": _nullable(purchase.standard_errors),
+                "standardErrorsLog": _relative(
+                    purchase.standard_errors, (purchase.r, purchase.alpha, purchase.a, purchase.b)
+                ),
                 "logLikelihood": purchase.log_likelihood,
                 "status": purchase.status.value,
                 "customersN": purchase.customers_n,
@@ -166,6 +172,7 @@ class Fitted:
             "spend": {
                 "parameters": [spend.p, spend.q, spend.v],
                 "standardErrors": _nullable(spend.standard_errors),
+                "standardErrorsLog": _relative(spend.standard_errors, (spend.p, spend.q, spend.v)),
                 "logLikelihood": None if math.isnan(spend.log_likelihood) else spend.log_likelihood,
                 "status": spend.status.value,
                 "customersN": spend.customers_n,
@@ -257,6 +264,11 @@ def _another_size(then_n: int, now_n: int) -> bool:
 
 def _nullable(errors: Sequence[float]) -> list[float | None]:
     return [None if math.isnan(error) else error for error in errors]
+
+
+def _relative(errors: Sequence[float], parameters: Sequence[float]) -> list[float | None]:
+    """Standard errors of the logarithms, in which the fit is made: the delta method the other way round."""
+    return _nullable([error / value if value else math.nan for error, value in zip(errors, parameters, strict=True)])
 
 
 def _errors(values: Sequence[float | None]) -> Any:
