@@ -1,6 +1,6 @@
 """Visits: planned, checked in, completed; however they arrive, and in whatever order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backend.domain.permissions import Collection
@@ -79,7 +79,15 @@ def _decide(work: Work, draft: Draft, head: CustomerHead | None) -> None:
             except Refused as refused:
                 draft.problems += [problem.under(name) for problem in refused.problems]
     visit["verification"] = verification_of(visit, head.place).value
-    visit["happensAt"] = visit.get("checkInAt") or visit.get("plannedAt") or visit["createdAt"]
+    happens_at = _happens_at(visit)
+    # three indexes know it: written again for each change of a visit, it costs more than the change
+    if draft.before is None or _happens_at(draft.before) != happens_at:
+        visit["happensAt"] = happens_at
+
+
+def _happens_at(visit: Mapping[str, Any]) -> Any:
+    """What the day of a visit is told by, in epoch ms; the column holds it for each visit as it stands."""
+    return visit.get("checkInAt") or visit.get("plannedAt") or visit["createdAt"]
 
 
 async def _check_rescheduled(work: Work, drafts: Sequence[Draft]) -> None:
@@ -160,7 +168,7 @@ async def _close(work: Work, visit_id: str, rep: str, draft: Draft | None) -> No
 async def _note_customers(work: Work, drafts: Sequence[Draft]) -> None:
     """A completed visit is its customer's last one."""
     done = [
-        (str(draft.after["customerId"]), int(draft.after["happensAt"]))
+        (str(draft.after["customerId"]), int(_happens_at(draft.after)))
         for draft in drafts
         if draft.alive
         and not draft.deleting

@@ -166,3 +166,20 @@ async def test_a_moved_customer_takes_its_visits_along(house: House, shop: str) 
         (f"territory:{north}", False),
         (f"territory:{south}", True),
     ]
+
+
+async def test_a_visit_is_told_by_when_it_was_else_by_when_it_is_planned(house: House, shop: str) -> None:
+    """The column that lists of days are sorted by follows every change of what it is made of."""
+    visit_id = await _planned(house, shop)
+    moved, entered = NOON_MS + MINUTE_MS, NOON_MS - MINUTE_MS
+    for change, at_ms in (
+        ({}, NOON_MS),
+        ({"nextStep": "call"}, NOON_MS),
+        ({"plannedAt": moved}, moved),
+        ({"state": "CHECKED_IN", "checkInAt": entered}, entered),
+        ({"plannedAt": NOON_MS}, entered),
+    ):
+        rev = await house.rev("visits", visit_id)
+        [outcome] = await house.change("wei", change_visits, patch(visit_id, rev, **change))
+        assert outcome.status is Status.APPLIED, outcome.problems
+        assert await house.row("visit", visit_id, "happens_at") == (at_ms,)
