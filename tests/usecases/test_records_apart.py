@@ -13,7 +13,7 @@ from backend.sync.push import Mutation, push
 from backend.sync.rxdb_push import PushRow, answer_push
 from backend.sync.watermelon_push import answer_watermelon_push
 from backend.sync.work import Door, Work, open_work
-from backend.usecases.territories import revoke_territory
+from backend.usecases.territories import grant_territory, revoke_territory
 from backend.wiring import USE_CASES
 from tests.house import House, create
 from tests.usecases.test_records import delete, restore, shop_of, trail, visit_at
@@ -134,7 +134,13 @@ async def test_who_may_not_delete_it_or_never_saw_it_keeps_nothing_away(house: H
     await delete(house, "visits", visit)
     use_case = USE_CASES["attachments", Intent.DELETE]
     told = []
-    for who in ("manager", "na", "agent", "admin"):
+
+    async def seated(work: Work) -> None:
+        await grant_territory(work, str(house.people["na"].user_id), house.patches["north"])
+
+    for step, who in enumerate(("manager", "na", "na", "agent", "admin")):
+        if step == 2:
+            await house.work("system", seated, door=Door.JOB)
         [outcome] = await house.change(who, use_case, Change(photo, Intent.DELETE))
         told.append((who, outcome.status.value, [problem.code.value for problem in outcome.problems][:1]))
         if who == "agent":
@@ -144,6 +150,8 @@ async def test_who_may_not_delete_it_or_never_saw_it_keeps_nothing_away(house: H
     assert told == [
         ("manager", "REFUSED", ["NOT_PERMITTED"]),
         ("na", "APPLIED", []),
+        # he sees it now, and it is another's
+        ("na", "REFUSED", ["NOT_PERMITTED"]),
         ("agent", "REFUSED", ["NOT_PERMITTED"]),
         ("admin", "APPLIED", []),
     ]
