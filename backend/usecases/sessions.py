@@ -5,6 +5,7 @@ the generation before is answered with the same successor for a few seconds, bec
 field; an older one means two parties hold the family, and ends it.
 """
 
+import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
@@ -355,6 +356,8 @@ class Sessions:
         self._settings = settings
         self._clock = clock
         self._standings: OrderedDict[str, tuple[int, Standing | Refused]] = OrderedDict()
+        self._readings: dict[tuple[str, int], asyncio.Task[tuple[int, Standing | Refused]]] = {}
+        """Under way, by sign-in and how many changes had been told when they began."""
         self._changes = 0
 
     async def password_hash(self, password: str) -> tuple[str, list[Problem]]:
@@ -478,7 +481,7 @@ class Sessions:
             await end_session(work, family_id, unsent=unsent, rescued=rescued)
 
         await self._told(Principal(PrincipalKind.STAFF), story)
-        self._standings.pop(family_id, None)
+        self._drop(family_id)
 
     async def acknowledge_wipe(self, refresh_token: str, unsent: int) -> None:
         """A wiped device holds nothing any more; `unsent` mutations were lost with it.
@@ -502,27 +505,53 @@ class Sessions:
         """
         if access_token.startswith(SERVICE_KEY_PREFIX):
             key = read_service_key(access_token)
-            standing = await self._standing_of(key.cached_as, lambda conn, now_ms: _service_standing(conn, key, now_ms))
+            standing = await self._standing_of(key.cached_as, lambda now_ms: self._read_service(key, now_ms))
             await self._service_use.note(key.id)
             return standing
         if self._shared_keys is not None:
             await self._shared_keys.fresh()
         claims = self._tokens.read(access_token)
-        return await self._standing_of(claims.family_id, lambda conn, now_ms: read_standing(conn, claims, now_ms))
+        return await self._standing_of(claims.family_id, lambda now_ms: self._read_standing(claims, now_ms))
 
-    async def _standing_of(
-        self, cached_as: str, read: Callable[[Connection, int], Awaitable[Standing | Refused]]
-    ) -> Standing:
+    async def _standing_of(self, cached_as: str, read: Callable[[int], Awaitable[Standing | Refused]]) -> Standing:
+        """What is remembered, or is being read for somebody else, or else is read now."""
         found = self._standings.get(cached_as)
         if found is None or not 0 <= self._clock() - found[0] < STANDING_FRESH_MS:
-            asked_at_ms, changes = self._clock(), self._changes
-            async with self._engine.read() as conn:
-                found = asked_at_ms, await read(conn, asked_at_ms)
-            if changes == self._changes:
-                self._keep(cached_as, found)
+            # what was begun before a change was told may not see it, and is not for who comes after
+            wanted = cached_as, self._changes
+            reading = self._readings.get(wanted)
+            if reading is None:
+                reading = self._readings[wanted] = asyncio.create_task(self._reading(wanted, read))
+                # where nobody waits for it any more, nobody is told that it failed
+                reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+            # one who asks no more takes it from nobody else
+            found = await asyncio.shield(reading)
         if isinstance(found[1], Refused):
             raise Refused(*found[1].problems)
         return found[1]
+
+    async def _reading(
+        self, wanted: tuple[str, int], read: Callable[[int], Awaitable[Standing | Refused]]
+    ) -> tuple[int, Standing | Refused]:
+        cached_as, changes = wanted
+        try:
+            asked_at_ms = self._clock()
+            found = asked_at_ms, await read(asked_at_ms)
+        finally:
+            del self._readings[wanted]
+        if changes == self._changes:
+            self._keep(cached_as, found)
+        return found
+
+    async def _read_standing(self, claims: Claims, now_ms: int) -> Standing | Refused:
+        sql = f"{_STANDING_SQL} WHERE f.id = ? AND d.id = ? AND u.id = ?"
+        rows = await self._engine.fetch(sql, claims.family_id, claims.device_id, claims.user_id, steady=True)
+        return _standing_of_row(claims.device_id, claims.user_id, rows[0][3:] if rows else None, now_ms)
+
+    async def _read_service(self, key: GivenKey, now_ms: int) -> Standing | Refused:
+        async with self._engine.read() as conn:
+            found = await read_service_principal(conn, key, now_ms)
+        return found if isinstance(found, Refused) else Standing(found, DeviceState.ACTIVE.value)
 
     async def look_up(self, access_tokens: Iterable[str]) -> None:
         """Read in few turns what is asked next of many sign-ins; what cannot be read so is left to `standing`."""
@@ -555,10 +584,14 @@ class Sessions:
         while len(self._standings) > STANDINGS_MAX:
             self._standings.popitem(last=False)
 
+    def _drop(self, family_id: str) -> None:
+        self._changes += 1
+        self._standings.pop(family_id, None)
+
     def _forget(self, refresh_token: str) -> None:
         """A refused refresh may have ended the family."""
         try:
-            self._standings.pop(self._tokens.read_refresh(refresh_token)[0], None)
+            self._drop(self._tokens.read_refresh(refresh_token)[0])
         except Refused:
             return
 
@@ -570,18 +603,6 @@ class Sessions:
             self._engine, principal, story, clock=self._clock, retries_max=self._settings.write_retries_max
         )
         return result
-
-
-async def _service_standing(conn: Connection, key: GivenKey, now_ms: int) -> Standing | Refused:
-    found = await read_service_principal(conn, key, now_ms)
-    return found if isinstance(found, Refused) else Standing(found, DeviceState.ACTIVE.value)
-
-
-async def read_standing(conn: Connection, claims: Claims, now_ms: int) -> Standing | Refused:
-    rows = await conn.fetch(
-        f"{_STANDING_SQL} WHERE f.id = ? AND d.id = ? AND u.id = ?", claims.family_id, claims.device_id, claims.user_id
-    )
-    return _standing_of_row(claims.device_id, claims.user_id, rows[0][3:] if rows else None, now_ms)
 
 
 def _standing_of_row(device_id: str, user_id: str, row: Sequence[Any] | None, now_ms: int) -> Standing | Refused:

@@ -283,6 +283,39 @@ async def test_what_is_remembered_of_sign_ins_is_bounded(world: World, monkeypat
     assert len(world.sessions._standings) == 2
 
 
+async def test_many_who_ask_at_once_are_read_once_and_nobody_after_a_change_is_told_of_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await world.sign_in()
+    asked, found, go, real = 0, asyncio.Semaphore(0), asyncio.Event(), world.engine.fetch
+
+    async def slow(sql: str, *args: object, steady: bool = False) -> list[tuple[object, ...]]:
+        nonlocal asked
+        asked += 1
+        rows = await real(sql, *args, steady=steady)
+        found.release()
+        await go.wait()
+        return rows
+
+    monkeypatch.setattr(world.engine, "fetch", slow)
+    many = [asyncio.ensure_future(world.sessions.standing(session.access_token)) for _ in range(8)]
+    await found.acquire()
+    many[0].cancel()
+    await world.execute("UPDATE device SET state = 'REVOKED'")
+    world.sessions.forget()
+    later = asyncio.ensure_future(world.sessions.standing(session.access_token))
+    await found.acquire()
+    go.set()
+    first, *others = await asyncio.gather(*many, return_exceptions=True)
+    assert isinstance(first, asyncio.CancelledError)
+    assert {one.principal.user_id for one in others if not isinstance(one, BaseException)} == {world.user_id}
+    assert len(others) == 7
+    assert await refused(later) is Code.DEVICE_REVOKED
+    assert asked == 2
+    assert await refused(world.sessions.standing(session.access_token)) is Code.DEVICE_REVOKED
+    assert asked == 2, "what was read before the change is not remembered, what was read after it is"
+
+
 @pytest.mark.parametrize("database_source", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
 async def test_a_refresh_waits_for_whoever_holds_the_family(world: World) -> None:
     """Without the wait, one that read an old generation could set a newer one back (SQLite has one writer anyway)."""
