@@ -62,18 +62,30 @@ def in_season_days(first: IntArray, last: IntArray, off_season: ClosedRanges) ->
     return np.asarray(np.maximum(days, 0), dtype=np.int64)
 
 
-def recency_ratio(history: HistoryColumns, as_of_day: int, off_season: ClosedRanges = ()) -> Measure:
+def typical_interval_days(history: HistoryColumns, off_season: ClosedRanges = ()) -> float | None:
+    """Mean days in season between two orders of whoever came back; None when nobody did."""
+    repeats = np.maximum(history.orders_n - 1, 0)
+    span = in_season_days(history.first_day, history.last_day, off_season)
+    if repeats.sum() == 0 or span.sum() == 0:
+        return None
+    return float(span.sum() / repeats.sum())
+
+
+def recency_ratio(
+    history: HistoryColumns, as_of_day: int, off_season: ClosedRanges = (), typical_days: float | None = None
+) -> Measure:
     """Days since the last order over the customer's own interval between orders, 0..∞.
 
     The interval is shrunk to the population's (k = 2 intervals), so one order gives the population's; only
-    days in season count. NaN without orders, or when nobody ever came back.
+    days in season count. NaN without orders, or when nobody ever came back. `typical_days`: the
+    population's interval, where these are not all of it.
     """
     repeats = np.maximum(history.orders_n - 1, 0).astype(np.float64)
     span = in_season_days(history.first_day, history.last_day, off_season).astype(np.float64)
     since = in_season_days(history.last_day, np.full_like(history.last_day, as_of_day), off_season)
-    if repeats.sum() == 0 or span.sum() == 0:
+    typical = typical_interval_days(history, off_season) if typical_days is None else typical_days
+    if typical is None:
         return _unknown(len(history))
-    typical = float(span.sum() / repeats.sum())
     own = np.divide(span, repeats, out=np.zeros_like(span), where=repeats > 0)
     interval = shrink(own, repeats, typical, INTERVAL_SHRINK_ORDERS)
     ratio = np.where(history.has_orders, since / interval, np.nan)

@@ -14,6 +14,7 @@ from backend.domain.calibration import calibrate, purchase_history
 from backend.domain.frozen import Fitted, Published, Refit, accepted
 from backend.domain.history import HistoryColumns, OrderColumns, history_of
 from backend.domain.lifecycle import Stage
+from backend.domain.loyalty import typical_interval_days
 from backend.domain.potential import Frontier, peer_frontiers
 from backend.domain.priority import PriorityInputs, priorities
 from backend.domain.score_changes import Shown, changed_scores
@@ -97,6 +98,8 @@ class Scored:
     refit: Refit
     refit_accepted: bool
     frontiers: tuple[Frontier, ...]
+    typical_interval_days: float | None
+    """of the organisation, for questions about one customer"""
 
 
 def score_night(night: Night) -> Scored:
@@ -154,6 +157,7 @@ def score_night(night: Night) -> Scored:
         refit=refit,
         refit_accepted=taken,
         frontiers=peer_frontiers(history, kind=night.kind, peer_group=night.peer_group, as_of_day=today),
+        typical_interval_days=typical_interval_days(history),
     )
 
 

@@ -125,8 +125,8 @@ class ScoreParameters:
 
     `default_margin`: the organisation's declared margin rate 0..1, used where no cost was recorded at all;
     `visit_cost_minor`: cost of one visit, for the potential threshold and the ramp; `capture_share`: part
-    of the gap to the peers' frontier thought reachable within `ramp_quarters`; `uplift_*`: see
-    `expected_uplift`.
+    of the gap to the peers' frontier thought reachable within `ramp_quarters`; `typical_interval_days`: the
+    population's, where these customers are not all of it; `uplift_*`: see `expected_uplift`.
     """
 
     version: str = "2026-1"
@@ -143,6 +143,7 @@ class ScoreParameters:
     capture_share: float = 0.25
     ramp_quarters: int = 4
     existing_floor_minor: int = 0
+    typical_interval_days: float | None = None
     uplift_base: float = 0.05
     uplift_peak: float = 0.20
     uplift_centre: float = 1.5
@@ -226,7 +227,7 @@ def score_customers(inputs: ScoreInputs, parameters: ScoreParameters, as_of_day:
         ramp_quarters=parameters.ramp_quarters,
         visit_cost_minor=parameters.visit_cost_minor,
     )
-    ratio = recency_ratio(history, as_of_day, inputs.off_season)
+    ratio = recency_ratio(history, as_of_day, inputs.off_season, parameters.typical_interval_days)
     late = overdue(ratio)
     risk = churn_risk(alive, late, history)
     loyal = _loyalty(inputs, late, as_of_day)

@@ -10,14 +10,16 @@ from backend.domain.messages import label
 from backend.domain.priority import LineCode
 from backend.domain.score_runs import EmptyBecause, RunState
 from backend.domain.times import local_day
+from backend.domain.what_if import Deed
 from backend.errors import Refused
 from backend.reads.selection import one
 from backend.schema.context import Context, Info
 from backend.schema.enums import declare
 from backend.schema.refusals import Problem, Refusal, refuse, show_problems
-from backend.schema.scalars import JSON, Day
+from backend.schema.scalars import JSON, BigInt, Day
 from backend.schema.types import Customer, ScoreRun
 from backend.usecases.insights import Ranking, RunSummary, VisitPriority, run_scores, visit_priorities
+from backend.usecases.what_if import Standing, WhatIf, what_if
 
 ID = strawberry.ID
 LIST_ROWS_DEFAULT = 20
@@ -97,8 +99,53 @@ Territory = Annotated[
 ]
 
 
+@strawberry.type(description="A priority with its lines.")
+class PriorityStanding:
+    score: int = strawberry.field(description="0 to 100.")
+    lines: list[PriorityLine] = strawberry.field(description="What it is made of.")
+
+
+@strawberry.type(description="What a deed would change of a customer's priority. Nothing is written.")
+class PriorityWhatIf:
+    customer_id: ID = strawberry.field(description="The customer.")
+    on: Day = strawberry.field(description="The day.")
+    before: PriorityStanding = strawberry.field(description="As it is.")
+    after: PriorityStanding = strawberry.field(description="After the deed.")
+
+
 @strawberry.type
 class PriorityQueries:
+    @strawberry.field(
+        description="A customer's priority as it is and if something were done now. Other customers, the published"
+        " tables and the fitted models stay as they are."
+    )
+    async def what_if(
+        self,
+        info: Info,
+        customer_id: Annotated[ID, strawberry.argument(description="The customer.")],
+        visit_now: Annotated[bool, strawberry.argument(description="A visit is made on the day.")] = False,
+        case_closed: Annotated[bool, strawberry.argument(description="Its severe cases are closed.")] = False,
+        order_of_minor: Annotated[
+            BigInt | None, strawberry.argument(description="An order of this net amount, in the reporting currency.")
+        ] = None,
+        on: Annotated[Day | None, strawberry.argument(description="The local day; today when absent.")] = None,
+    ) -> PriorityWhatIf:
+        context = info.context
+        found = await what_if(
+            context.engine,
+            context.caller,
+            settings=context.settings,
+            customer_id=customer_id,
+            on=on or local_day(context.now_ms, context.settings.organisation_timezone),
+            deed=Deed(visit_now, case_closed, order_of_minor),
+        )
+        return PriorityWhatIf(
+            customer_id=customer_id,
+            on=Day(found.on),
+            before=_standing(context, found, found.before),
+            after=_standing(context, found, found.after),
+        )
+
     @strawberry.field(
         description="Whom to visit on a day and why, the most worthwhile first. A phone computes the same list offline."
     )
@@ -173,6 +220,10 @@ def _item(context: Context, found: Ranking, item: VisitPriority) -> RankedCustom
         lines=[_line(context, line, found.currency) for line in item.lines],
         reasons=[reason_text(context.messages, line, context.locale, found.currency) for line in reasons(item.lines)],
     )
+
+
+def _standing(context: Context, found: WhatIf, one: Standing) -> PriorityStanding:
+    return PriorityStanding(score=one.score, lines=[_line(context, line, found.currency) for line in one.lines])
 
 
 def _line(context: Context, line: Line, currency: str) -> PriorityLine:

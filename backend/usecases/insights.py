@@ -411,6 +411,7 @@ class _Run:
                 "refit": scored.refit.value,
                 "refitAccepted": scored.refit_accepted,
                 "frontiers": frontier_documents(scored.frontiers, places),
+                "typicalIntervalDays": scored.typical_interval_days,
             }
             await work.conn.execute(
                 "UPDATE score_run SET table_id = ?, models = ? WHERE id = ?",
