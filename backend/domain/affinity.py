@@ -6,6 +6,7 @@ that of the confidence is Wilson's (1927).
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -16,6 +17,13 @@ SUPPORT_MIN = 20
 """Baskets a pair must stand in together."""
 ITEMS_MAX = 500
 """Items that are compared with each other, those in most baskets; the table of pairs is its square."""
+
+
+class AffinityItem(StrEnum):
+    """What is compared: what stands in one order together."""
+
+    CATEGORY = "CATEGORY"
+    STYLE = "STYLE"
 
 
 @dataclass(frozen=True, slots=True)

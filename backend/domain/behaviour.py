@@ -4,6 +4,7 @@ and sizes. For one customer or any number of them; what is not recorded says so.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -17,6 +18,17 @@ SEASON_DAYS_MIN = 365
 MONTHS = 12
 SHOWN_MAX = 10
 """Values of a habit that are named; the rest is one share."""
+
+
+class BehaviourPart(StrEnum):
+    """What can be said of how customers buy."""
+
+    RHYTHM = "RHYTHM"
+    SEASON = "SEASON"
+    CATEGORY = "CATEGORY"
+    COLOUR = "COLOUR"
+    SIZE = "SIZE"
+    RETURNS = "RETURNS"
 
 
 @dataclass(frozen=True, slots=True)

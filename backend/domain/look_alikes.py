@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -11,6 +12,17 @@ SHARED_MIN = 0.5
 """Share of the measures known of the one that must be known of the other too."""
 SPREAD_MAX = 4.0
 """Standard deviations at which a difference stops growing, so that one odd number does not decide."""
+
+
+class LookAlikeFeature(StrEnum):
+    """In what customers are compared."""
+
+    YEARLY_SALES = "YEARLY_SALES"
+    ORDERS_A_YEAR = "ORDERS_A_YEAR"
+    AVERAGE_ORDER = "AVERAGE_ORDER"
+    DAYS_SINCE_LAST_ORDER = "DAYS_SINCE_LAST_ORDER"
+    DAYS_AS_CUSTOMER = "DAYS_AS_CUSTOMER"
+    CATEGORIES = "CATEGORIES"
 
 
 @dataclass(frozen=True, slots=True)
