@@ -342,8 +342,11 @@ class Words:
 
     def problem_place(self, path: list[str]) -> str:
         parts: list[str] = []
-        for part in path:
-            if part.isdecimal():
+        for before, part in zip(("", *path), path, strict=False):
+            if before == "custom":
+                # an organisation's own key, whatever else is called like it
+                parts.append(part)
+            elif part.isdecimal():
                 parts[-1:] = [f"{parts[-1] if parts else ''} {int(part) + 1}".strip()]
             elif f"field.{part}" in self.texts:
                 parts.append(self.texts[f"field.{part}"])

@@ -68,10 +68,13 @@ UNSPOKEN = frozenset({"change", "set", "created", "updated", "deleted"})
 
 
 def _place(texts: Mapping[str, str], path: tuple[str, ...]) -> str:
-    """A path for people: list positions count from 1, record ids are left out."""
+    """A path for people: list positions count from 1, record ids are left out, an own field is called by its key."""
     parts: list[str] = []
-    for part in path:
-        if part.isdecimal():
+    for before, part in zip(("", *path), path, strict=False):
+        if before == "custom":
+            # an organisation's own key, whatever else is called like it
+            parts.append(part)
+        elif part.isdecimal():
             parts[-1:] = [f"{parts[-1] if parts else ''} {int(part) + 1}".strip()]
         elif f"field.{part}" in texts:
             parts.append(texts[f"field.{part}"])

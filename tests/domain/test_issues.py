@@ -210,6 +210,24 @@ def test_what_is_put_back_at_a_path_is_a_change_of_that_path_alone(collection: s
         assert touched <= {path}, path
 
 
+@pytest.mark.parametrize("key", ["shelfMetres", "notes", "city", "customers", "set"])
+def test_an_own_field_is_called_by_its_key(key: str) -> None:
+    """Also where a key is the name of another field, which has a word of its own."""
+    lost = issue(field=f"custom.{key}", mine=4, theirs=5)
+    wrong = [{"code": "OUT_OF_RANGE", "path": ["custom", key], "allowed": ["0", "3"], "params": {}}]
+    refused = issue(code="REFUSED", mine={"custom": {key: 4}}, problems=wrong, waysOut=["DISCARD"])
+    for locale in LOCALES:
+        own = TEXTS[locale]["field.custom"]
+        for one, found in ((lost, "title"), (refused, "text")):
+            server = tell_issue(MESSAGES, one, locale, WEI)
+            phone = reference.tell_issue(TEXTS[locale], FIELDS, one, locale, WEI)
+            assert (server.title, server.text) == (phone["title"], phone["text"])
+            assert own in phone[found]
+            assert key in phone[found], (locale, phone)
+        told = phone["text"].partition(own)[2]
+        assert told.startswith(f" › {key}"), phone["text"]
+
+
 def test_an_entry_is_taken_away_as_a_change_does_it() -> None:
     assert change_at(ORDER, f"lines.{LINE}.cells.{MEDIUM}", None) == {"lines": [{"id": LINE, "cells": {MEDIUM: 0}}]}
     assert change_at(ORDER, f"lines.{LINE}", None) == {"lines": [{"id": LINE, "removed": True}]}

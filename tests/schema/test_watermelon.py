@@ -15,6 +15,7 @@ import pytest
 from backend.config import Settings
 from backend.errors import Code
 from backend.ids import new_id
+from backend.sync.changes import Change, Intent
 from backend.sync.work import Door, Work
 from backend.usecases.customers import change_customers
 from tests import factories
@@ -212,6 +213,21 @@ async def test_all_that_is_wrong_is_told_at_once(house: House) -> None:
         ("tasks", "NOT_FOUND"),
     }
     assert {issue["collection"] for issue in await kept(house)} == {"customers", "visits", "tasks"}
+
+
+async def test_a_deleted_row_is_not_undeleted_by_creating_it_again(house: House) -> None:
+    """It is refused, kept, and comes back by the mutation that says so, as it was."""
+    shop = await a_shop(house, "wei")
+    [outcome] = await house.change("admin", change_customers, Change(shop, Intent.DELETE))
+    assert outcome.status.value == "APPLIED", outcome.problems
+    again = {"customers": created(shop, nameEn="again", kind="RETAILER")}
+    for _ in range(2):
+        assert told(await push(house, again)) == [("ID_TAKEN", ("customers", "created", shop, "id"))]
+    assert await house.row("customer", shop, "id") == ()
+    back = "mutation ($id: ID!) { restoreCustomer(id: $id) { ... on CustomerChanged { status } } }"
+    assert (await asking.data(house, "wei", back, id=shop))["restoreCustomer"] == {"status": "APPLIED"}
+    found = (await pull(house))["changes"]["customers"]["updated"]
+    assert [row["nameEn"] for row in found if row["id"] == shop] == ["Shop"]
 
 
 async def test_ids_of_another_territory_or_collection_are_not_found(house: House) -> None:
