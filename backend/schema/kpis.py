@@ -15,7 +15,7 @@ from backend.usecases.kpis import KpiFound, KpisFound, key_figures
 
 ID = strawberry.ID
 
-for _enum in (KpiCode, Unit, NoFigure):
+for _enum in (KpiCode, Unit):
     strawberry.enum(_enum, description=(_enum.__doc__ or "").strip())
 
 

@@ -9,6 +9,9 @@ from backend.schema.arguments import prepare_inputs
 from backend.schema.backtests import BacktestMutations, BacktestQueries
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
+from backend.schema.cohorts import CohortQueries
+from backend.schema.affinity import AffinityQueries
+from backend.schema.behaviour import BehaviourQueries
 from backend.schema.cube import CubeQueries
 from backend.schema.custom_fields import CustomFieldQueries
 from backend.schema.decisions import DecisionQueries
@@ -45,6 +48,9 @@ class Query(
     RecordQueries,
     CustomFieldQueries,
     PriorityQueries,
+    CohortQueries,
+    AffinityQueries,
+    BehaviourQueries,
     BacktestQueries,
     EvaluationQueries,
     CubeQueries,

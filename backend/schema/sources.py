@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import strawberry
 
+from backend.domain.kpis import NoFigure
 from backend.domain.messages import label
 from backend.domain.sources import Source
 from backend.domain.sources import SourceUsed as FoundSource
 from backend.schema.context import Context
 from backend.schema.scalars import Day
 
+strawberry.enum(NoFigure, description=(NoFigure.__doc__ or "").strip())
 strawberry.enum(Source, description="Kinds of records that figures stand on; some are not recorded yet.")
 
 
