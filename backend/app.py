@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any
@@ -230,9 +230,16 @@ async def _home(_request: Request) -> Response:
 
 
 GRAPHQL_METHODS = ("GET", "POST")
+STREAM_METHODS = ("GET", "POST", "PUT", "DELETE")
+Answering = Callable[[Request], Awaitable[Response]]
+_STRAIGHT: Mapping[str, tuple[Answering | None, tuple[str, ...]]] = {
+    "/graphql": (_graphql, GRAPHQL_METHODS),
+    "/graphql/stream": (_stream, STREAM_METHODS),
+}
+_NO_DOOR: tuple[Answering | None, tuple[str, ...]] = (None, ())
 ROUTES = (
     Route("/graphql", _graphql, methods=GRAPHQL_METHODS),
-    Route("/graphql/stream", _stream, methods=["GET", "POST", "PUT", "DELETE"]),
+    Route("/graphql/stream", _stream, methods=STREAM_METHODS),
     WebSocketRoute("/graphql", _socket),
     Route("/sync/bulk", _bulk),
     Route("/sync/turbo", _turbo),
@@ -272,16 +279,16 @@ class Welcome(CORSMiddleware):
 
 
 class Straight:
-    """What nearly everybody asks goes to its door at once, past the looking up of paths."""
+    """What nearly everybody asks, and what stays open for long, goes to its door past the looking up of paths."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/graphql" and scope["method"] in GRAPHQL_METHODS:
-            scope["endpoint"] = _graphql
-            response = await _graphql(Request(scope, receive, send))
-            await response(scope, receive, send)
+        door, methods = _STRAIGHT.get(scope["path"], _NO_DOOR) if scope["type"] == "http" else _NO_DOOR
+        if door is not None and scope["method"] in methods:
+            scope["endpoint"] = door
+            await (await door(Request(scope, receive, send)))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

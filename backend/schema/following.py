@@ -6,7 +6,7 @@ each poke all are asked for at once, each sign-in once, and the same bytes go to
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from graphql import DocumentNode, FieldNode, GraphQLError, OperationType
@@ -85,17 +85,19 @@ class Followers:
         self._again = False
         self._tick: asyncio.TimerHandle | None = None
 
-    def join(self, follower: "Follower", user_id: str | None) -> ExitStack:
-        """From now on the follower is told; until what is returned is closed. Raises `Refused(BUSY)`."""
-        joined = ExitStack()
-        joined.enter_context(self._pokes.told(self.soon))
-        joined.enter_context(self._pokes.standings.told(user_id, lambda: self._suspect(follower)))
+    def join(self, follower: "Follower", user_id: str | None) -> None:
+        """From now on the follower is told, until it leaves. Raises `Refused(BUSY)`."""
+        self._pokes.join(self.soon)
+        self._pokes.standings.join(follower.doubt, user_id)
         self._all.add(follower)
-        joined.callback(self._all.discard, follower)
         if self._tick is None:
             self._tick = asyncio.get_running_loop().call_later(self._check_seconds / TICKS, self._look)
         self.soon()
-        return joined
+
+    def leave(self, follower: "Follower") -> None:
+        self._all.discard(follower)
+        self._pokes.standings.leave(follower.doubt)
+        self._pokes.leave(self.soon)
 
     def end(self) -> None:
         """Break off all: no `complete` is sent, they come again."""
@@ -123,10 +125,6 @@ class Followers:
         """A follower has taken what was sent: what came meanwhile is told to him now."""
         if self._pokes.ended or follower.sent < self._pokes.clock or follower.suspect:
             self.soon()
-
-    def _suspect(self, follower: "Follower") -> None:
-        follower.suspect = True
-        self.soon()
 
     def _look(self) -> None:
         self._tick = None
@@ -206,7 +204,8 @@ class Follower(Response):
         self.heard_at = loop.time()
         self._first = event_of(first)
         self._followers = followers
-        self._waiting: asyncio.Task[None] | None = None
+        self._until: asyncio.Timeout | None = None
+        """While nothing is to be done but to wait for the reader to leave: what ends that."""
         self._error: BaseException | None = None
         self.finished = False
         self._sending: asyncio.Task[None] | None = None
@@ -215,7 +214,7 @@ class Follower(Response):
         self.background = None
         # proxies that gather answers before they pass them on are asked not to
         self.init_headers({"x-accel-buffering": "no", "content-language": locale, "vary": ANSWER_VARIES})
-        self._joined = followers.join(self, user_id)
+        followers.join(self, user_id)
 
     def is_due(self, clock: int, silent_at: float) -> bool:
         return not self.busy and (self.sent < clock or self.suspect or self.heard_at <= silent_at)
@@ -225,8 +224,13 @@ class Follower(Response):
         if self.finished:
             return
         self.finished, self._error = True, error
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._until is not None:
+            self._until.reschedule(asyncio.get_running_loop().time())
+
+    def doubt(self) -> None:
+        """Whether it may still be told is to be asked."""
+        self.suspect = True
+        self._followers.soon()
 
     def say(self, event: bytes, *, last: bool = False) -> None:
         """Send an event; until it is taken the follower is told nothing else."""
@@ -254,24 +258,34 @@ class Follower(Response):
             await send({"type": "http.response.body", "body": event, "more_body": True})
 
         self._send = send_event
-        with self._joined:
+        try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send_event(self._first)
+            # it stays for hours: what only its beginning wanted is let go of, by the connection too
+            self._first, self.raw_headers = b"", []
+            scope["headers"].clear()
             self._taken()
             if not self.finished:
-                # in a task of its own, which can be ended when there is no more to tell
-                self._waiting = asyncio.ensure_future(left(receive))
-                try:
-                    await asyncio.wait({self._waiting})
-                finally:
-                    self._waiting.cancel()
-                    if self._sending is not None:
-                        self._sending.cancel()
+                await self._reader_left(receive)
             if self._error is not None:
                 raise self._error
             if self.finished:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             self.finish()
+        finally:
+            self._followers.leave(self)
+
+    async def _reader_left(self, receive: Receive) -> None:
+        """Until the reader has left, or there is no more to tell."""
+        self._until = asyncio.timeout(None)
+        try:
+            with suppress(TimeoutError):
+                async with self._until:
+                    await left(receive)
+        finally:
+            self._until = None
+            if self._sending is not None:
+                self._sending.cancel()
 
 
 async def left(receive: Receive) -> None:

@@ -55,12 +55,19 @@ class Standings:
     @contextmanager
     def told(self, user_id: str | None, tell: Tell) -> Iterator[None]:
         """Meanwhile `tell`, of this caller alone, is called whenever the user should be asked for again."""
-        self._watching[tell] = user_id
-        self._wanted.set()
+        self.join(tell, user_id)
         try:
             yield
         finally:
-            del self._watching[tell]
+            self.leave(tell)
+
+    def join(self, tell: Tell, user_id: str | None) -> None:
+        """The same, until `leave`: for those who stay for long and are many."""
+        self._watching[tell] = user_id
+        self._wanted.set()
+
+    def leave(self, tell: Tell) -> None:
+        del self._watching[tell]
 
 
 class Pokes:
@@ -169,9 +176,8 @@ class Pokes:
         finally:
             self._followers.discard(woken)
 
-    @contextmanager
-    def told(self, tell: Tell) -> Iterator[None]:
-        """One more follower, who reads the clock himself: meanwhile `tell` is called whenever it has gone on.
+    def join(self, tell: Tell) -> None:
+        """One more follower, who reads the clock himself: until `leave`, `tell` is called whenever it has gone on.
 
         It may be one for many, and is called once for all of them, and when nobody is told any more. Raises as
         `follow` does.
@@ -179,12 +185,11 @@ class Pokes:
         self._check_room()
         self._told[tell] += 1
         self._wanted.set()
-        try:
-            yield
-        finally:
-            self._told[tell] -= 1
-            if not self._told[tell]:
-                del self._told[tell]
+
+    def leave(self, tell: Tell) -> None:
+        self._told[tell] -= 1
+        if not self._told[tell]:
+            del self._told[tell]
 
     def _check_room(self) -> None:
         if self._closed or self.subscribers >= self._subscribers_max:

@@ -116,6 +116,9 @@ class Listener(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self._refused:
             super().on_message_complete()
+        if not self.parser.should_upgrade():
+            # they are the request's now, which may let go of them long before it is answered
+            self.headers = []
 
     def _is_too_large(self) -> bool:
         return self._head_bytes > self.settings.head_bytes_max or self._head_fields > self.settings.head_fields_max
