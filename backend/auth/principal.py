@@ -82,6 +82,16 @@ class Principal:
             return self.kind is PrincipalKind.SERVICE and named is not None and self.may(Action.READ, named)
         return named is None or collection in _OF_ALL_STAFF or may(self.role, Action.READ, named)
 
+    @property
+    def counts_orders(self) -> bool:
+        """True when sums over orders may be read, whether or not the orders themselves may."""
+        return self.may(Action.READ, Collection.ORDERS) or self.may(Action.AGGREGATE, Collection.ORDERS)
+
+    @property
+    def only_counts_orders(self) -> bool:
+        """True when sums over orders may be read and the orders may not, so that no sum may be one customer's."""
+        return self.counts_orders and not self.may(Action.READ, Collection.ORDERS)
+
     def may(self, action: Action, collection: Collection) -> bool:
         """True when the role, or the rights of a service, cover the action at all; scope decides on which rows."""
         if self.role is not None:

@@ -4,7 +4,7 @@ The same statistics can come from a database's own GROUP BY; then `HistoryColumn
 A purchase is a *day* on which a customer ordered: orders of one day merge, zero-price samples are none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -125,6 +125,13 @@ def history_of(
         cost_known=(unknown_cost == 0) & (orders_n > 0),
         returns_n=returned if returns_recorded else np.full(customers_n, -1, dtype=np.int64),
     )
+
+
+def only(orders: OrderColumns, kept: BoolArray) -> OrderColumns:
+    """The orders of the customers kept, numbered as those are without the others. `kept`: (n,)."""
+    number = np.cumsum(kept) - 1
+    found = orders.where(kept[orders.customer])
+    return replace(found, customer=number[found.customer])
 
 
 def purchase_days(orders: OrderColumns) -> tuple[IntArray, IntArray]:

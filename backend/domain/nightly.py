@@ -277,10 +277,3 @@ def _shown(numbers: Mapping[str, IntColumn], texts: Mapping[str, Sequence[str]])
         money=tuple(numbers[name] for name in MONEY_COLUMNS),
         shares=tuple(numbers[name] for name in SHARE_COLUMNS),
     )
-
-
-def only(orders: OrderColumns, kept: BoolArray) -> OrderColumns:
-    """The orders of the customers kept, numbered as those are without the others. `kept`: (n,)."""
-    number = np.cumsum(kept) - 1
-    found = orders.where(kept[orders.customer])
-    return replace(found, customer=number[found.customer])

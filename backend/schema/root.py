@@ -5,13 +5,13 @@ from graphql import print_schema
 
 from backend.errors import SelvedgeError
 from backend.reads.entities import check_entities
+from backend.schema.affinity import AffinityQueries
 from backend.schema.arguments import prepare_inputs
 from backend.schema.backtests import BacktestMutations, BacktestQueries
+from backend.schema.behaviour import BehaviourQueries
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
 from backend.schema.cohorts import CohortQueries
-from backend.schema.affinity import AffinityQueries
-from backend.schema.behaviour import BehaviourQueries
 from backend.schema.cube import CubeQueries
 from backend.schema.custom_fields import CustomFieldQueries
 from backend.schema.decisions import DecisionQueries
@@ -33,6 +33,7 @@ from backend.schema.records import TrailQueries
 from backend.schema.rxdb import HEADER_SCALARS, RxdbMutations, RxdbQueries, RxdbSubscriptions
 from backend.schema.scalars import schema_config
 from backend.schema.score_policies import ScorePolicyMutations, ScorePolicyQueries
+from backend.schema.segment_models import SegmentModelQueries
 from backend.schema.services import ServiceMutations, ServiceQueries
 from backend.schema.sessions import SessionMutations, SessionQueries
 from backend.schema.sync import SyncMutations, SyncQueries, SyncSubscriptions
@@ -48,15 +49,16 @@ class Query(
     RecordQueries,
     CustomFieldQueries,
     PriorityQueries,
-    CohortQueries,
-    AffinityQueries,
-    BehaviourQueries,
     BacktestQueries,
     EvaluationQueries,
     CubeQueries,
+    CohortQueries,
+    AffinityQueries,
+    BehaviourQueries,
     KpiQueries,
     DecisionQueries,
     ScorePolicyQueries,
+    SegmentModelQueries,
     MetricQueries,
     SessionQueries,
     ServiceQueries,

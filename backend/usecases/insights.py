@@ -29,7 +29,8 @@ from backend.domain.frozen import (
     published_of,
     tables_of,
 )
-from backend.domain.nightly import Night, Scored, StoredScores, only, score_night
+from backend.domain.history import only
+from backend.domain.nightly import Night, Scored, StoredScores, score_night
 from backend.domain.permissions import Action, Collection
 from backend.domain.priority import priorities, rank_rows
 from backend.domain.score_facts import as_inputs, fact_documents, is_open, take_facts, with_cadence

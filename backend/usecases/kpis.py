@@ -9,7 +9,6 @@ import numpy as np
 from backend.auth.principal import Principal
 from backend.config import Settings
 from backend.domain.kpis import Kpi, KpiCode, KpiInputs, Period, check_period, kpi, sources_used
-from backend.domain.permissions import Action, Collection
 from backend.domain.score_facts import local_days
 from backend.domain.sources import SourceUsed
 from backend.domain.times import day_number
@@ -63,13 +62,11 @@ async def key_figures(
 ) -> KpisFound:
     """The figures asked for, each once, over the customers the caller holds; all with the records of one moment.
 
-    Asks for the right to read orders, one by one or as sums. Raises NOT_PERMITTED, NOT_FOUND (a territory out of
-    scope), OUT_OF_RANGE and IN_THE_FUTURE.
+    Asks for the right to read orders, one by one or as sums; of sums there must be enough customers behind them.
+    Raises NOT_PERMITTED, NOT_FOUND (a territory out of scope), OUT_OF_RANGE and IN_THE_FUTURE.
     """
-    if principal is not None:
-        counts = principal.may(Action.READ, Collection.ORDERS) or principal.may(Action.AGGREGATE, Collection.ORDERS)
-        if not counts or not principal.reads("visits"):
-            raise Refused(Problem(Code.NOT_PERMITTED))
+    if principal is not None and not (principal.counts_orders and principal.reads("visits")):
+        raise Refused(Problem(Code.NOT_PERMITTED))
     period = check_period(day_number(first_day), day_number(last_day), day_number(today))
     async with engine.read() as conn:
         where, args = await held_customers(conn, principal, territory_id)
@@ -81,6 +78,10 @@ async def key_figures(
             visits=await read_visits_made(conn, crowd),
             reps=frozenset(await read_reps(conn, principal, territory_id)),
         )
+    few = 0 < len(read.heads.ids) < settings.cube_group_customers_min
+    if few and principal is not None and principal.only_counts_orders:
+        # what few customers bring together is what each of them brings
+        raise Refused(Problem(Code.NOT_PERMITTED, ("orders",), (str(settings.cube_group_customers_min),)))
     return await asyncio.to_thread(_compute, read, settings, list(dict.fromkeys(codes)), period, first_day, last_day)
 
 

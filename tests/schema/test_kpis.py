@@ -84,8 +84,16 @@ async def test_a_manager_reads_his_region_and_one_patch_of_it(house: House, shop
     assert [(item["code"], item["value"]) for item in whole["items"]] == [("REVENUE", 514_000), ("ADOPTION", 5_000)]
     south = (await data(house, "manager", KPIS, **asked, territory=house.patches["south"]))["kpis"]
     assert [(item["code"], item["value"]) for item in south["items"]] == [("REVENUE", 500_000), ("ADOPTION", 0)]
-    analyst = (await data(house, "analyst", KPIS, **asked))["kpis"]
-    assert analyst["items"][0]["value"] == 514_000
+
+
+async def test_who_reads_sums_only_is_told_none_of_few_customers(house: House, shops: list[str]) -> None:
+    asked = {"from": "2026-11-01", "codes": ["REVENUE"]}
+    [error] = (await ask(house, "analyst", KPIS, **asked))["errors"]
+    [problem] = error["extensions"]["problems"]
+    assert (problem["code"], problem["path"], problem["allowed"]) == ("NOT_PERMITTED", ["orders"], ["5"])
+    fifth = create(new_id(), {"nameEn": "E", "kind": "RETAILER", "territoryId": house.patches["south"]})
+    await house.change("admin", change_customers, fifth)
+    assert (await data(house, "analyst", KPIS, **asked))["kpis"]["items"][0]["value"] == 514_000
 
 
 async def test_figures_and_why_there_are_none_speak_the_readers_language(house: House, shops: list[str]) -> None:
