@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, reset_contextvars
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from backend.clock import Clock, wall_clock_ms
@@ -317,21 +317,25 @@ class Edge:
                 message["headers"] = [*own, *(each for each in _headers(request_id) if each[0] not in named)]
             await send(message)
 
-        with bound_contextvars(request_id=request_id), TRACES.span("request", request_id=request_id) as tell:
-            try:
-                await self._app(scope, receive, send_marked)
-            except Exception as error:
-                # the one place where the unexpected ends
-                _LOG.error("unexpected failure", error_id=request_id, **error_told(error))
-                if status:
-                    raise
-                await _failure(request_id)(scope, receive, send_marked)
-            path = _PATH_OF.get(scope.get("endpoint"), ELSEWHERE)
-            tell("path", path)
-            tell("status", status)
-            _REQUESTS.add(path=path, status=str(status))
-            _SECONDS.observe(perf_counter() - began, path=path)
-            _LOG.info("answered", where=path, code=status, milliseconds=_since(began))
+        before = bind_contextvars(request_id=request_id)
+        try:
+            with TRACES.span("request", request_id=request_id) as tell:
+                try:
+                    await self._app(scope, receive, send_marked)
+                except Exception as error:
+                    # the one place where the unexpected ends
+                    _LOG.error("unexpected failure", error_id=request_id, **error_told(error))
+                    if status:
+                        raise
+                    await _failure(request_id)(scope, receive, send_marked)
+                path = _PATH_OF.get(scope.get("endpoint"), ELSEWHERE)
+                tell("path", path)
+                tell("status", status)
+                _REQUESTS.add(path=path, status=str(status))
+                _SECONDS.observe(perf_counter() - began, path=path)
+                _LOG.info("answered", where=path, code=status, milliseconds=_since(began))
+        finally:
+            reset_contextvars(**before)
 
 
 def _headers(request_id: str) -> list[tuple[bytes, bytes]]:

@@ -36,6 +36,9 @@ class ReadCounts:
     fallbacks: int = 0
     statements: int = 0
     plan_hits: int = 0
+    at_root: int = 0
+    """selections that the fields of the operation itself returned"""
+    shortcuts: int = 0
 
     def count_statement(self) -> None:
         self.statements += 1

@@ -35,6 +35,7 @@ from backend.schema.errors import errors_json
 from backend.schema.executor import SelectionExecutor
 from backend.schema.limits import Limits
 from backend.schema.malformed import put_aside
+from backend.schema.shortcut import Shortcut, shortcut_of
 from backend.telemetry import counter
 
 VALIDATION_ERRORS_MAX = 20
@@ -53,6 +54,8 @@ class Prepared:
     trusted: bool = False
     light: Mapping[str | None, Light] = field(default_factory=dict)
     """as in `light_operations`"""
+    shortcuts: dict[str | None, Shortcut | None] = field(default_factory=dict, compare=False, repr=False)
+    """By the name of the operation asked for, of those that ran; at most one of each and one without a name."""
 
 
 class Documents:
@@ -166,7 +169,7 @@ async def run(
     if prepared.document is None:
         return {"errors": errors_json(prepared.errors)}
     context.document_key = prepared.key
-    found = await _run(schema, context, prepared, variables, operation_name)
+    found = await _answered(schema, context, prepared, variables, operation_name)
     await _note_sensitive(context, prepared.document, found)
     if "data" in found or not variables:
         return found
@@ -176,6 +179,27 @@ async def run(
         return found
     context.put_aside = aside.entries
     return await _run(schema, context, prepared, aside.variables, operation_name)
+
+
+async def _answered(
+    schema: strawberry.Schema,
+    context: Context,
+    prepared: Prepared,
+    variables: Mapping[str, Any] | None,
+    operation_name: str | None,
+) -> dict[str, Any]:
+    """By the short way where there is one; else by the usual, after which it is known whether there is one."""
+    shortcut = prepared.shortcuts.get(operation_name)
+    if shortcut is not None and context.compiled and shortcut.fits(variables or {}):
+        result = await shortcut.answer(context, variables or {})
+        if result is not None:
+            return answer(result)
+    found = await _run(schema, context, prepared, variables, operation_name)
+    reads = context.reads
+    once = reads.at_root == reads.selections == reads.compiled == 1
+    if once and prepared.document is not None and operation_name not in prepared.shortcuts:
+        prepared.shortcuts[operation_name] = shortcut_of(schema, prepared.document, operation_name)
+    return found
 
 
 async def _note_sensitive(context: Context, document: DocumentNode, found: Mapping[str, Any]) -> None:

@@ -32,7 +32,7 @@ from backend.reads.ordinary import Loader, Record, RecordPage
 from backend.reads.selection import Form, PageRequest, Selection, Span, usual
 from backend.schema.context import Context
 from backend.schema.finished import Finished, pick, picked_of
-from backend.schema.selection import NestedPage, Wanted, spans_of, variables_shape, wanted_of
+from backend.schema.selection import NestedPage, Wanted, page_request, spans_of, variables_shape, wanted_of
 from backend.schema.types import COMPUTED
 from backend.telemetry import counter, gauge
 
@@ -119,6 +119,7 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
             found = await self._with_its_siblings(return_type, details, info, selection, steps)
         else:
             self._count_selection(info)
+            self.context_value.reads.at_root += path.prev is None
             found = await self._read(return_type, details, selection, (info.parent_type.name, *steps))
         if isinstance(found, orjson.Fragment) or found is None:
             answer = found
@@ -161,7 +162,7 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         """Finished bytes, or records (a page, a list) of the ordinary way; of EACH, by id. `place`: type, then path."""
         plan_or_wanted, spans = self._planned(return_type, details, selection, place)
         if isinstance(plan_or_wanted, Plan):
-            return await self._run(plan_or_wanted, selection, spans)
+            return await run_plan(self.context_value, plan_or_wanted, selection, spans)
         return await self._loader().read(selection, spans[0])
 
     def _count_selection(self, info: GraphQLResolveInfo[Any]) -> None:
@@ -179,24 +180,15 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         place: tuple[str, ...],
     ) -> tuple[Plan | Wanted, Sequence[Span]]:
         """A plan, kept or new; or what is wanted, when it cannot be compiled."""
-        context, principal = self.context_value, self.context_value.caller
+        context = self.context_value
         steps = place[1:]
-        key = (
-            context.document_key,
-            self.operation.name.value if self.operation.name else None,
-            place,
-            selection.shape,
-            _page_shape(selection),
-            variables_shape(self.variable_values.coerced),
-            scope_class(principal),
-            context.engine.dialect,
-        )
+        operation_name = self.operation.name.value if self.operation.name else None
+        key = plan_key(context, operation_name, place, selection, variables_shape(self.variable_values.coerced))
         if context.compiled and context.document_key and (plan := context.plans.get(key)) is not None:
             kept: Kept = plan.note
             spans = kept.spans or self._spans(selection, kept.nested, steps)
             if kept.spans or plan.fits(spans):
-                context.reads.plan_hits += 1
-                _PLAN_LOOKUPS.add(outcome="hit")
+                count_hit(context)
                 return plan, spans
         wanted = wanted_of(self, selection, self._kind(return_type, selection), details, steps)
         spans = self._spans(selection, wanted.nested, steps)
@@ -227,7 +219,8 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def _spans(self, selection: Selection, nested: tuple[NestedPage, ...], steps: tuple[str, ...]) -> list[Span]:
         context = self.context_value
-        return spans_of(self, selection, nested, steps, context.caller, context.settings)
+        pages = [found.page or page_request(self, found.field, found.details) for found in nested]
+        return spans_of(selection, nested, pages, steps, context.caller, context.settings)
 
     def _kind(self, return_type: GraphQLOutputType, selection: Selection) -> GraphQLObjectType:
         """The concrete type: of an interface, the one the selection's entity is."""
@@ -238,22 +231,49 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         assert isinstance(kind, GraphQLObjectType)
         return kind
 
-    async def _run(self, plan: Plan, selection: Selection, spans: Sequence[Span]) -> Any:
-        context = self.context_value
-        arguments = plan.arguments(context.caller, context.now_ms, selection, spans)
-        context.reads.compiled += 1
-        context.reads.statements += 1
-        _COMPILED.add()
-        rows = await context.engine.fetch(plan.sql, *arguments, steady=plan.steady)
-        if selection.form is Form.EACH:
-            return {row[0]: orjson.Fragment(row[1]) for row in rows}
-        return orjson.Fragment(rows[0][0]) if rows else None
-
     def _loader(self) -> Loader:
         context = self.context_value
         if context.loader is None:
             context.loader = Loader(context.engine, context.caller, context.now_ms, context.reads.count_statement)
         return context.loader
+
+
+async def run_plan(context: Context, plan: Plan, selection: Selection, spans: Sequence[Span]) -> Any:
+    """What a plan's statement finds: finished bytes, None, or of EACH bytes by id."""
+    arguments = plan.arguments(context.caller, context.now_ms, selection, spans)
+    context.reads.compiled += 1
+    context.reads.statements += 1
+    _COMPILED.add()
+    rows = await context.engine.fetch(plan.sql, *arguments, steady=plan.steady)
+    if selection.form is Form.EACH:
+        return {row[0]: orjson.Fragment(row[1]) for row in rows}
+    return orjson.Fragment(rows[0][0]) if rows else None
+
+
+def plan_key(
+    context: Context,
+    operation_name: str | None,
+    place: tuple[str, ...],
+    selection: Selection,
+    variables: tuple[Any, ...],
+) -> tuple[Any, ...]:
+    """Under what a plan is kept: all that changes its statement. `variables`: their shape."""
+    return (
+        context.document_key,
+        operation_name,
+        place,
+        selection.shape,
+        _page_shape(selection),
+        variables,
+        scope_class(context.caller),
+        context.engine.dialect,
+    )
+
+
+def count_hit(context: Context) -> None:
+    """A plan was kept and is used again."""
+    context.reads.plan_hits += 1
+    _PLAN_LOOKUPS.add(outcome="hit")
 
 
 def _page_shape(selection: Selection) -> tuple[Any, ...]:

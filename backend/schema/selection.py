@@ -169,14 +169,17 @@ def wanted_of(
 
 
 def spans_of(
-    executor: Executor[Any],
     selection: Selection,
     nested: Sequence[NestedPage],
+    pages: Sequence[PageRequest],
     path: tuple[str, ...],
     principal: Principal,
     settings: Settings,
 ) -> list[Span]:
-    """The spans by slot: the root's, then each connection's inside. Raises `Refused` with all problems."""
+    """The spans by slot: the root's, then each connection's inside, for which `pages` holds what is asked.
+
+    Raises `Refused` with all problems.
+    """
     spans: list[Span] = []
     problems: list[Problem] = []
 
@@ -202,8 +205,7 @@ def spans_of(
     else:
         root_default = ROOT_ROWS_DEFAULT if selection.form is Form.PAGE else settings.page_rows_max
         add(selection.page, settings.page_rows_max, root_default, ordered.name, ordered.order, path)
-    for found in nested:
-        page = found.page or page_request(executor, found.field, found.details)
+    for found, page in zip(nested, pages, strict=True):
         rows_max = settings.nested_page_rows_max
         add(page, rows_max, NESTED_ROWS_DEFAULT, found.order_name, found.order, found.path)
     if problems:

@@ -51,6 +51,8 @@ class Asker:
         ordinary = await self.bytes(who, document, variables, compiled=False)
         compiled = await self.bytes(who, document, variables)
         assert compiled == ordinary, document
+        if any(self.documents.prepare(document).shortcuts.values()):
+            assert await self.bytes(who, document, variables) == ordinary, document
         answered: dict[str, Any] = orjson.loads(compiled)
         return answered
 

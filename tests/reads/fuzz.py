@@ -283,6 +283,8 @@ class Report:
     documents: int = 0
     compiled: int = 0
     fallbacks: int = 0
+    shortcuts: int = 0
+    """documents asked again, and answered without an executor"""
     refused: Counter[str] = field(default_factory=Counter)
     """answers with errors, by code"""
     answered_bytes: int = 0
@@ -302,6 +304,9 @@ async def compare(asker: Asker, questions: Questions, *, differences_max: int = 
             report.coverage.note(question)
             report.compiled += asker.reads.compiled
             report.fallbacks += asker.reads.fallbacks
+            if any(asker.documents.prepare(document).shortcuts.values()):
+                answer = await asker.bytes(who, document, variables)
+                report.shortcuts += asker.reads.shortcuts
             report.answered_bytes += len(answer)
             for error in orjson.loads(answer).get("errors", ()):
                 report.refused[error.get("extensions", {}).get("code", "none")] += 1

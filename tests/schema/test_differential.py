@@ -32,6 +32,7 @@ async def test_both_ways_answer_the_same_to_the_byte(engine: Engine, drawn: list
     assert report.documents > 200
     assert report.compiled > report.documents
     assert report.fallbacks > 0
+    assert report.shortcuts > 20
     assert report.answered_bytes > 500_000
     assert sum(report.refused.values()) < report.documents / 5
     assert report.coverage.lacking_fields(1) == []
