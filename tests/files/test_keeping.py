@@ -81,6 +81,7 @@ async def test_a_file_collected_while_it_comes_again_is_written_again(desk: Desk
     files = files_of(desk)
     first = await desk.stored("wei", visit, paper)
     await remove(desk, first)
+    await forget_deleted(desk)
     third, _ = await declare(desk.house, "wei", visit, paper)
     assert await desk.row(third, "state") == ("DECLARED",), "what nobody sees any more is no file to be had"
     put, collected = files.store.put, []
