@@ -202,7 +202,7 @@ class Backtest:
 
 def until(orders: OrderColumns, day: int) -> OrderColumns:
     """The orders up to a day, that day with them."""
-    return _only_rows(orders, orders.day <= day)
+    return orders.where(orders.day <= day)
 
 
 def order_cut(orders: OrderColumns, *, customers_n: int, day: int, kind: IntArray | None = None) -> Cut:
@@ -434,14 +434,3 @@ def _deciles(expected: FloatArray, times: IntArray) -> tuple[Decile, ...]:
     parts = np.array_split(order, min(DECILES_N, order.size)) if order.size else []
     return tuple(Decile(int(part.size), float(expected[part].sum()), int(times[part].sum())) for part in parts)
 
-
-def _only_rows(orders: OrderColumns, kept: BoolArray) -> OrderColumns:
-    return OrderColumns(
-        orders.customer[kept],
-        orders.day[kept],
-        orders.net_minor[kept],
-        orders.cost_minor[kept],
-        orders.cost_known[kept],
-        orders.is_return[kept],
-        None if orders.order_key is None else orders.order_key[kept],
-    )

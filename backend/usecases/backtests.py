@@ -32,8 +32,7 @@ from backend.domain.backtest import (
     until,
 )
 from backend.domain.backtest_document import DATABASE_CAVEATS, FILE_CAVEATS, Caveat, backtest_document
-from backend.domain.history import OrderColumns, history_of
-from backend.domain.nightly import only
+from backend.domain.history import OrderColumns, history_of, only
 from backend.domain.permissions import Action, Collection
 from backend.domain.ranking import REPLICATES_N
 from backend.domain.score_facts import take_facts
