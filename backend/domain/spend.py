@@ -14,6 +14,7 @@ from backend.domain.arrays import FloatArray, IntArray
 from backend.domain.newton import Curve, maximise, standard_errors, with_prior
 from backend.domain.purchase import ENOUGH_CUSTOMERS_N, SAMPLE_MAX, FitStatus
 from backend.domain.special import digamma, log_gamma, trigamma
+from backend.errors import Code, Problem, Refused
 
 SHIPPED = (6.0, 4.0)
 """(p, q) for organisations with too little history; v then follows from their mean spend. An assumption."""
@@ -48,7 +49,9 @@ def fit_spend(
     Rows without a purchase or with a mean ≤ 0 (returns ate it) say nothing about positive spend and are left
     out. Too few rows give the shipped shape at the mean spend seen; a likelihood without a proper maximum
     (everybody spends the same) is held by a weak log-normal prior. See `FitStatus`.
+    *Raises* `INVALID_VALUE` for a spend that is no number, `OUT_OF_RANGE` for a count below 0.
     """
+    _check(mean_spend, purchases_n)
     used = (purchases_n > 0) & (mean_spend > 0)
     mean, count = _sample(mean_spend[used], purchases_n[used].astype(np.float64), sample_max)
     if int(used.sum()) < enough_customers_n:
@@ -85,11 +88,19 @@ def fit_spend(
 def expected_spend(fit: SpendFit, mean_spend: FloatArray, purchases_n: IntArray) -> FloatArray:
     """(n,) expected spend per purchase E[Z | m, n], in the unit fitted; the population's mean without any.
 
-    A negative own mean (more returned than bought) counts as 0.
+    A negative own mean (more returned than bought) counts as 0. *Raises* as `fit_spend`.
     """
+    _check(mean_spend, purchases_n)
     count = purchases_n.astype(np.float64)
     own = np.where(purchases_n > 0, np.maximum(mean_spend, 0.0), 0.0)
     return np.asarray(fit.p * (fit.v + count * own) / (fit.p * count + fit.q - 1.0), dtype=np.float64)
+
+
+def _check(mean_spend: FloatArray, purchases_n: IntArray) -> None:
+    if mean_spend.shape != purchases_n.shape or not np.isfinite(mean_spend).all():
+        raise Refused(Problem(Code.INVALID_VALUE, ("mean_spend",), (f"{purchases_n.size} numbers",)))
+    if purchases_n.size and int(purchases_n.min()) < 0:
+        raise Refused(Problem(Code.OUT_OF_RANGE, ("purchases_n",), (">= 0",)))
 
 
 def _sample(mean: FloatArray, count: FloatArray, sample_max: int) -> tuple[FloatArray, FloatArray]:

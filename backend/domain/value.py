@@ -10,10 +10,11 @@ from enum import StrEnum
 import numpy as np
 
 from backend.domain.arrays import FloatArray, IntArray
-from backend.errors import Code, Problem, Refused
+from backend.errors import Code, Problem, Refused, refuse_if
 
 PERIODS_MAX = 20
 NEGLIGIBLE_SHARE = 0.05
+_FLOWS = ("contribution", "expected_purchases", "margin_per_purchase", "gain", "season", "damping")
 PEERS_MIN = 30
 """A peer group smaller than this sets no frontier."""
 
@@ -88,9 +89,10 @@ def rate_per_period(yearly: float, periods_per_year: int) -> float:
 def lifetime_value(inputs: ValueInputs, method: Method = Method.PROBABILISTIC) -> LifetimeValue:
     """Value every customer by one method.
 
-    *Raises* `OUT_OF_RANGE` for a discount rate that is NaN or ≤ −1 or a churn outside 0..1; `REQUIRED` when
-    PROBABILISTIC lacks the models' columns.
+    *Raises* `OUT_OF_RANGE` for a discount rate that is NaN or ≤ −1 or a churn outside 0..1; `INVALID_VALUE` for
+    flows that are no numbers; `REQUIRED` when PROBABILISTIC lacks the models' columns.
     """
+    _check_numbers(inputs)
     _check_rate(inputs.rate)
     _check_rate(inputs.rate_old)
     if np.isnan(inputs.churn).any() or (inputs.churn < 0).any() or (inputs.churn > 1).any():
@@ -225,6 +227,15 @@ def _padded(columns: FloatArray, filler: float) -> FloatArray:
     """Cut or fill (n, h) to `PERIODS_MAX` columns."""
     missing = max(0, PERIODS_MAX - columns.shape[1])
     return np.pad(columns[:, :PERIODS_MAX], ((0, 0), (0, missing)), constant_values=filler)
+
+
+def _check_numbers(inputs: ValueInputs) -> None:
+    columns = {name: getattr(inputs, name) for name in _FLOWS}
+    refuse_if(
+        Problem(Code.INVALID_VALUE, (name,), ("numbers",))
+        for name, column in columns.items()
+        if column is not None and not np.isfinite(column).all()
+    )
 
 
 def _check_rate(rate: float) -> None:

@@ -22,8 +22,9 @@ from backend.domain.potential import PEERS_MIN, peer_frontiers, potential
 from backend.domain.purchase import FitStatus, Model, PurchaseFit, TimeUnit
 from backend.domain.purchase_forecast import expected_of_new
 from backend.domain.scoring import ScoreInputs, ScoreParameters, score_customers
+from backend.domain.spend import expected_spend, fit_spend
 from backend.domain.times import day_number
-from backend.domain.value import ChurnForm, Method
+from backend.domain.value import ChurnForm, Method, ValueInputs, lifetime_value
 from backend.errors import Code, Refused
 from tests.domain.worlds import TODAY, history, order_columns
 
@@ -300,7 +301,7 @@ def test_frontiers_kept_with_a_run_are_those_the_gaps_were_measured_by():
     assert {(one["kind"], one["place"]) for one in documents} == {
         (KINDS[0], "CN/31"), (KINDS[1], "CN/31"), (KINDS[0], None), (KINDS[1], None),
     }  # fmt: skip
-    for row, place in ((139, "CN/31"), (0, "CN/44"), (1, "CN/31")):
+    for row, place in ((139, "CN/31"), (138, "CN/31"), (0, "CN/44"), (1, "CN/31")):
         frontier = frontier_for(documents, KINDS[kind[row]], place)
         assert frontier is not None
         own = found.quarter_revenue_minor[row, :4].sum() * (
@@ -308,6 +309,8 @@ def test_frontiers_kept_with_a_run_are_those_the_gaps_were_measured_by():
         )
         assert max(frontier[0] - own, 0.0) == pytest.approx(gaps.parts_minor[row, 0])
         assert frontier[1] == gaps.peers_n[row]
+    # the small shops of the other place are peers by kind only, and pull that frontier down
+    assert frontier_for(documents, KINDS[0], "CN/31") != frontier_for(documents, KINDS[0], None)
     assert frontier_for(documents, KINDS[2], None) is None
     assert frontier_for(documents, KINDS[0], None) == frontier_for(documents, KINDS[0], "KR/11")
     alone = (np.zeros(0, dtype=np.int64),) * 2
@@ -326,6 +329,29 @@ def test_the_value_asked_for_is_the_scores_own():
     assert values.past_minor.tolist() == scores.clv_past_minor.tolist()
     assert values.future_minor.tolist() == scores.clv_future_minor.tolist()
     assert values.gain_minor.values[0] > 0
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_amounts_that_are_no_numbers_are_refused_by_spend_and_by_value(wrong: float):
+    spend, count = np.array([10.0, wrong]), np.array([1, 2])
+    fit = fit_spend(spend[:1], count[:1])
+    for ask in (lambda: fit_spend(spend, count), lambda: expected_spend(fit, spend, count)):
+        with pytest.raises(Refused) as refused:
+            ask()
+        assert refused.value.problems[0].code is Code.INVALID_VALUE
+    flows = ValueInputs(np.array([[1.0, wrong]]), np.array([0.2]), 0.02, gain=np.array([[wrong]]))
+    for method in Method:
+        with pytest.raises(Refused) as refused:
+            lifetime_value(flows, method)
+        assert [(p.code, p.path) for p in refused.value.problems] == [
+            (Code.INVALID_VALUE, ("contribution",)), (Code.INVALID_VALUE, ("gain",)),
+        ]  # fmt: skip
+
+
+def test_spend_of_fewer_than_no_purchases_is_refused():
+    with pytest.raises(Refused) as refused:
+        fit_spend(np.array([10.0]), np.array([-1]))
+    assert refused.value.problems[0].code is Code.OUT_OF_RANGE
 
 
 def test_what_cannot_be_a_column_of_orders_is_refused():
