@@ -71,6 +71,9 @@ class Settings(BaseSettings):
         le=100,
         description="customers below which roles that read sums of orders only are told nothing",
     )
+    stale_days: int = Field(
+        default=180, ge=1, le=3_650, description="days without an order, a visit or a change that make a customer stale"
+    )
     predicate_depth_max: int = Field(default=8, ge=1, le=12, description="how deep a predicate may be nested")
     predicate_nodes_max: int = Field(
         default=100, ge=1, le=500, description="conditions, ands, ors and nots of a predicate"

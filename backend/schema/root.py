@@ -11,6 +11,7 @@ from backend.schema.backtests import BacktestMutations, BacktestQueries
 from backend.schema.behaviour import BehaviourQueries
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
+from backend.schema.quality import QualityQueries
 from backend.schema.cohorts import CohortQueries
 from backend.schema.cube import CubeQueries
 from backend.schema.custom_fields import CustomFieldQueries
@@ -49,6 +50,7 @@ class Query(
     RecordQueries,
     CustomFieldQueries,
     PriorityQueries,
+    QualityQueries,
     BacktestQueries,
     EvaluationQueries,
     CubeQueries,
