@@ -199,6 +199,25 @@ async def test_who_may_not_see_the_customer_finds_nothing(house: House, market: 
     assert (await value(house, market[0], "analyst"))["customerId"] == market[0]
 
 
+async def test_an_id_merged_away_means_who_it_became_and_a_supplier_is_nobodys_customer(
+    house: House, market: list[str]
+):
+    away, supplier = new_id(), new_id()
+    place = {"kind": "FABRIC_SUPPLIER", "territoryId": house.patches["north"]}
+    await house.change("admin", change_customers, create(supplier, {"nameEn": "Mill", **place}))
+    async with house.engine.write() as conn:
+        await conn.execute(
+            "INSERT INTO record_alias (alias_id, collection, record_id, merge_id, created_at)"
+            " VALUES (?, 'customers', ?, ?, 0)",
+            away,
+            market[0],
+            new_id(),
+        )
+    assert (await value(house, away))["customerId"] == market[0]
+    assert await refusal(house, away, "na") == [("NOT_FOUND", ["customer"])]
+    assert await refusal(house, supplier) == [("NOT_FOUND", ["customer"])]
+
+
 async def test_rates_and_days_that_cannot_be_are_told_all_at_once(house: House, market: list[str]):
     assert await refusal(house, market[0], asOf="2026-11-23") == [("IN_THE_FUTURE", ["asOf"])]
     terms = {"perQuarter": -0.1, "gainMinor": 1, "costMinor": -1}
