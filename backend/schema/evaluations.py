@@ -13,6 +13,8 @@ from backend.domain.evaluations import (
     EvaluationState,
     SubjectKind,
 )
+from backend.domain.messages import label
+from backend.domain.visit_uplift import UpliftBasis
 from backend.errors import Code, Problem, Refused
 from backend.schema.changes import tell
 from backend.schema.context import Context, Info
@@ -28,12 +30,13 @@ from backend.usecases.evaluations import (
     lessons_for,
     list_evaluations,
     plan_evaluation,
+    visit_uplift_now,
 )
 
 ID = strawberry.ID
 LIST_ROWS_DEFAULT = 20
 
-declare(SubjectKind, EvaluationMetric, EvaluationState, Verdict)
+declare(SubjectKind, EvaluationMetric, EvaluationState, Verdict, UpliftBasis)
 
 
 @strawberry.type(description="What came of an evaluation. Figures are null where the arms were not what was planned.")
@@ -154,8 +157,46 @@ EvaluationAnswer = Annotated[
 EvaluationArgument = Annotated[ID, strawberry.argument(description="Which evaluation.")]
 
 
+@strawberry.type(description="A share of the spend expected of a customer.")
+class UpliftShare:
+    value: float = strawberry.field(description="The share in use, 0 to 1.")
+    low: float | None = strawberry.field(description="Lower end of the 95 % interval; null where it is assumed.")
+    high: float | None = strawberry.field(description="Upper end of the 95 % interval.")
+
+
+@strawberry.type(description="What a visit brings, as a share of the spend expected of a customer.")
+class VisitUpliftFound:
+    basis: UpliftBasis = strawberry.field(description="Whether it was measured or is assumed.")
+    basis_text: str = strawberry.field(description="The same in the reader's language.")
+    on_time: UpliftShare = strawberry.field(description="At customers who order when they are due.")
+    overdue: UpliftShare = strawberry.field(description="At customers long past due.")
+    treated: int = strawberry.field(description="Customers of closed visit programmes who were to be visited.")
+    control: int = strawberry.field(description="Customers who were left alone.")
+
+
 @strawberry.type
 class EvaluationQueries:
+    @strawberry.field(
+        description="What a visit brings: measured on closed visit programmes once at least 200 customers are in each"
+        " arm, assumed until then; for analysts and admins."
+    )
+    async def visit_uplift(self, info: Info) -> VisitUpliftFound:
+        context = info.context
+        async with context.engine.read() as conn:
+            found = await visit_uplift_now(conn, context.caller, context.settings, context.now_ms)
+        text = label(context.messages, UpliftBasis.__name__, found.basis.value, context.locale)
+        base, peak = (
+            UpliftShare(value=share.value, low=share.low, high=share.high) for share in (found.base, found.peak)
+        )
+        return VisitUpliftFound(
+            basis=found.basis,
+            basis_text=text,
+            on_time=base,
+            overdue=peak,
+            treated=found.treated_n,
+            control=found.control_n,
+        )
+
     @strawberry.field(
         description="Evaluations you see, newest first: managers those of their subtree and of the whole organisation."
     )

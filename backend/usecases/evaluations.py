@@ -4,6 +4,7 @@ What was planned does not change afterwards: not the metric, not the window, not
 never changes at all. *Source*: R28, R30.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from backend.auth.principal import Principal
 from backend.config import Settings
-from backend.domain.arrays import FloatArray, IntArray
+from backend.domain.arrays import BASIS_POINTS, FloatArray, IntArray
 from backend.domain.backtest import verdict_of
 from backend.domain.customers import CustomerKind
 from backend.domain.evaluations import (
@@ -39,6 +40,7 @@ from backend.domain.permissions import Action, Collection
 from backend.domain.ranking import Interval
 from backend.domain.segments import SEGMENT_CODES
 from backend.domain.times import add_days, local_day, parse_day
+from backend.domain.visit_uplift import VisitUplift, estimate_uplift
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id, new_id
 from backend.storage.engine import Connection
@@ -53,6 +55,7 @@ from backend.storage.evaluations import (
     sees_evaluations,
 )
 from backend.storage.visibility import granted_keys_sql
+from backend.storage.visit_holdouts import held_out_visits_of, read_programmes
 from backend.sync.documents import canonical
 from backend.sync.work import Work
 
@@ -268,6 +271,21 @@ async def arm_of(
     """
     await _read(conn, principal, evaluation_id)
     return await read_arm_ids(conn, principal, evaluation_id, held_out=held_out, after=after, first=first)
+
+
+async def visit_uplift_now(conn: Connection, principal: Principal, settings: Settings, now_ms: int) -> VisitUplift:
+    """What a visit brings: measured on closed visit programmes once they hold enough customers, assumed until then.
+
+    Raises NOT_PERMITTED but for those who may backtest the priority.
+    """
+    _check_right(principal, Action.SCORE)
+    today = local_day(now_ms, settings.organisation_timezone)
+    found = await read_programmes(conn, today)
+    margin = settings.default_margin_bp
+    rate = 1.0 if margin is None else margin / BASIS_POINTS
+    return await asyncio.to_thread(
+        lambda: estimate_uplift(held_out_visits_of(found, currency=settings.reporting_currency, margin_rate=rate))
+    )
 
 
 def _check_right(principal: Principal, action: Action) -> None:

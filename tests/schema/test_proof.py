@@ -149,3 +149,16 @@ async def test_a_plan_with_mistakes_tells_them_all(house: House) -> None:
         ("OUT_OF_RANGE", "endsOn"),
     }
     assert all(one["message"] for one in refused["problems"])
+
+
+async def test_what_a_visit_brings_says_that_it_is_assumed(house: House) -> None:
+    asked = "{ visitUplift { basis basisText onTime { value low } overdue { value high } treated control } }"
+    assert (await data(house, "analyst", asked))["visitUplift"] == {
+        "basis": "PRIOR",
+        "basisText": "Assumed: too few visits were held out",
+        "onTime": {"value": 0.05, "low": None},
+        "overdue": {"value": 0.2, "high": None},
+        "treated": 0,
+        "control": 0,
+    }
+    assert (await ask(house, "wei", asked))["errors"][0]["extensions"]["code"] == "NOT_PERMITTED"

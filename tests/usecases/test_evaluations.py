@@ -8,6 +8,7 @@ import pytest
 from backend.config import Settings
 from backend.domain.evaluations import EvaluationMetric, EvaluationRecord, EvaluationState, SubjectKind
 from backend.domain.times import add_days
+from backend.domain.visit_uplift import UpliftBasis, VisitUplift
 from backend.errors import Code, Refused
 from backend.ids import new_id
 from backend.usecases.evaluations import (
@@ -19,6 +20,7 @@ from backend.usecases.evaluations import (
     lessons_for,
     list_evaluations,
     plan_evaluation,
+    visit_uplift_now,
 )
 from tests import factories, histories
 from tests.house import House
@@ -39,6 +41,13 @@ PLAN = EvaluationPlan(
     cost_minor=30_000,
 )
 SHOPS = 80
+SCORE = {
+    "run_id": new_id(), "table_id": "", "priority": 1, "segment_since": TODAY, "segment_cause": "FIRST",
+    "stage": "MATURE", "past_value_minor": 0, "future_value_minor": 0, "currency": "USD", "basis": "REVENUE",
+    "coverage_bp": 0, "confidence_bp": 0, "as_of": TODAY, "evidence": "", "segment_state": 0,
+    "segment_state_before": 0, "segment_counted_on": TODAY,
+}  # fmt: skip
+"""The columns of a score that do not matter here."""
 
 
 async def plan(house: House, who: str = "analyst", **changes: Any) -> str:
@@ -301,17 +310,11 @@ async def test_who_is_held_out_is_told_page_by_page_to_whom_may_know(house: Hous
 async def test_only_the_segments_and_kinds_named_are_drawn_and_segments_are_strata(
     house: House, shops: list[str]
 ) -> None:
-    score = {
-        "run_id": new_id(), "table_id": "", "priority": 1, "segment_since": TODAY, "segment_cause": "FIRST",
-        "stage": "MATURE", "past_value_minor": 0, "future_value_minor": 0, "currency": "USD", "basis": "REVENUE",
-        "coverage_bp": 0, "confidence_bp": 0, "as_of": TODAY, "evidence": "", "segment_state": 0,
-        "segment_state_before": 0, "segment_counted_on": TODAY,
-    }  # fmt: skip
     async with house.engine.write() as conn:
         for place, shop in enumerate(shops):
             segment = "HHHH" if place < 40 else "LLLL" if place < 60 else "HLLL"
             facts = f'{{"valueAtStakeMinor":{place}}}'
-            await factories.insert(conn, "customer_score", customer_id=shop, segment=segment, facts=facts, **score)
+            await factories.insert(conn, "customer_score", customer_id=shop, segment=segment, facts=facts, **SCORE)
     evaluation_id = await plan(house, segments=("HHHH", "LLLL"), kinds=("RETAILER",))
     await freeze(house, evaluation_id)
     async with house.engine.read() as conn:
@@ -335,3 +338,54 @@ async def test_every_step_is_in_the_audit(house: House, shops: list[str]) -> Non
         )
     assert [row[0] for row in rows] == ["CREATE", "UPDATE", "UPDATE"]
     assert {row[1] for row in rows} == {house.people["analyst"].actor}
+
+
+async def uplift(house: House, who: str = "analyst") -> VisitUplift:
+    async with house.engine.read() as conn:
+        return await visit_uplift_now(conn, house.people[who], SETTINGS, house.now_ms)
+
+
+@pytest.mark.requirement("R28")
+async def test_what_a_visit_brings_is_assumed_until_enough_visits_were_held_out_then_measured(house: House) -> None:
+    assert (await uplift(house)).basis is UpliftBasis.PRIOR
+    with pytest.raises(Refused):
+        await uplift(house, "manager")
+    async with house.engine.write() as conn:
+        shops = await histories.customers(conn, 1_000, territory_id=house.patches["north"])
+        # half of them order every 30 days and did so yesterday, half have been silent for 90
+        rows = [
+            (shop, add_days(TODAY, -(1 if place % 2 else 90) - 30 * step), 20_000)
+            for place, shop in enumerate(shops)
+            for step in range(4)
+        ]
+        await histories.orders(conn, rows)
+        facts = [(f'{{"valueAtStakeMinor":{40_000 + 10 * place}}}', shop) for place, shop in enumerate(shops)]
+        names = ", ".join(SCORE)
+        marks = ", ".join("?" for _ in SCORE)
+        await conn.execute_many(
+            f"INSERT INTO customer_score (customer_id, segment, facts, {names}) VALUES (?, 'HHHH', ?, {marks})",
+            [(shop, text, *SCORE.values()) for text, shop in facts],
+        )
+    evaluation_id = await plan(house, holdout_bp=5_000)
+    await freeze(house, evaluation_id)
+    held = await arms(house, evaluation_id)
+    # half of what was expected comes anyway; a visit brings .02 of it on time and .30 where they were silent
+    shares = {shop: 0.5 + (0.0 if held[shop] else 0.02 if place % 2 else 0.30) for place, shop in enumerate(shops)}
+    await sold(
+        house,
+        [
+            (
+                shop,
+                add_days(STARTS, place % 20),
+                round((40_000 + 10 * place) * shares[shop] * (1 + (place % 5 - 2) / 50)),
+            )
+            for place, shop in enumerate(shops)
+        ],
+    )
+    house.now_ms += 31 * DAY_MS
+    assert (await uplift(house)).basis is UpliftBasis.PRIOR, "one that is not closed says nothing"
+    await close(house, evaluation_id)
+    found = await uplift(house)
+    assert (found.basis, found.treated_n, found.control_n) == (UpliftBasis.ESTIMATED, 500, 500)
+    assert found.base.value == pytest.approx(0.02, abs=0.005)
+    assert found.peak.value == pytest.approx(0.30, abs=0.005)
