@@ -197,6 +197,7 @@ class Settings(BaseSettings):
     custom_fields_max: int = Field(
         default=50, ge=1, le=200, description="fields an organisation may define for one collection"
     )
+    forms_max: int = Field(default=500, ge=1, le=5_000, description="versions of all forms together")
     push_mutations_max: int = Field(default=500, ge=1, le=5_000, description="mutations in one syncPush")
     pull_rows_max: int = Field(default=1_000, ge=1, le=10_000, description="rows in one page of syncPull")
     schema_version_oldest: int = Field(
@@ -381,6 +382,12 @@ class Settings(BaseSettings):
     )
     retain_attachment_days: int = Field(
         default=1_825, ge=0, le=36_500, description="days photos and papers are kept, but those of orders"
+    )
+    retain_answer_days: int = Field(
+        default=1_825, ge=0, le=36_500, description="days it is kept in whose words something was answered"
+    )
+    retain_closed_case_days: int = Field(
+        default=1_825, ge=0, le=36_500, description="days the words of a closed case are kept"
     )
     retain_settled_issue_days: int = Field(
         default=180, ge=0, le=36_500, description="days a settled sync issue is kept"

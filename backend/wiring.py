@@ -41,11 +41,14 @@ from backend.sync.poke import Pokes
 from backend.sync.pull import SumsKept
 from backend.sync.push import UseCaseTable
 from backend.tracing import TRACES
+from backend.usecases.answers import change_answers
 from backend.usecases.attachments import attachments_within
+from backend.usecases.cases import change_cases
 from backend.usecases.contacts import change_contacts, change_customer_contacts
 from backend.usecases.custom_fields import FIELDS_MAX, custom_fields_within
 from backend.usecases.customers import change_customers
 from backend.usecases.demo import PASSWORD, sign_ins_of
+from backend.usecases.forms import FORMS_MAX, forms_within
 from backend.usecases.issues import resolver
 from backend.usecases.oidc import OidcSignIn
 from backend.usecases.orders import change_orders
@@ -66,7 +69,11 @@ from backend.web.turbo import TurboDoor
 
 
 def use_cases_within(
-    limits: AttachmentLimits, restore_days: int = RESTORE_DAYS, *, custom_fields_max: int = FIELDS_MAX
+    limits: AttachmentLimits,
+    restore_days: int = RESTORE_DAYS,
+    *,
+    custom_fields_max: int = FIELDS_MAX,
+    forms_max: int = FORMS_MAX,
 ) -> UseCaseTable:
     """The table: (collection, intent) → use case, for online mutations and pushes alike."""
     by_collection: Mapping[str, UseCase] = {
@@ -76,6 +83,9 @@ def use_cases_within(
         "visits": change_visits,
         "orders": change_orders,
         "tasks": change_tasks,
+        "forms": forms_within(forms_max),
+        "answers": change_answers,
+        "cases": change_cases,
         "attachments": attachments_within(limits),
         "customFields": custom_fields_within(custom_fields_max),
     }
@@ -347,7 +357,10 @@ async def open_services(settings: Settings, *, clock: Clock = wall_clock_ms) -> 
             sums_kept=SumsKept(),
             cursor_secret=given.get_secret_value().encode() if given else keys.derived("cursors"),
             use_cases=use_cases_within(
-                limits_of(settings), settings.restore_days, custom_fields_max=settings.custom_fields_max
+                limits_of(settings),
+                settings.restore_days,
+                custom_fields_max=settings.custom_fields_max,
+                forms_max=settings.forms_max,
             ),
             files=files,
             eraser=eraser,

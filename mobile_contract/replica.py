@@ -26,7 +26,7 @@ Key = tuple[str, str]
 Place = tuple[str, str, str]
 """(collection, record id, scope): a record is held as long as it has one"""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 KIND_OF = {
     "customers": "customer",
     "contacts": "contact",
@@ -34,6 +34,8 @@ KIND_OF = {
     "visits": "visit",
     "orders": "order",
     "tasks": "task",
+    "answers": "answer",
+    "cases": "case",
     "syncIssues": "syncIssue",
     "attachments": "attachment",
 }

@@ -230,7 +230,9 @@ def validate(shape: Shape, given: Mapping[str, object], *, creating: bool) -> tu
     faulty = {problem.path[0] for problem in problems}
     if creating:
         problems.extend(p for p in _missing(shape, clean) if faulty.isdisjoint(p.allowed))
-        problems.extend(p for p in _missing_entries(shape, clean) if p not in problems)
+        # an entry that was given, and wrong, is not missing too
+        named = {problem.path[:2] for problem in problems}
+        problems.extend(p for p in _missing_entries(shape, clean) if p.path not in named)
     problems.extend(p for rule in shape.rules for p in rule(clean) if p.path[0] not in faulty)
     return {field.name: clean[field.name] for field in shape.fields if field.name in clean}, problems
 

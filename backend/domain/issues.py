@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from backend.domain.answers import ANSWER
 from backend.domain.attachments import ATTACHMENT
+from backend.domain.cases import CASE
 from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Field, Kind, Shape, records_shown
@@ -72,6 +74,8 @@ SHAPES: Mapping[str, Shape] = {
     "visits": VISIT,
     "orders": ORDER,
     "tasks": TASK,
+    "answers": ANSWER,
+    "cases": CASE,
     "attachments": ATTACHMENT,
 }
 """Collection → what a client writes in it."""

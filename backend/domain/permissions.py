@@ -69,6 +69,9 @@ class Collection(StrEnum):
     VISITS = "visits"
     ORDERS = "orders"
     TASKS = "tasks"
+    FORMS = "forms"
+    ANSWERS = "answers"
+    CASES = "cases"
     ATTACHMENTS = "attachments"
     TERRITORIES = "territories"
     SCORES = "scores"
@@ -104,6 +107,10 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.VISITS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
         _C.ORDERS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
         _C.TASKS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
+        _C.FORMS: {_A.READ: _ALL},
+        # Told once: who got an answer wrong gives another one.
+        _C.ANSWERS: {_A.READ: _OWN, _A.CREATE: _OWN},
+        _C.CASES: {_A.READ: _OWN, _A.CREATE: _OWN},
         # Those he made himself: the use case sees to that.
         _C.ATTACHMENTS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN, _A.DELETE: _OWN},
         _C.TERRITORIES: {_A.READ: _OWN},
@@ -124,6 +131,9 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.VISITS: {_A.READ: _SUB, _A.CREATE: _SUB, _A.UPDATE: _SUB, _A.APPROVE: _SUB},
         _C.ORDERS: {_A.READ: _SUB, _A.APPROVE: _SUB, _A.IMPORT: _SUB},
         _C.TASKS: {_A.READ: _SUB, _A.CREATE: _SUB, _A.UPDATE: _SUB, _A.ASSIGN: _SUB},
+        _C.FORMS: {_A.READ: _ALL},
+        _C.ANSWERS: {_A.READ: _SUB, _A.CREATE: _SUB},
+        _C.CASES: {_A.READ: _SUB, _A.UPDATE: _SUB},
         _C.ATTACHMENTS: {_A.READ: _SUB},
         _C.TERRITORIES: {_A.READ: _SUB, _A.MOVE: _SUB},
         _C.SCORES: {_A.READ: _SUB, _A.OVERRIDE: _SUB},
@@ -139,6 +149,9 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.VISITS: {_A.READ: _ALL},
         _C.ORDERS: {_A.READ: _ALL, _A.CREATE: _ALL},
         _C.TASKS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
+        _C.FORMS: {_A.READ: _ALL},
+        _C.ANSWERS: {_A.READ: _ALL, _A.CREATE: _ALL},
+        _C.CASES: {_A.READ: _ALL, _A.CREATE: _ALL, _A.UPDATE: _ALL},
         _C.ATTACHMENTS: {_A.READ: _ALL},
         # The tree is reference data that every syncing phone holds; its rules are not the agent's.
         _C.TERRITORIES: {_A.READ: _ALL},
@@ -152,6 +165,10 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.VISITS: {_A.READ: _ALL},
         _C.ORDERS: {_A.AGGREGATE: _ALL},
         _C.TASKS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
+        _C.FORMS: {_A.READ: _ALL},
+        # What it measures; what was said stays masked. Of cases there are sums.
+        _C.ANSWERS: {_A.READ: _ALL},
+        _C.CASES: {_A.AGGREGATE: _ALL},
         # That there is one, with masked texts; never its bytes.
         _C.ATTACHMENTS: {_A.READ: _ALL},
         _C.TERRITORIES: {_A.READ: _ALL},
@@ -167,6 +184,10 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.VISITS: {_A.READ: _ALL},
         _C.ORDERS: {_A.AGGREGATE: _ALL},
         _C.TASKS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
+        _C.FORMS: {_A.READ: _ALL},
+        # What it measures; what was said stays masked. Of cases there are sums.
+        _C.ANSWERS: {_A.READ: _ALL},
+        _C.CASES: {_A.AGGREGATE: _ALL},
         # That there is one, with masked texts; never its bytes.
         _C.ATTACHMENTS: {_A.READ: _ALL},
         _C.TERRITORIES: {_A.READ: _ALL},
@@ -184,6 +205,9 @@ RIGHTS: Mapping[Role, Rights] = {
             _C.VISITS,
             _C.ORDERS,
             _C.TASKS,
+            _C.FORMS,
+            _C.ANSWERS,
+            _C.CASES,
             _C.ATTACHMENTS,
             _C.TERRITORIES,
             _C.SCORES,
@@ -198,6 +222,7 @@ RIGHTS: Mapping[Role, Rights] = {
 FIELDS: Mapping[tuple[Role, Collection], frozenset[str]] = {
     (Role.SERVICE_AGENT, Collection.CONTACTS): CONTACT_CHANNEL_FIELDS,
     (Role.MANAGER, Collection.VISITS): VISIT_PLAN_FIELDS,
+    (Role.MANAGER, Collection.CASES): frozenset({"escalated"}),
 }
 """Where a role may change some fields only; elsewhere an UPDATE right covers all client fields."""
 
@@ -209,8 +234,8 @@ DEVICES_RIGHT = "devices"
 BULK_RIGHT = "bulk"
 EXPORT_RIGHT = "export"
 _SERVICE_READS = (_C.CUSTOMERS, _C.CONTACTS, _C.VISITS, _C.ORDERS, _C.TASKS, _C.ATTACHMENTS, _C.TERRITORIES,
-                  _C.SCORES, _C.CATALOGUE, _C.USERS, _C.CUSTOM_FIELDS)  # fmt: skip
-_SERVICE_WRITES = (_C.CUSTOMERS, _C.CONTACTS, _C.VISITS, _C.ORDERS, _C.TASKS)
+                  _C.SCORES, _C.CATALOGUE, _C.USERS, _C.CUSTOM_FIELDS, _C.FORMS, _C.ANSWERS, _C.CASES)  # fmt: skip
+_SERVICE_WRITES = (_C.CUSTOMERS, _C.CONTACTS, _C.VISITS, _C.ORDERS, _C.TASKS, _C.ANSWERS, _C.CASES)
 
 SERVICE_RIGHTS: Mapping[str, Cells] = {
     **{f"read:{one.value}": frozenset({(_A.READ, one)}) for one in _SERVICE_READS},

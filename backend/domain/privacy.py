@@ -56,9 +56,14 @@ TEXTS_OF_CHILDREN: Mapping[str, tuple[str, ...]] = {
     "visits": ("nextStep", "notes"),
     "orders": ("poNumber", "rejectReason", "notes"),
     "tasks": ("title", "notes"),
+    "answers": (),
+    "cases": ("subject", "notes", "resolution"),
 }
 """Collection → free texts in what hangs on a consumer; they are about that person and go."""
-NEVER_EMPTY = frozenset({"title", "rejectReason"})
+MAPS_OF_CHILDREN: tuple[str, ...] = ("custom", "values")
+"""Whatever an organisation asks for by fields and forms of its own: about the person too. What an answer measures is a
+number beside it, and stays."""
+NEVER_EMPTY = frozenset({"title", "rejectReason", "subject"})
 """Of these the ones a record cannot do without: struck out, not emptied."""
 POSITIONS_OF_VISIT: tuple[str, ...] = (
     "checkInLatE7",

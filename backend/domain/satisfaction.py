@@ -3,6 +3,7 @@
 *Source*: R34, R52.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,13 +91,24 @@ def satisfaction(
     Nothing present: the prior 60 with confidence 0. An unresolved severe complaint (here, or counted by the
     caller in `severe_open`) caps at 40 and is certain knowledge, so its confidence is 1.
     """
+    parts = satisfaction_parts(inputs, customers_n=customers_n, as_of_day=as_of_day)
+    severe = _severe((inputs or SatisfactionInputs()).complaints, customers_n)
+    return satisfaction_of(parts, severe if severe_open is None else severe | severe_open)
+
+
+def satisfaction_parts(inputs: SatisfactionInputs | None, *, customers_n: int, as_of_day: int) -> dict[str, Measure]:
+    """The four parts of satisfaction by name, 0..1 each; NaN where nothing was recorded."""
     given = inputs or SatisfactionInputs()
-    parts = {
+    return {
         "csat": answer_mean(given.csat, 1.0, customers_n, as_of_day),
         "nps": answer_mean(given.nps, 10.0, customers_n, as_of_day),
         "resolution": resolution(given.complaints, customers_n),
         "returns": fault_returns(given.supplier_fault_returns_n, given.delivered_orders_n, customers_n),
     }
+
+
+def satisfaction_of(parts: Mapping[str, Measure], severe: BoolArray) -> Measure:
+    """Satisfaction 0..100 from its parts; `severe`: (n,) an unresolved severe complaint caps it."""
     spoke = np.any([part.confidence > 0 for part in parts.values()], axis=0)
     columns = [(WEIGHTS[name], np.where(spoke, part.value, np.nan)) for name, part in parts.items()]
     mean, coverage = weighted_present(columns)
@@ -104,9 +116,6 @@ def satisfaction(
     value = np.where(spoke, 100.0 * mean, PRIOR_SCORE)
     basis = np.where(coverage > 1.0 - 1e-9, Basis.RECORDED, Basis.PARTLY_RECORDED)
     basis = np.where(spoke, basis, Basis.PRIOR)
-    severe = _severe(given.complaints, customers_n)
-    if severe_open is not None:
-        severe = severe | severe_open
     return Measure(
         np.where(severe, np.minimum(value, SEVERE_CAP), value),
         np.where(severe, 1.0, sure),

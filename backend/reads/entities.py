@@ -25,6 +25,7 @@ from backend.storage.models import (
     catalogue,
     custom,
     customers,
+    feedback,
     insight,
     merges,
     people,
@@ -385,6 +386,8 @@ CUSTOMERS = Entity(
         _page("visits", "visits", "customer_id", "HAPPENS_AT"),
         _page("orders", "orders", "customer_id", "ORDERED_AT"),
         _page("tasks", "tasks", "customer_id", "DUE"),
+        _page("answers", "answers", "customer_id", "ANSWERED_AT"),
+        _page("cases", "cases", "customer_id", "OPENED_AT"),
         _attached_to("customers"),
     ),
     {
@@ -493,6 +496,7 @@ VISITS = Entity(
         _one("customer", "customers", "customer_id"),
         _one("rep", "people", "rep_id"),
         _one("rescheduledFrom", "visits", "rescheduled_from_id"),
+        _page("answers", "answers", "visit_id", "ANSWERED_AT"),
         _attached_to("visits"),
     ),
     {
@@ -591,6 +595,124 @@ TASKS = Entity(
         **_same("customerId", "customer_id"),
         **_among("stateIn", "state"),
         "dueBefore": Filter("{a}.due_sort < ?::bigint"),
+    },
+    node=True,
+)
+
+FORMS = Entity(
+    "forms",
+    "Form",
+    feedback.FormVersion,
+    Collection.FORMS,
+    (
+        _rev("forms"),
+        *columns(_ID, "id"),
+        *columns(Kind.TEXT, "key", *_NAMES),
+        *columns(Kind.ENUM, "occasion"),
+        *columns(Kind.INT, "version"),
+        *columns(Kind.JSON, "questions"),
+        *columns(Kind.BOOL, "retired"),
+        *columns(Kind.TIMESTAMP, "createdAt"),
+    ),
+    {"KEY": Order(_text_key("{a}.key")), "CREATED_AT": Order(_number_key("{a}.created_at"), descending=True)},
+    {
+        **_BY_ID,
+        **_same("key", "key"),
+        **_same("occasion", "occasion"),
+        "inForce": Filter(
+            "NOT {a}.retired AND NOT EXISTS (SELECT 1 FROM form later WHERE later.key = {a}.key"
+            " AND later.version > {a}.version)"
+        ),
+    },
+    node=True,
+)
+
+ANSWERS = Entity(
+    "answers",
+    "Answer",
+    feedback.Answer,
+    Collection.ANSWERS,
+    (
+        _rev("answers"),
+        *columns(_ID, "id", "formId", "customerId", "visitId", "contactId", "styleId", "correctsId", "territoryId"),
+        *columns(Kind.JSON, personal=True, values="said"),
+        *columns(Kind.TIMESTAMP, "answeredAt", "createdAt", "acceptedLateAt"),
+        _one("form", "forms", "form_id"),
+        _one("customer", "customers", "customer_id"),
+        _one("visit", "visits", "visit_id"),
+        _one("style", "styles", "style_id"),
+        _one("corrects", "answers", "corrects_id"),
+        _list("measures", "answerMeasures", "answer_id", "POSITION"),
+    ),
+    {"ANSWERED_AT": Order(_number_key("{a}.answered_at"), descending=True)},
+    {
+        **_BY_ID,
+        **_same("customerId", "customer_id"),
+        **_same("formId", "form_id"),
+        **_same("visitId", "visit_id"),
+        **_same("styleId", "style_id"),
+        **_same("territoryId", "territory_id"),
+        **_between("answered_at"),
+        "measure": Filter(
+            "EXISTS (SELECT 1 FROM answer_measure am WHERE am.answer_id = {a}.id AND am.measure = ?::text)"
+        ),
+        "standing": Filter(
+            "NOT EXISTS (SELECT 1 FROM answer later WHERE later.root_id = {a}.root_id AND (later.created_at >"
+            " {a}.created_at OR (later.created_at = {a}.created_at AND later.id > {a}.id)))"
+        ),
+    },
+    node=True,
+)
+
+ANSWER_MEASURES = Entity(
+    "answerMeasures",
+    "AnswerMeasure",
+    feedback.AnswerMeasure,
+    Collection.ANSWERS,
+    (
+        *columns(_ID, "id"),
+        *columns(Kind.INT, "position"),
+        *columns(Kind.ENUM, "measure"),
+        *columns(Kind.TEXT, "question", "currency"),
+        *columns(Kind.BIGINT, "value"),
+    ),
+    {"POSITION": Order(_number_key("{a}.position"))},
+    part_of=("answers", "answer_id", "id"),
+)
+
+CASES = Entity(
+    "cases",
+    "Case",
+    feedback.ServiceCase,
+    Collection.CASES,
+    (
+        _rev("cases"),
+        *columns(_ID, "id", "customerId", "contactId", "visitId", "styleId", "assigneeId", "territoryId"),
+        *columns(_ID, aboutOrderId="order_id"),
+        *columns(Kind.ENUM, "kind", "priority", "state"),
+        *columns(Kind.TEXT, "subject", "notes", "resolution", personal=True),
+        *columns(Kind.BOOL, "escalated", "late"),
+        *columns(Kind.INT, "reopenedTimes"),
+        *columns(Kind.TIMESTAMP, "openedAt", "dueAt", "waitingSince", "resolvedAt", "createdAt", "acceptedLateAt"),
+        _one("customer", "customers", "customer_id"),
+        _one("visit", "visits", "visit_id"),
+        _one("aboutOrder", "orders", "order_id"),
+        _one("style", "styles", "style_id"),
+        _one("assignee", "people", "assignee_id"),
+    ),
+    {
+        "DUE": Order(_number_key("{a}.due_at")),
+        "OPENED_AT": Order(_number_key("{a}.opened_at"), descending=True),
+    },
+    {
+        **_BY_ID,
+        **_same("customerId", "customer_id"),
+        **_same("assigneeId", "assignee_id"),
+        **_same("territoryId", "territory_id"),
+        **_among("stateIn", "state"),
+        **_among("priorityIn", "priority"),
+        "unsettled": Filter("{a}.state NOT IN ('RESOLVED', 'CLOSED')"),
+        "escalated": Filter("{a}.escalated"),
     },
     node=True,
 )
@@ -702,7 +824,7 @@ SCORES = Entity(
         *columns(Kind.TEXT, "segment", "previousSegment", "segmentCause", "basis"),
         *columns(Kind.ENUM, "stage"),
         *columns(Kind.DATE, "segmentSince", "asOf"),
-        *columns(Kind.JSON, "facts"),
+        *columns(Kind.JSON, "facts", "questions", "measures"),
         _money("existingValue", "existing_value_minor"),
         _money("potential", "potential_minor"),
         _money("pastValue", "past_value_minor"),
@@ -978,6 +1100,7 @@ STYLES = Entity(
         _one("season", "seasons", "season_id"),
         _list("colours", "colours", "style_id", "CODE"),
         _list("skus", "skus", "style_id", "POSITION"),
+        _page("answers", "answers", "style_id", "ANSWERED_AT"),
     ),
     {"CODE": Order(_text_key("{a}.code"))},
     {
@@ -1058,6 +1181,10 @@ ENTITIES: Mapping[str, Entity] = {
         ORDERS,
         ORDER_LINES,
         TASKS,
+        FORMS,
+        ANSWERS,
+        ANSWER_MEASURES,
+        CASES,
         ATTACHMENTS,
         TERRITORIES,
         CUSTOM_FIELDS,

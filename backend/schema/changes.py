@@ -13,11 +13,14 @@ import strawberry
 from strawberry.scalars import JSON
 
 from backend.config import load_messages
+from backend.domain.answers import ANSWER
 from backend.domain.attachments import ATTACHMENT
+from backend.domain.cases import CASE
 from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
 from backend.domain.custom import CUSTOM_FIELD
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Shape
+from backend.domain.forms import FORM
 from backend.domain.merge import Conflict
 from backend.domain.orders import ORDER
 from backend.domain.tasks import TASK
@@ -29,7 +32,19 @@ from backend.schema.context import Context, Info
 from backend.schema.inputs import given_fields, make_input
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.scalars import BigInt
-from backend.schema.types import Attachment, Contact, Customer, CustomerContact, CustomField, Order, Task, Visit
+from backend.schema.types import (
+    Answer,
+    Attachment,
+    Case,
+    Contact,
+    Customer,
+    CustomerContact,
+    CustomField,
+    Form,
+    Order,
+    Task,
+    Visit,
+)
 from backend.sync.changes import Change, Intent, Outcome, Status
 from backend.sync.work import Work, in_work
 
@@ -72,6 +87,9 @@ COLUMNS = (
     Column("visits", Visit, VISIT),
     Column("orders", Order, ORDER),
     Column("tasks", Task, TASK),
+    Column("forms", Form, FORM),
+    Column("answers", Answer, ANSWER),
+    Column("cases", Case, CASE),
     Column("attachments", Attachment, ATTACHMENT),
     Column("customFields", CustomField, CUSTOM_FIELD),
 )
@@ -163,12 +181,18 @@ def _mutations(column: Column, catalogue: Mapping[str, Mapping[str, str]]) -> di
         creating=True,
         more=column.more,
     )
-    patched = make_input(
-        column.shape,
-        f"{name}Patch",
-        f"Changes of {a_name}: a field left out stays, null empties it.",
-        catalogue,
-        creating=False,
+    # what is told once is never changed: there is nothing a patch of it could hold
+    patchable = any(not one.fixed for one in column.shape.client_fields)
+    patched = (
+        make_input(
+            column.shape,
+            f"{name}Patch",
+            f"Changes of {a_name}: a field left out stays, null empties it.",
+            catalogue,
+            creating=False,
+        )
+        if patchable
+        else created
     )
 
     async def answer(info: Info, change: Change) -> Any:
@@ -197,7 +221,7 @@ def _mutations(column: Column, catalogue: Mapping[str, Mapping[str, str]]) -> di
     delete.__annotations__ = {"info": Info, "id": _ID, "return": result}
     restore.__annotations__ = {"info": Info, "id": _ID, "return": result}
     snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-    return {
+    made = {
         f"create{snake}": strawberry.mutation(
             resolver=create, description=f"Create {a_name}. The same id with the same content answers as before."
         ),
@@ -211,6 +235,7 @@ def _mutations(column: Column, catalogue: Mapping[str, Mapping[str, str]]) -> di
             resolver=restore, description=f"Bring a deleted {name} back as it was, with what went with it."
         ),
     }
+    return made if patchable else {key: one for key, one in made.items() if key != f"update{snake}"}
 
 
 def _all_mutations() -> dict[str, Any]:

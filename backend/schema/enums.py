@@ -6,12 +6,14 @@ from enum import StrEnum
 import strawberry
 
 from backend.domain.attachments import AttachedTo, AttachmentKind, AttachmentState, PreviewState
+from backend.domain.cases import CaseKind, CasePriority, CaseState
 from backend.domain.catalogue import ArticleState
 from backend.domain.consent import Channel, ConsentChange, ConsentChannel, ConsentPurpose, ConsentSource
 from backend.domain.contacts import ContactRole, Language
 from backend.domain.custom import Customised, CustomKind
 from backend.domain.customers import CustomerKind, LifecycleStage
 from backend.domain.devices import DeviceState
+from backend.domain.forms import FormOccasion, Measured, QuestionKind
 from backend.domain.imports import ImportState
 from backend.domain.issues import IssueState, Resolution, WayOut
 from backend.domain.orders import OrderSource, OrderState
@@ -28,6 +30,9 @@ ENUMS: Mapping[str, type[StrEnum]] = {
         AttachedTo,
         AttachmentKind,
         AttachmentState,
+        CaseKind,
+        CasePriority,
+        CaseState,
         Channel,
         ConsentChange,
         ConsentChannel,
@@ -38,14 +43,17 @@ ENUMS: Mapping[str, type[StrEnum]] = {
         CustomerKind,
         Customised,
         DeviceState,
+        FormOccasion,
         ImportState,
         IssueState,
         Language,
         LifecycleStage,
         MatchState,
+        Measured,
         OrderSource,
         OrderState,
         PreviewState,
+        QuestionKind,
         Resolution,
         Role,
         TaskPriority,

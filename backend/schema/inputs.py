@@ -14,6 +14,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from backend.domain.custom import CUSTOM_CHOICE
 from backend.domain.fields import Field, Kind, Shape
+from backend.domain.forms import FORM_QUESTION
 from backend.domain.messages import LOCALE_DEFAULT, Catalogue
 from backend.domain.orders import ORDER_LINE
 from backend.schema.enums import ENUMS
@@ -73,7 +74,7 @@ def _optional(text: str) -> Any:
 
 def _keyed(shape: Shape) -> bool:
     """Records inside a field bring their own key; a collection's id is an argument of its own."""
-    return shape in (ORDER_LINE, CUSTOM_CHOICE)
+    return shape in (ORDER_LINE, CUSTOM_CHOICE, FORM_QUESTION)
 
 
 def _type_of(field: Field, catalogue: Catalogue) -> Any:

@@ -20,6 +20,7 @@ from backend.schema.devices import DeviceMutations, DeviceQueries
 from backend.schema.evaluations import EvaluationMutations, EvaluationQueries
 from backend.schema.execute import core_schema
 from backend.schema.executor import SelectionExecutor, read_attribute
+from backend.schema.feedback import FeedbackQueries
 from backend.schema.imports import ImportMutations, ImportQueries
 from backend.schema.issues import IssueMutations, IssueQueries
 from backend.schema.kpis import KpiQueries
@@ -49,6 +50,7 @@ class Query(
     ClockQueries,
     RecordQueries,
     CustomFieldQueries,
+    FeedbackQueries,
     PriorityQueries,
     QualityQueries,
     BacktestQueries,

@@ -31,6 +31,8 @@ COLLECTION_OF_KEY: Mapping[str, str] = {
     "visit": "visits",
     "order": "orders",
     "task": "tasks",
+    "answer": "answers",
+    "case": "cases",
     "attachment": "attachments",
     "sync_issue": "syncIssues",
 }
@@ -124,6 +126,8 @@ class SyncChange:
     visit: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="A visit.")
     order: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="An order with its lines.")
     task: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="A task.")
+    answer: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="An answer to a form.")
+    case: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="A complaint.")
     attachment: SyncRecord | None = strawberry.field(
         default=strawberry.UNSET, description="An attachment; its bytes follow by `PUT /files/{id}`."
     )

@@ -12,11 +12,13 @@ from graphql import GraphQLNonNull, GraphQLObjectType, GraphQLSchema, get_named_
 
 from backend.domain.addresses import LAT_E7_MAX, LON_E7_MAX, haversine_m
 from backend.domain.attachments import AttachedTo, AttachmentKind, AttachmentState, PreviewState
+from backend.domain.cases import CaseKind, CasePriority, CaseState
 from backend.domain.catalogue import ArticleState
 from backend.domain.consent import Channel
 from backend.domain.contacts import ContactRole, Language
 from backend.domain.custom import Customised, CustomKind
 from backend.domain.customers import CustomerKind, LifecycleStage
+from backend.domain.forms import FormOccasion, Measured
 from backend.domain.orders import OrderSource, OrderState
 from backend.domain.permissions import Role
 from backend.domain.tasks import TaskPriority, TaskSource, TaskState
@@ -93,6 +95,8 @@ class Customer(Node):
     visits: "Connection[Visit]" = to_page("Visits, latest first.")
     orders: "Connection[Order]" = to_page("Orders, latest first.")
     tasks: "Connection[Task]" = to_page("Tasks, by due moment.")
+    answers: "Connection[Answer]" = to_page("What the customer answered to forms, latest first.")
+    cases: "Connection[Case]" = to_page("Complaints, latest first.")
     attachments: "Connection[Attachment]" = to_page(ATTACHED)
 
     @field(description="Distance in metres from a position as the crow flies; null when either is unknown.")
@@ -173,6 +177,7 @@ class Visit(Node):
     minutes_planned: int | None = field(description="How long it is meant to take.")
     rescheduled_from_id: ID | None = field(description="The missed visit it stands for.")
     rescheduled_from: "Visit | None" = to_one("The missed visit it stands for.")
+    answers: "Connection[Answer]" = to_page("What was answered on it, latest first.")
     notes: str | None = field(description="Free notes.")
     custom: JSON = field(description=CUSTOM)
     happens_at: Instant = field(description="Arrival, else the plan: what lists are ordered by.")
@@ -332,6 +337,91 @@ class Person(Node):
     active: bool = field(description="Whether the colleague still works here.")
 
 
+ACCEPTED_LATE = "When it was taken from whoever had the customer before, as captured before the change."
+
+
+@strawberry.type(description="One version of a form; the highest one of a key that is not retired is in force.")
+class Form(Node):
+    rev: BigInt = field(description=REV)
+    key: str = field(description="What its versions share.")
+    version: int = field(description="Which version, counted from 1.")
+    occasion: FormOccasion = field(description="When it is asked.")
+    name_zh: str | None = field(description=ZH)
+    name_ko: str | None = field(description=KO)
+    name_en: str | None = field(description=EN)
+    questions: JSON = field(
+        description="What is asked, in that sequence: key, kind, labels, required, personal, choices, bounds, measure."
+    )
+    retired: bool = field(description="No longer asked; answers to it are still taken and read.")
+    created_at: Instant = field(description="When it was published.")
+
+
+@strawberry.type(description="What a customer answered to a form. Never changed: a correction is a further answer.")
+class Answer(Node):
+    rev: BigInt = field(description=REV)
+    form_id: ID = field(description="The version that was asked.")
+    form: Form | None = to_one("The version that was asked.")
+    customer_id: ID = field(description="Who answered.")
+    customer: Customer | None = to_one("Who answered; null when out of your scope.")
+    visit_id: ID | None = field(description="The visit it was asked on.")
+    visit: Visit | None = to_one("The visit it was asked on.")
+    contact_id: ID | None = field(description="The person who answered.")
+    style_id: ID | None = field(description="The style it is about.")
+    style: "Style | None" = to_one("The style it is about.")
+    corrects_id: ID | None = field(description="The answer it corrects.")
+    corrects: "Answer | None" = to_one("The answer it corrects.")
+    territory_id: ID | None = field(description="The customer's territory.")
+    values: JSON | None = field(
+        description="What was said, by the question's key; null for roles that read masked data, empty once erased."
+    )
+    measures: "list[AnswerMeasure]" = to_one("What of it is a measurement.")
+    answered_at: Instant = field(description="When it was said.")
+    created_at: Instant = field(description="When the record was made.")
+    accepted_late_at: Instant | None = field(description=ACCEPTED_LATE)
+
+
+@strawberry.type(description="A measurement in an answer.")
+class AnswerMeasure:
+    id: ID = field(description="The measurement's UUID.")
+    position: int = field(description="Place among the measurements.")
+    measure: Measured = field(description="What is measured.")
+    question: str = field(description="The question it was an answer to.")
+    value: BigInt = field(description="As asked: 1-5, 0-10, per cent, a count; or minor units of the currency.")
+    currency: str | None = field(description="ISO 4217 code of an amount of money.")
+
+
+@strawberry.type(description="A complaint, from the day it is heard until it is settled.")
+class Case(Node):
+    rev: BigInt = field(description=REV)
+    kind: CaseKind = field(description="What it is about.")
+    customer_id: ID = field(description="Who complains.")
+    customer: Customer | None = to_one("Who complains; null when out of your scope.")
+    contact_id: ID | None = field(description="The person who complains.")
+    visit_id: ID | None = field(description="The visit on which it was heard.")
+    visit: Visit | None = to_one("The visit on which it was heard.")
+    about_order_id: ID | None = field(description="The order it is about.")
+    about_order: Order | None = to_one("The order it is about.")
+    style_id: ID | None = field(description="The style it is about.")
+    style: "Style | None" = to_one("The style it is about.")
+    assignee_id: ID | None = field(description="Who works on it.")
+    assignee: "Person | None" = to_one("Who works on it.")
+    territory_id: ID | None = field(description="The customer's territory.")
+    subject: str = field(description="What it is about, in a line.")
+    notes: str | None = field(description="What was said.")
+    priority: CasePriority = field(description="How bad it is, P1 the worst.")
+    state: CaseState = field(description="Where it stands.")
+    escalated: bool = field(description="Whether a manager asked for it to be settled before others.")
+    resolution: str | None = field(description="How it was settled.")
+    opened_at: Instant = field(description="When it was heard.")
+    due_at: Instant = field(description="By when it should be settled, time spent waiting for the customer added.")
+    waiting_since: Instant | None = field(description="Since when the customer's answer is awaited.")
+    resolved_at: Instant | None = field(description="When it was settled.")
+    late: bool = field(description="Whether it was settled after it was due, this time or before it was reopened.")
+    reopened_times: int = field(description="How often it was opened again.")
+    created_at: Instant = field(description="When the record was made.")
+    accepted_late_at: Instant | None = field(description=ACCEPTED_LATE)
+
+
 @strawberry.type(description="What the latest score run found about a customer.")
 class CustomerScore:
     rev: BigInt = field(description=REV)
@@ -359,6 +449,14 @@ class CustomerScore:
     confidence_bp: int = field(description="Confidence in basis points.")
     as_of: Day = field(description="Day the run looked from.")
     facts: JSON = field(description="The whole numbers a phone ranks with.")
+    questions: JSON = field(
+        description="What to ask on the next visit, the most telling first: what it measures, whether it was never"
+        " recorded or is old, and the segments the worst and the best answer would lead to."
+    )
+    measures: JSON = field(
+        description="What the customer told us, by measure: value, confidence, what it stands on, from when until when"
+        " in how many records, and the latest of those."
+    )
 
 
 @strawberry.type(description="One line of a priority.")
@@ -418,6 +516,7 @@ class Style(Node):
     created_at: Instant = field(description="When the record was made.")
     colours: "list[Colour]" = to_one("Its colours, by code.")
     skus: "list[Sku]" = to_one("Its SKUs.")
+    answers: Connection[Answer] = to_page("What customers answered about it, latest first.")
 
 
 @strawberry.type(description="A colour of a style.")
@@ -470,6 +569,9 @@ NODE_TYPES = (
     Visit,
     Order,
     Task,
+    Form,
+    Answer,
+    Case,
     Attachment,
     Territory,
     Person,

@@ -14,6 +14,7 @@ from backend.storage.attachments import keep_for_return, release_files, returned
 from backend.storage.engine import Connection
 from backend.storage.models.attachments import Attachment
 from backend.storage.models.customers import Contact, Customer, CustomerContact
+from backend.storage.models.feedback import Answer, AnswerMeasure, ServiceCase
 from backend.storage.models.work import OrderLine, SalesOrder, Task, Visit
 
 Raw = dict[str, Any]
@@ -21,7 +22,19 @@ Raw = dict[str, Any]
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
     str(model._meta.db_table): tuple(model._meta.fields_db_projection.values())
-    for model in (Customer, Contact, CustomerContact, Visit, SalesOrder, OrderLine, Task, Attachment)
+    for model in (
+        Customer,
+        Contact,
+        CustomerContact,
+        Visit,
+        SalesOrder,
+        OrderLine,
+        Task,
+        Answer,
+        AnswerMeasure,
+        ServiceCase,
+        Attachment,
+    )
 }
 
 

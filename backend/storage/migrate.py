@@ -29,6 +29,7 @@ MODEL_FILES = (
     "custom",
     "proof",
     "decided",
+    "feedback",
 )
 ADVISORY_LOCK = 0x53454C56  # any number, the same in every process of this product
 

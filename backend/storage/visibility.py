@@ -71,6 +71,9 @@ _OWN_PLACES: Mapping[str, tuple[Place, ...]] = {
               in_row=True),
         Place("user", "task p", "p.id", "p.assignee_id", in_row=True),
     ),
+    "forms": (Place("organisation", "form p", "p.id"),),
+    "answers": _by_territory("answer"),
+    "cases": _by_territory("service_case"),
     "scores": _by_territory("customer_score", "customer_id"),
     "territories": (Place("organisation", "territory p", "p.id", in_row=True),),
     "people": (Place("organisation", "user_account p", "p.id", in_row=True),),
@@ -145,7 +148,7 @@ def visible_to(
     return f"({' OR '.join(parts)})", [*args, *then]
 
 
-CONTINUED = frozenset({"visits", "orders", "tasks"})
+CONTINUED = frozenset({"visits", "orders", "tasks", "answers", "cases"})
 """Work on a customer that one rep begins and goes on with, so that all he captured of it comes late together."""
 _ITSELF_AND_ALIASES = "IN (SELECT {record} UNION ALL SELECT alias_id FROM record_alias WHERE record_id = {record})"
 

@@ -9,11 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from backend.domain.answers import ANSWER, ANSWER_MEASURE, MEASURES
 from backend.domain.attachments import ATTACHMENT
+from backend.domain.cases import CASE
 from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
 from backend.domain.custom import CUSTOM_FIELD
 from backend.domain.customers import CUSTOMER
-from backend.domain.fields import Field, Kind, Shape, server_field
+from backend.domain.fields import Field, Kind, Merge, Shape, server_field
+from backend.domain.forms import FORM
+from backend.domain.forms import SINCE as FORMS_SINCE
 from backend.domain.orders import ORDER, ORDER_LINE
 from backend.domain.tasks import TASK
 from backend.domain.territories import TERRITORY
@@ -112,28 +116,45 @@ def _since(fields: Iterable[Field], least: int) -> Iterator[int]:
             yield from _since(found.record.fields, max(found.since, least))
 
 
+def _records(name: str, record: Shape, *, since: int) -> Field:
+    """A list of records only the server writes, inside the document."""
+    return Field(name, Kind.RECORDS, nullable=False, merge=Merge.SERVER_ONLY, record=record, since=since, default=[])
+
+
 def _read_only(
     name: str,
     kinds: Mapping[str, Kind],
     *,
     since: Mapping[str, int] | None = None,
     defaults: Mapping[str, object] | None = None,
+    records: tuple[Field, ...] = (),
+    key: str = "id",
 ) -> Shape:
     """A shape only the server writes; `since` names the fields that came after the first schema version, `defaults`
-    what those mean where a document lacks them, when it is not null."""
+    what those mean where a document lacks them, when it is not null. `records` are lists inside it."""
     later, meant = since or {}, defaults or {}
     return Shape(
         name,
-        tuple(
-            server_field(found, kind, since=later.get(found, 1), default=meant.get(found))
-            for found, kind in kinds.items()
+        (
+            *(
+                server_field(found, kind, since=later.get(found, 1), default=meant.get(found))
+                for found, kind in kinds.items()
+            ),
+            *records,
         ),
+        key=key,
     )
 
 
 PERSON = _read_only(
     "Person", {"id": Kind.ID, "name": Kind.TEXT, "sortKey": Kind.TEXT, "role": Kind.ENUM, "active": Kind.BOOL}
 )
+NEXT_QUESTION = _read_only(
+    "nextQuestion",
+    {"measure": Kind.ENUM, "because": Kind.ENUM, "low": Kind.ENUM, "high": Kind.ENUM},
+    key="",
+)
+"""A fact worth asking for: what is not known or old, and the segments the worst and the best answer would lead to."""
 SCORE = _read_only(
     "Score",
     {
@@ -159,6 +180,7 @@ SCORE = _read_only(
         "tableId": Kind.ID,
         "facts": Kind.MAP,
     },
+    records=(_records("questions", NEXT_QUESTION, since=FORMS_SINCE),),
 )
 SCORE_LINE = _read_only(
     "ScoreLine",
@@ -286,6 +308,24 @@ COLLECTIONS: Mapping[str, Collection] = {
             reset=frozenset({"unitPriceMinor"}),
         ),
         Collection("tasks", "task", TASK, unshown=CHILD, deletion_wins=True),
+        Collection("forms", "form", FORM, since=FORMS_SINCE),
+        Collection(
+            "answers",
+            "answer",
+            ANSWER,
+            children=(Child(MEASURES, "answer_measure", "answer_id", ANSWER_MEASURE.fields),),
+            renamed={"values": "said"},
+            unshown=CHILD,
+            since=FORMS_SINCE,
+        ),
+        Collection(
+            "cases",
+            "service_case",
+            CASE,
+            renamed={"aboutOrderId": "order_id"},
+            unshown=CHILD,
+            since=FORMS_SINCE,
+        ),
         Collection("attachments", "attachment", ATTACHMENT, deletion_wins=True, since=2),
         Collection("territories", "territory", TERRITORY),
         Collection("people", "user_account", PERSON),

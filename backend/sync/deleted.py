@@ -18,7 +18,9 @@ from backend.storage.visibility import seen_then
 from backend.sync.collections import COLLECTIONS
 from backend.sync.feed import places_of
 
-KEPT = frozenset({"customers", "contacts", "customerContacts", "visits", "orders", "tasks", "attachments"})
+KEPT = frozenset(
+    {"customers", "contacts", "customerContacts", "visits", "orders", "tasks", "answers", "cases", "attachments"}
+)
 """Collections whose records can be brought back."""
 PARTS = frozenset({"customerContacts", "attachments"})
 """Collections whose records go with others, and come back with them."""

@@ -5,9 +5,8 @@ Each use case of the table is wrapped once, as for aliases, so that this holds b
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from backend.domain.custom import CUSTOM
 from backend.domain.fields import Shape
-from backend.domain.privacy import POSITIONS_OF_VISIT, TEXTS_OF_CHILDREN
+from backend.domain.privacy import MAPS_OF_CHILDREN, POSITIONS_OF_VISIT, TEXTS_OF_CHILDREN
 from backend.errors import Code, Problem
 from backend.ids import is_id
 from backend.storage.engine import Connection
@@ -16,7 +15,7 @@ from backend.sync.collections import COLLECTIONS
 from backend.sync.work import Work
 
 _HELD_FIELDS: Mapping[str, frozenset[str]] = {
-    name: frozenset({*texts, *(POSITIONS_OF_VISIT if name == "visits" else ()), CUSTOM})
+    name: frozenset({*texts, *(POSITIONS_OF_VISIT if name == "visits" else ()), *MAPS_OF_CHILDREN})
     for name, texts in TEXTS_OF_CHILDREN.items()
 }
 """Of work on an erased consumer: what nobody writes any more. Its state may go on, books are kept of it."""

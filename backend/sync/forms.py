@@ -19,6 +19,8 @@ COLLECTION_OF_KIND: Mapping[str, str] = {
     "visit": "visits",
     "order": "orders",
     "task": "tasks",
+    "answer": "answers",
+    "case": "cases",
     "attachment": "attachments",
     "syncIssue": "syncIssues",
 }

@@ -360,6 +360,8 @@ _LABEL_FIELDS: Mapping[str, tuple[str, ...]] = {
     "visits": ("customerId", "plannedAt", "checkInAt"),
     "orders": ("customerId", "number", "orderedOn", "currency"),
     "tasks": ("customerId", "title"),
+    "answers": ("customerId", "answeredAt"),
+    "cases": ("customerId", "subject"),
 }
 """Collection → the fields a record of it is recognised by."""
 
@@ -369,9 +371,10 @@ _CHECKED: Mapping[str, Callable[[str], object]] = {
     "currency": parse_currency,
     "plannedAt": parse_instant,
     "checkInAt": parse_instant,
+    "answeredAt": parse_instant,
     "orderedOn": parse_day,
 }
-_MOMENTS = frozenset({"plannedAt", "checkInAt"})
+_MOMENTS = frozenset({"plannedAt", "checkInAt", "answeredAt"})
 _PEOPLE = frozenset({"repId", "assigneeId", "createdBy"})
 _CUSTOMERS = frozenset({"customerId", "parentId"})
 _NAMED_TABLES: Mapping[str, tuple[str, str]] = {

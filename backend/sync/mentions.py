@@ -1,4 +1,5 @@
-"""Where free texts of other records name a person: notes and captions, and the texts an organisation defined itself.
+"""Where free texts of other records name a person: notes and captions, the texts an organisation defined itself, and
+what was answered to its forms.
 
 Found as it is written: SQLite compares without regard to case, which is not how a name is written, so that what it
 finds is compared once more.
@@ -8,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import orjson
 
+from backend.domain.answers import VALUES
 from backend.domain.custom import CUSTOM, CustomKind
 from backend.domain.privacy import TEXTS_SEARCHED
 from backend.storage.engine import Connection
@@ -37,19 +39,24 @@ async def texts_naming(
             found = [(row_id, text) for row_id, text in rows if any(term in text for term in terms)]
             if found:
                 yield field, found
-    defined = await custom_fields_of(conn, collection) if CUSTOM in declared.columns else []
-    keys = [one.key for one in defined if one.kind in _WRITTEN]
-    if not keys:
-        return
     # a map stands as JSON: quotes and backslashes of a term do so too
     written = [orjson.dumps(term).decode()[1:-1] for term in terms]
-    async for rows in _holding(conn, declared.table, declared.columns[CUSTOM], written, rows_max):
-        values = [(row_id, orjson.loads(text)) for row_id, text in rows]
-        for key in keys:
-            told = [(row_id, held[key]) for row_id, held in values if isinstance(held.get(key), str)]
-            found = [(row_id, text) for row_id, text in told if any(term in text for term in terms)]
-            if found:
-                yield f"{CUSTOM}.{key}", found
+    for name in (one for one in (CUSTOM, VALUES) if one in declared.columns):
+        keys = await _written_keys(conn, collection) if name == CUSTOM else None
+        if keys == []:
+            continue
+        async for rows in _holding(conn, declared.table, declared.columns[name], written, rows_max):
+            values = [(row_id, orjson.loads(text)) for row_id, text in rows]
+            for key in sorted({key for _, held in values for key in held}) if keys is None else keys:
+                told = [(row_id, held[key]) for row_id, held in values if isinstance(held.get(key), str)]
+                found = [(row_id, text) for row_id, text in told if any(term in text for term in terms)]
+                if found:
+                    yield f"{name}.{key}", found
+
+
+async def _written_keys(conn: Connection, collection: str) -> list[str]:
+    """The custom fields of a collection that hold words."""
+    return [one.key for one in await custom_fields_of(conn, collection) if one.kind in _WRITTEN]
 
 
 async def save_text(conn: Connection, collection: str, field: str, record_id: str, text: str) -> None:

@@ -15,7 +15,7 @@ from backend.errors import Code, Problem, Refused
 from backend.sync.collections import COLLECTIONS, Collection
 from backend.sync.documents import canonical
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """What this server writes. Raise it with the first `since` of a release."""
 SCHEMA_VERSION_UNSAID = 1
 """What a client understands that does not say: it was written when there was one version."""

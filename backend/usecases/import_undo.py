@@ -36,6 +36,8 @@ NEEDED_BY = (
     (KeptReason.HAS_ORDERS, "sales_order", "customer_id"),
     (KeptReason.HAS_VISITS, "visit", "customer_id"),
     (KeptReason.HAS_TASKS, "task", "customer_id"),
+    (KeptReason.HAS_ANSWERS, "answer", "customer_id"),
+    (KeptReason.HAS_CASES, "service_case", "customer_id"),
     (KeptReason.HAS_CONTACTS, "customer_contact", "customer_id"),
     (KeptReason.HAS_DOORS, "customer", "parent_id"),
 )

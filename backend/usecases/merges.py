@@ -27,7 +27,14 @@ from backend.sync.work import Door, Work
 
 MERGED_AT_ONCE_MAX = 10
 CUSTOMERS, CONTACTS = "customers", "contacts"
-COLLECTION_OF_TABLE = {"visit": "visits", "sales_order": "orders", "task": "tasks"}
+COLLECTION_OF_TABLE = {
+    "visit": "visits",
+    "sales_order": "orders",
+    "task": "tasks",
+    "answer": "answers",
+    "service_case": "cases",
+}
+SAID_BY_CONTACTS = {"answer": "answers", "service_case": "cases"}
 EARLIEST = ("createdAt",)
 LATEST = ("lastOrderAt", "lastVisitAt")
 
@@ -127,6 +134,8 @@ async def _merge(work: Work, collection: str, survivor_id: str, merged: Mapping[
     if collection == CUSTOMERS:
         await _move_children(work, merged_id, survivor_id, survivor["territoryId"], undo)
         await _end_assignment(work, merged_id)
+    else:
+        await _move_said(work, merged_id, survivor_id, undo)
     await _move_links(work, collection, merged_id, survivor_id, survivor.get("territoryId"), undo)
     undo.externals = [
         row[0]
@@ -220,6 +229,29 @@ async def _give(
     )
     for record_id in ids:
         work.touched(name, record_id, ("customerId",))
+
+
+async def _move_said(work: Work, from_id: str, to_id: str, undo: _Undo) -> None:
+    """What one contact said, the other one said."""
+    for table, name in SAID_BY_CONTACTS.items():
+        rows = await work.conn.fetch(
+            f"UPDATE {table} SET contact_id = ? WHERE contact_id = ? RETURNING id", to_id, from_id
+        )
+        undo.children[table] = sorted(row[0] for row in rows)
+        for record_id in undo.children[table]:
+            work.touched(name, record_id, ("contactId",))
+
+
+async def _return_said(work: Work, merged_id: str, survivor_id: str, undo: _Undo) -> None:
+    for table, name in SAID_BY_CONTACTS.items():
+        rows = await work.conn.fetch(
+            f"UPDATE {table} SET contact_id = ? WHERE id = ANY(?) AND contact_id = ? RETURNING id",
+            merged_id,
+            undo.children.get(table, []),
+            survivor_id,
+        )
+        for (record_id,) in rows:
+            work.touched(name, record_id, ("contactId",))
 
 
 async def _drop_score(work: Work, customer_id: str) -> None:
@@ -338,6 +370,8 @@ async def undo_merge(work: Work, merge_id: str) -> tuple[str, str, str]:
                 # it stands where its doors stand
                 work.touched(CUSTOMERS, str(head), ())
         await _return_children(work, merged_id, survivor_id, restored.get("territoryId"), undo)
+    else:
+        await _return_said(work, merged_id, survivor_id, undo)
     await _return_links(work, collection, merged_id, survivor_id, undo)
     _rehung(work, await rehang(work.conn, collection, survivor_id, merged_id, only=undo.attachments))
     await work.conn.execute(

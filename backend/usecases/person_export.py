@@ -107,8 +107,10 @@ async def _sections(conn: Connection, name: str, record_id: str, rows_max: int) 
     if name == "contacts":
         sections.append(await _links(conn, record_id, rows_max))
         sections.append(Section("consent", consent[:rows_max], len(consent)))
+        sections += [await _children(conn, kind, record_id, rows_max, "contact_id") for kind in ("answers", "cases")]
     if name == "customers":
-        sections += [await _children(conn, kind, record_id, rows_max) for kind in ("visits", "orders", "tasks")]
+        kinds = ("visits", "orders", "tasks", "answers", "cases")
+        sections += [await _children(conn, kind, record_id, rows_max) for kind in kinds]
     sections += [
         await _section(
             conn, "attachments", ("id", "kind", "fileName", "caption", "sizeBytes", "createdAt"),
@@ -184,11 +186,11 @@ async def _links(conn: Connection, contact_id: str, rows_max: int) -> Section:
     )
 
 
-async def _children(conn: Connection, name: str, customer_id: str, rows_max: int) -> Section:
+async def _children(conn: Connection, name: str, owner_id: str, rows_max: int, owner: str = "customer_id") -> Section:
     declared = COLLECTIONS[name]
-    rest = f"FROM {declared.table} WHERE customer_id = ?"
-    ((total,),) = await conn.fetch(f"SELECT count(*) {rest}", customer_id)
-    ids = [row[0] for row in await conn.fetch(f"SELECT id {rest} ORDER BY id LIMIT ?", customer_id, rows_max)]
+    rest = f"FROM {declared.table} WHERE {owner} = ?"
+    ((total,),) = await conn.fetch(f"SELECT count(*) {rest}", owner_id)
+    ids = [row[0] for row in await conn.fetch(f"SELECT id {rest} ORDER BY id LIMIT ?", owner_id, rows_max)]
     documents = await read_documents(conn, declared, ids)
     return Section(name, [orjson.loads(documents[one]) for one in ids], int(total))
 

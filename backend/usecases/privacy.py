@@ -16,7 +16,6 @@ from backend.auth.principal import Principal, PrincipalKind
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.audit import AuditAction
-from backend.domain.custom import CUSTOM
 from backend.domain.customers import CustomerKind
 from backend.domain.names import sort_key
 from backend.domain.permissions import Action, Collection, Reach, reach
@@ -24,6 +23,7 @@ from backend.domain.privacy import (
     ERASED_COLLEAGUE,
     ERASED_TEXT,
     KEPT_OF_CUSTOMER,
+    MAPS_OF_CHILDREN,
     NEVER_EMPTY,
     POSITIONS_OF_VISIT,
     TEXTS_OF_CHILDREN,
@@ -169,7 +169,14 @@ async def _erase_contacts(work: Work, erased: Erased, heads: Sequence[str], *, s
     """The contacts with their links, attachments and every copy; devices are told that they are gone."""
     ids = await _with_aliases(work.conn, heads)
     erased.ids.update(dict.fromkeys(ids, CONTACTS))
-    linked = await work.conn.fetch("SELECT customer_id FROM customer_contact WHERE contact_id = ANY(?)", ids)
+    linked = await work.conn.fetch(
+        "SELECT customer_id FROM customer_contact WHERE contact_id = ANY(?)"
+        " UNION SELECT customer_id FROM answer WHERE contact_id = ANY(?)"
+        " UNION SELECT customer_id FROM service_case WHERE contact_id = ANY(?)",
+        ids,
+        ids,
+        ids,
+    )
     await work.conn.fetch(
         "SELECT id FROM customer WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE", sorted({row[0] for row in linked})
     )
@@ -181,14 +188,34 @@ async def _erase_contacts(work: Work, erased: Erased, heads: Sequence[str], *, s
     people = [_person(row) for row in rows]
     links = [row[0] for row in await work.conn.fetch("SELECT id FROM customer_contact WHERE contact_id = ANY(?)", ids)]
     await _take_attachments(work, erased, {CONTACTS: ids})
+    said = await _unlink_said(work, erased, ids)
     await work.conn.execute("DELETE FROM customer_contact WHERE contact_id = ANY(?)", ids)
     gone = await work.conn.fetch("DELETE FROM contact WHERE id = ANY(?) RETURNING id", ids)
     _gone(work, "customerContacts", links)
     _gone(work, CONTACTS, [row[0] for row in gone])
     erased.count("contacts", len(gone))
     erased.count("customerContacts", len(links))
-    await _forget_copies(work, erased, CONTACTS, ids, [*ids, *links, *erased.attachment_ids], people)
+    await _forget_copies(work, erased, CONTACTS, ids, [*ids, *links, *said, *erased.attachment_ids], people)
     await _mentions(work, erased, people, strike=strike_mentions)
+
+
+async def _unlink_said(work: Work, erased: Erased, contact_ids: Sequence[str]) -> list[str]:
+    """What these people answered, without the words and without who said it; complaints, without whose they were.
+
+    What was measured is a number of the customer's, and stays. Returns the ids of both.
+    """
+    answers = await work.conn.fetch(
+        "UPDATE answer SET contact_id = NULL, said = '{}' WHERE contact_id = ANY(?) RETURNING id", list(contact_ids)
+    )
+    cases = await work.conn.fetch(
+        "UPDATE service_case SET contact_id = NULL WHERE contact_id = ANY(?) RETURNING id", list(contact_ids)
+    )
+    for name, rows, fields in (("answers", answers, ("contactId", "values")), ("cases", cases, ("contactId",))):
+        for (record_id,) in rows:
+            work.touched(name, record_id, fields)
+            _note(work, name, record_id, fields)
+        erased.count(name, len(rows))
+    return [row[0] for row in (*answers, *cases)]
 
 
 def _gone(work: Work, collection: str, ids: Sequence[str]) -> None:
@@ -277,15 +304,16 @@ async def _neutralise(work: Work, erased: Erased, customer_id: str) -> None:
 
 
 async def _neutralise_children(work: Work, erased: Erased, customer_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Visits, orders and tasks of a consumer without texts, positions and custom values; collection → all their ids."""
+    """What hangs on a consumer without texts, positions, custom values and answers; collection → all their ids."""
     children: dict[str, list[str]] = {}
     for name, texts in TEXTS_OF_CHILDREN.items():
         declared = COLLECTIONS[name]
-        # what an organisation asks for by fields of its own is about the person too
-        fields = [*texts, *(POSITIONS_OF_VISIT if name == "visits" else ()), CUSTOM]
-        custom = declared.columns[CUSTOM]
-        said, cleared = [f"{custom} <> '{{}}'"], [f"{custom} = '{{}}'"]
-        for one in fields[:-1]:
+        plain = [*texts, *(POSITIONS_OF_VISIT if name == "visits" else ())]
+        maps = [one for one in MAPS_OF_CHILDREN if one in declared.columns]
+        fields = [*plain, *maps]
+        said = [f"{declared.columns[one]} <> '{{}}'" for one in maps]
+        cleared = [f"{declared.columns[one]} = '{{}}'" for one in maps]
+        for one in plain:
             column = declared.columns[one]
             struck = one in NEVER_EMPTY
             said.append(f"{column} <> '{ERASED_TEXT}'" if struck else f"{column} IS NOT NULL")

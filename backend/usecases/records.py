@@ -44,9 +44,11 @@ _RIGHT: Mapping[str, Collection] = {
     "visits": Collection.VISITS,
     "orders": Collection.ORDERS,
     "tasks": Collection.TASKS,
+    "answers": Collection.ANSWERS,
+    "cases": Collection.CASES,
     "attachments": Collection.ATTACHMENTS,
 }
-_OF_A_CUSTOMER = frozenset({"customerContacts", "visits", "orders", "tasks"})
+_OF_A_CUSTOMER = frozenset({"customerContacts", "visits", "orders", "tasks", "answers", "cases"})
 
 
 def restoring(name: str, days: int = RESTORE_DAYS, attachments_max: int = ATTACHMENTS_MAX) -> UseCase:

@@ -12,11 +12,12 @@ from backend.auth.principal import Principal, PrincipalKind
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.audit import AuditAction, FieldChange
+from backend.domain.cases import CaseState
 from backend.domain.consent import CONSENT_EVENT
 from backend.domain.devices import DeviceState, days_ago
 from backend.domain.fields import records_stored
 from backend.domain.permissions import Action, Collection, Reach, reach
-from backend.domain.privacy import POSITIONS_OF_VISIT, ErasureReason
+from backend.domain.privacy import ERASED_TEXT, POSITIONS_OF_VISIT, ErasureReason
 from backend.domain.retention import RetentionClass, Rule, last_word_ms, may_market, rules
 from backend.errors import Code, Problem, Refused
 from backend.storage.audit import (
@@ -65,6 +66,8 @@ def rules_of(settings: Settings) -> tuple[Rule, ...]:
             KEPT.UNCONSENTED_BIRTHDAYS: settings.retain_unconsented_birthday_days,
             KEPT.VISIT_POSITIONS: settings.retain_visit_position_days,
             KEPT.ATTACHMENTS: settings.retain_attachment_days,
+            KEPT.ANSWERS: settings.retain_answer_days,
+            KEPT.CLOSED_CASES: settings.retain_closed_case_days,
             KEPT.SETTLED_ISSUES: settings.retain_settled_issue_days,
             KEPT.IMPORT_PROBLEMS: settings.retain_import_problem_days,
             KEPT.AUDIT_VALUES: settings.retain_audit_value_days,
@@ -266,6 +269,48 @@ async def _end_files(work: Work, before_ms: int, rows_max: int) -> int:
     return len(rows) + await remove_deleted_files_before(work.conn, before_ms, work.now_ms, rows_max=room)
 
 
+_ANSWERED = "FROM answer WHERE answered_at < ? AND (said <> '{}' OR contact_id IS NOT NULL)"
+
+
+async def _count_answers(conn: Connection, before_ms: int) -> int:
+    return await _count(conn, _ANSWERED, before_ms)
+
+
+async def _end_answers(work: Work, before_ms: int, rows_max: int) -> int:
+    rows = await work.conn.fetch(
+        "UPDATE answer SET said = '{}', contact_id = NULL"
+        f" WHERE id IN (SELECT id {_ANSWERED} ORDER BY answered_at, id LIMIT ?) RETURNING id",
+        before_ms,
+        rows_max,
+    )
+    for (answer_id,) in rows:
+        work.touched("answers", answer_id, ("contactId", "values"))
+    return len(rows)
+
+
+_TOLD_OF_CASE = ("contactId", "subject", "notes", "resolution")
+_CLOSED = (
+    f"FROM service_case WHERE state = '{CaseState.CLOSED.value}' AND resolved_at < ? AND (subject <> '{ERASED_TEXT}'"
+    " OR notes IS NOT NULL OR resolution IS NOT NULL OR contact_id IS NOT NULL)"
+)
+
+
+async def _count_cases(conn: Connection, before_ms: int) -> int:
+    return await _count(conn, _CLOSED, before_ms)
+
+
+async def _end_cases(work: Work, before_ms: int, rows_max: int) -> int:
+    rows = await work.conn.fetch(
+        f"UPDATE service_case SET subject = '{ERASED_TEXT}', notes = NULL, resolution = NULL, contact_id = NULL"
+        f" WHERE id IN (SELECT id {_CLOSED} ORDER BY resolved_at, id LIMIT ?) RETURNING id",
+        before_ms,
+        rows_max,
+    )
+    for (case_id,) in rows:
+        work.touched("cases", case_id, _TOLD_OF_CASE)
+    return len(rows)
+
+
 _SETTLED = "FROM sync_issue WHERE state = 'RESOLVED' AND resolved_at < ?"
 
 
@@ -357,6 +402,8 @@ STEPS: Mapping[RetentionClass, Step] = {
     KEPT.UNCONSENTED_BIRTHDAYS: Step(_count_birthdays, _end_birthdays),
     KEPT.VISIT_POSITIONS: Step(_count_positions, _end_positions),
     KEPT.ATTACHMENTS: Step(_count_files, _end_files),
+    KEPT.ANSWERS: Step(_count_answers, _end_answers),
+    KEPT.CLOSED_CASES: Step(_count_cases, _end_cases),
     KEPT.SETTLED_ISSUES: Step(_count_issues, _end_issues),
     KEPT.IMPORT_PROBLEMS: Step(_counter(_PROBLEMS), _ender("UPDATE import_row SET problems = '[]'", "id", _PROBLEMS)),
     KEPT.AUDIT_VALUES: Step(_counter(_VALUES), _end_values),

@@ -28,6 +28,8 @@ COLLECTION_OF_TABLE = {
     "visit": "visits",
     "sales_order": "orders",
     "task": "tasks",
+    "answer": "answers",
+    "service_case": "cases",
     "customer_score": "scores",
 }
 

@@ -16,6 +16,7 @@ from tortoise.models import Model
 
 from backend.auth.principal import Principal, PrincipalKind
 from backend.domain.attachments import AttachmentKind, AttachmentState, PreviewState
+from backend.domain.cases import CaseKind, CasePriority, CaseState
 from backend.domain.catalogue import ArticleState
 from backend.domain.consent import Channel
 from backend.domain.contacts import ContactRole, Language
@@ -23,6 +24,7 @@ from backend.domain.custom import Customised, CustomKind
 from backend.domain.customers import CustomerKind, LifecycleStage
 from backend.domain.devices import DeviceState
 from backend.domain.duplicates import MatchReason
+from backend.domain.forms import FormOccasion, Measured
 from backend.domain.imports import ImportState, RowOutcome
 from backend.domain.issues import IssueState, Resolution, WayOut
 from backend.domain.names import search_keys, sort_key
@@ -37,6 +39,7 @@ from backend.storage.models import (
     catalogue,
     custom,
     customers,
+    feedback,
     insight,
     merges,
     people,
@@ -88,6 +91,11 @@ MEMBERS: Mapping[tuple[str, str], type[StrEnum]] = {
     ("customer_score", "stage"): LifecycleStage,
     ("custom_field", "collection"): Customised,
     ("custom_field", "kind"): CustomKind,
+    ("form", "occasion"): FormOccasion,
+    ("answer_measure", "measure"): Measured,
+    ("service_case", "kind"): CaseKind,
+    ("service_case", "priority"): CasePriority,
+    ("service_case", "state"): CaseState,
     ("style", "state"): ArticleState,
     ("sku", "state"): ArticleState,
     ("device", "state"): DeviceState,
@@ -226,6 +234,7 @@ class _World(Filler):
         await self.across()
         await self.attached()
         await self.defined()
+        await self.said()
         await self.revisions()
         await self.others()
         await self.edges()
@@ -420,6 +429,33 @@ class _World(Filler):
                     collection=collection.value, key=key, kind=kind.value, position=position, required=False,
                     personal=key == personal, retired=key == "since", least=self.aside.choice([None, -7]), most=2**50,
                     choices='[{"nameEn":"Gold","retired":false,"value":"gold"}]',
+                )  # fmt: skip
+
+    async def said(self) -> None:
+        """Two versions of a form, answers with what they measure, one corrected, and complaints."""
+        forms = [await self.row(feedback.FormVersion, key="visit", version=at, questions="[]") for at in (1, 2)]
+        forms.append(await self.row(feedback.FormVersion, key="survey", version=1, questions="[]"))
+        visits, styles = self.world.ids["visit"], self.world.ids["style"]
+        for customer_id in self.world.ids["customer"]:
+            place = {"customer_id": customer_id, "territory_id": self.world.territory_of[customer_id]}
+            root = None
+            for number in range(self.rng.randrange(3)):
+                answer = self.id()
+                await self.row(
+                    feedback.Answer,
+                    id=answer, form_id=self.rng.choice(forms), corrects_id=root, root_id=root or answer,
+                    visit_id=self.rng.choice([None, *visits]), style_id=self.rng.choice([None, *styles]),
+                    contact_id=self.rng.choice([None, *self.world.ids["contact"]]), **place,
+                )  # fmt: skip
+                root = answer if number == 0 else root
+                for position in range(self.rng.randrange(3)):
+                    await self.row(feedback.AnswerMeasure, answer_id=answer, position=position)
+            for _ in range(self.rng.randrange(3)):
+                await self.row(
+                    feedback.ServiceCase,
+                    visit_id=self.rng.choice([None, *visits]), style_id=self.rng.choice([None, *styles]),
+                    order_id=self.rng.choice([None, *self.world.ids["sales_order"]]),
+                    assignee_id=self.world.people["rep1"], **place,
                 )  # fmt: skip
 
     async def audited(self, users: list[str]) -> None:

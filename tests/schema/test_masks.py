@@ -26,6 +26,7 @@ from graphql import (
 
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.config import Settings
+from backend.domain.answers import VALUES
 from backend.domain.custom import CUSTOM, Customised
 from backend.domain.fields import Field, Kind
 from backend.domain.names import sort_key
@@ -81,6 +82,8 @@ def _own(declared: Field, number: int, given: Any, place: int) -> Any:
     if declared.kind is Kind.INT:
         first = LAT_E7 if "Lat" in declared.name or declared.name.startswith("lat") else LON_E7
         return first + place * 10 + number + len(declared.name)
+    if declared.kind is Kind.MAP and declared.name == VALUES:
+        return {OWN_KEY: f"qzxv said {place}"}
     if declared.name in ("nameZh", "nameKo"):
         return f"{given}{chr(0x4E00 + place)}"
     return given
@@ -143,6 +146,10 @@ async def known(house: House) -> dict[str, list[str]]:
         "orders": {"currency": "CNY", "lines": []},
     }.items():
         found[name] = [await make(house, "wei", name, customerId=consumer, **fields, **values(name))]
+    question = {"key": OWN_KEY, "kind": "LONG_TEXT", "nameEn": "In your words"}
+    form = await make(house, "admin", "forms", key="f", occasion="VISIT", nameEn="F", questions=[question])
+    for name, fields in {"answers": {"formId": form}, "cases": {}}.items():
+        found[name] = [await make(house, "wei", name, customerId=consumer, **fields, **personal(name))]
     # a conflict keeps all there was
     base = await house.rev("contacts", late)
     assert (await change(house, "admin", "contacts", late, nameEn="Qzxvother")).value == "APPLIED"

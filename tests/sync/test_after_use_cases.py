@@ -55,17 +55,28 @@ async def move(office: Office, shop: str, to: str) -> None:
 
 
 async def with_everything(office: Office) -> str:
-    """A shop with a link, a contact, a visit, an order, a task and a score."""
+    """A shop with a link, a contact, a visit, an order, a task, an answer, a complaint and a score."""
     shop = office.shops[0]
     contact = await make(office, "contacts", nameEn="Lee")
     await make(office, "customerContacts", customerId=shop, contactId=contact)
     await make(office, "visits", **visit_fields(shop))
     await make(office, "orders", customerId=shop, currency="USD", lines=[await line(office, 3)])
     await make(office, "tasks", customerId=shop, title="Call")
+    await make(office, "answers", customerId=shop, formId=await asked(office), values={"happy": 4})
+    await make(office, "cases", customerId=shop, subject="Late")
     async with office.job() as work:
         await insert(work.conn, "customer_score", **await score_columns(office, shop))
         work.touched("scores", shop)
     return shop
+
+
+async def asked(office: Office) -> str:
+    """A form about how happy somebody is."""
+    questions = [{"key": "happy", "kind": "CSAT", "nameEn": "Happy?", "measure": "CSAT"}]
+    return await make(office, "forms", office.admin, key="visit", occasion="VISIT", nameEn="Visit", questions=questions)
+
+
+_JSON = {"facts": "{}", "numbers": "{}", "measures": "{}", "questions": "[]"}
 
 
 async def score_columns(office: Office, shop: str) -> dict[str, object]:
@@ -83,7 +94,7 @@ async def score_columns(office: Office, shop: str) -> dict[str, object]:
     for name, kind, needed in columns:
         if needed and name not in found:
             text = any(part in kind.upper() for part in ("CHAR", "TEXT"))
-            found[name] = ("{}" if name in ("facts", "numbers") else "x") if text else 0
+            found[name] = _JSON.get(name, "x") if text else 0
     return found
 
 
@@ -120,6 +131,28 @@ async def a_head_is_deleted_while_its_doors_name_it(office: Office) -> None:
     door = await make(office, "customers", kind="RETAILER", nameEn="Door", parentId=head)
     await move(office, door, office.west)
     await remove(office, "customers", head)
+
+
+@story
+async def a_form_is_published_answered_corrected_and_retired(office: Office) -> None:
+    form, shop = await asked(office), office.shops[0]
+    first = await make(office, "answers", customerId=shop, formId=form, values={"happy": 1})
+    second = await make(office, "answers", customerId=shop, formId=form, values={"happy": 5}, correctsId=first)
+    await change(office, "forms", form, office.admin, retired=True)
+    await move(office, shop, office.west)
+    await remove(office, "answers", second)
+    await remove(office, "answers", first)
+    await remove(office, "forms", form)
+
+
+@story
+async def a_complaint_is_heard_escalated_settled_and_opened_again(office: Office) -> None:
+    case = await make(office, "cases", customerId=office.shops[0], subject="Wrong sizes", priority="P1")
+    await change(office, "cases", case, office.manager, escalated=True)
+    await change(office, "cases", case, office.admin, state="CLOSED", resolution="exchanged")
+    await change(office, "cases", case, office.admin, state="REOPENED")
+    await move(office, office.shops[0], office.west)
+    await remove(office, "cases", case)
 
 
 @story

@@ -189,12 +189,13 @@ def test_a_collection_changes_with_its_fields_those_of_its_records_and_its_lists
 def test_what_each_version_brought_is_declared_once() -> None:
     assert changed_between(1, 2) == ("attachments", "orders", "syncIssues", "tasks", "visits")
     assert changed_between(2, 3) == ("contacts", "customFields", "customers", "orders", "tasks", "visits")
-    assert changed_between(3, 3) == ()
+    assert changed_between(3, 4) == ("answers", "cases", "forms", "scores")
+    assert changed_between(4, 4) == ()
     assert not is_known("attachments", 1)
     assert is_known("attachments", 2)
     assert not is_known("nothing", 2)
     assert REPLICA_VERSION == SCHEMA_VERSION == max(c.doc_version for c in COLLECTIONS.values())
-    assert versions_served(1) == ("1", "2", "3")
+    assert versions_served(1) == ("1", "2", "3", "4")
     assert versions_served(9) == (str(SCHEMA_VERSION),)
     told = declared_versions()["collections"]
     assert isinstance(told, dict)

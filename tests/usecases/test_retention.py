@@ -18,7 +18,8 @@ from backend.usecases.retention import STEPS, Carried, carry_out, look, rules_of
 from backend.wiring import open_eraser, open_file_service
 from tests.house import House
 from tests.usecases.asking import ask, data
-from tests.usecases.test_erasure import _rows, contact_at, make, shop
+from tests.usecases.phones import sync, synced
+from tests.usecases.test_erasure import _rows, change, contact_at, make, shop
 
 YEAR = 366
 SETTINGS = Settings(
@@ -131,6 +132,8 @@ async def test_what_is_past_its_period_goes_and_nothing_else_does(house: House, 
         K.UNCONSENTED_BIRTHDAYS: 2,
         K.VISIT_POSITIONS: 3,
         K.ATTACHMENTS: 1,
+        K.ANSWERS: 0,
+        K.CLOSED_CASES: 0,
         K.SETTLED_ISSUES: 1,
         K.IMPORT_PROBLEMS: 1,
         K.AUDIT_ENTRIES: 0,
@@ -227,3 +230,40 @@ def test_consent_counts_as_it_was_last_said() -> None:
     assert last_word_ms([given], 9) == 9
     assert last_word_ms([given, {**given, "at": 12}], 9) == 12
     assert CONSENT_EVENTS_MAX > 1
+
+
+@pytest.mark.requirement("R49")
+async def test_words_of_old_answers_and_closed_complaints_go_and_what_they_measure_stays(
+    house: House, tmp_path: Any
+) -> None:
+    question = {"key": "happy", "kind": "CSAT", "nameEn": "Happy?", "measure": "CSAT"}
+    form = await make(house, "admin", "forms", key="f", occasion="VISIT", nameEn="F", questions=[question])
+    customer, now = await shop(house), house.now_ms
+    contact = await contact_at(house, customer, nameEn="Ann")
+    made: dict[str, list[str]] = {"old": [], "young": []}
+    for name, days in (("old", 150), ("young", 50)):
+        house.now_ms = now - days * DAY_MS
+        made[name].append(await make(house, "wei", "answers", customerId=customer, contactId=contact, formId=form,
+                                     values={"happy": 2}))  # fmt: skip
+        for state in ("CLOSED", "NEW"):
+            told = {"subject": "late", "notes": "two weeks", "resolution": "sent again", "contactId": contact}
+            case = await make(house, "wei", "cases", customerId=customer, **told)
+            made[name].append(case)
+            if state == "CLOSED":
+                await change(house, "agent", "cases", case, state=state)
+    house.now_ms = now
+    phone = await synced(house, "wei")
+    settings = SETTINGS.model_copy(update={"retain_answer_days": 100, "retain_closed_case_days": 100})
+    done = await carried(house, tmp_path, settings)
+    assert (done.rows[K.ANSWERS], done.rows[K.CLOSED_CASES]) == (1, 1)
+    await sync(house, "wei", phone)
+    answer, closed, heard = made["old"]
+    document = phone.documents["answers", answer]
+    assert (document["values"], document["contactId"], document["measures"][0]["value"]) == ({}, None, 2)
+    told = [phone.documents["cases", closed][name] for name in ("subject", "notes", "resolution", "contactId")]
+    assert told == ["•••", None, None, None]
+    assert phone.documents["cases", heard]["notes"] == "two weeks"
+    assert phone.documents["answers", made["young"][0]]["values"] == {"happy": 2}
+    assert phone.documents["cases", made["young"][1]]["notes"] == "two weeks"
+    again = await carried(house, tmp_path, settings)
+    assert (again.rows[K.ANSWERS], again.rows[K.CLOSED_CASES]) == (0, 0)

@@ -76,6 +76,10 @@ class CustomerScore(Model):
     segment_state_before = fields.BigIntField()
     segment_counted_on = Day()
     """The segment's memory, packed: as the night of that day left it, and as it found it."""
+    questions = JsonText(db_default="[]")
+    """What to ask on the next visit, the most telling first."""
+    measures = JsonText(db_default="{}")
+    """What the customer told us, by measure: value, confidence, basis, and the records it rests on."""
 
     class Meta:
         table = "customer_score"
