@@ -16,6 +16,7 @@ SERIES_TERMS_MAX = 4_000
 SERIES_ENOUGH = 1e-13
 DENSE_CELLS_MAX = 1 << 24
 FEW_CELLS = 4_096
+BLOCK_CELLS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +136,15 @@ def _condensed_cells(fit: PurchaseFit, history: PurchaseHistory, horizons_days: 
         fit.b + x + 1.0,
         np.array(horizons_days) / days,
     )
-    active = active_shares(fit, one)[0][:, 1:]
-    beats = active / np.maximum(active.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return CellForecast(np.einsum("cj,cjh->ch", beats, ahead[pair]), index)
+    per_cell = np.empty((one.repeats_n.size, len(horizons_days)))
+    # in blocks: beats × horizons of a million distinct histories would be gigabytes
+    for start in range(0, per_cell.shape[0], BLOCK_CELLS):
+        rows = slice(start, start + BLOCK_CELLS)
+        some = PurchaseHistory(one.repeats_n[rows], one.last_repeat_days[rows], one.observed_days[rows])
+        active = active_shares(fit, some)[0][:, 1:]
+        beats = active / np.maximum(active.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        per_cell[rows] = np.einsum("cj,cjh->ch", beats, ahead[pair[rows]])
+    return CellForecast(per_cell, index)
 
 
 def _distinct(repeats_n: IntArray, observed_days: IntArray) -> tuple[FloatArray, FloatArray, IntArray]:
