@@ -36,8 +36,9 @@ async def shops(house: House) -> list[str]:
     ids = sorted(new_id() for _ in range(3))
     whole = {
         "kind": "RETAILER", "code": "W1", "phone": "+8613800138000", "country": "CN", "city": "Shanghai",
-        "street": "Road 1", "taxId": "91310000MA1FL00001", "currency": "CNY", "termsDays": 30, "timezone": "Asia/Shanghai",
-        "openHours": {"MON": "09:00-18:00"}, "cadenceDays": 14, "latE7": 312000000, "lonE7": 1214000000,
+        "street": "Road 1", "taxId": "91310000MA1FL00001", "currency": "CNY", "termsDays": 30,
+        "timezone": "Asia/Shanghai", "openHours": {"MON": "09:00-18:00"}, "cadenceDays": 14,
+        "latE7": 312000000, "lonE7": 1214000000,
         "territoryId": house.patches["north"], "stage": "MATURE",
     }  # fmt: skip
     wishes = [
@@ -52,6 +53,12 @@ async def shops(house: House) -> list[str]:
         await factories.insert(conn, "price_list", id=price_list, code="CNY", name="CNY", currency="CNY")
         await conn.execute("UPDATE customer SET price_list_id = ? WHERE id IN (?, ?)", price_list, ids[0], ids[1])
         await conn.execute("UPDATE customer SET last_order_at = ? WHERE id = ?", NOON_MS - 5 * DAY_MS, ids[1])
+        await conn.execute("DELETE FROM match_pair")
+        for first, second, state in ((ids[0], ids[1], "OPEN"), (ids[0], ids[2], "DISTINCT")):
+            row = {"first_id": first, "second_id": second, "state": state, "points": 9, "reasons": "[]"}
+            await factories.insert(
+                conn, "match_pair", id=new_id(), collection="customers", found_at=NOON_MS, found_by="system", **row
+            )
     return ids
 
 
@@ -63,7 +70,7 @@ async def test_what_is_wrong_with_whom_is_told_in_the_readers_words(house: House
     assert found["dataQuality"]["customers"] == 3
     assert faults.pop("SAME_TAX_ID") == [whole, odd]
     assert faults.pop("PROSPECT_WITH_ORDERS") == faults.pop("PHONE_OF_OTHER_COUNTRY") == [odd]
-    faults.pop("DUPLICATE_SUSPECTED", None)
+    assert faults.pop("DUPLICATE_SUSPECTED") == [whole, odd], "a pair somebody decided on is none"
     assert set(map(tuple, faults.values())) == {(bare,)}
     assert len(faults) == 13, "everything that is wanted of a shop but its name"
     assert failing(await data(house, "wei", QUALITY, customer=odd)).keys() >= {"PROSPECT_WITH_ORDERS"}
@@ -99,3 +106,10 @@ async def test_of_whom_nothing_was_recorded_for_long_is_listed_and_a_change_take
     assert failing(await data(house, "wei", QUALITY, days=1)).get("SILENT") == [whole]
     [error] = (await ask(house, "wei", STALE, first=0))["errors"]
     assert error["extensions"]["code"] == "OUT_OF_RANGE"
+
+
+async def test_a_customer_that_came_by_an_import_is_as_old_as_its_record(house: House) -> None:
+    async with house.engine.write() as conn:
+        brought = await factories.customer(conn, territory_id=house.patches["north"])
+    [found] = (await data(house, "wei", STALE, days=300))["staleData"]["items"]
+    assert (found["customerId"], found["silentDays"]) == (brought, (NOON_MS - factories.NOW_MS) // DAY_MS)
