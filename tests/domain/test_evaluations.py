@@ -117,6 +117,13 @@ def test_an_injected_effect_is_recovered_on_average_and_the_forecast_hides_none_
     assert covered / 400 >= 0.93
 
 
+def test_what_the_forecast_foretells_exactly_is_taken_off_exactly_however_uneven_the_arms() -> None:
+    forecast = np.arange(60.0)
+    treated = forecast >= 25
+    found = estimate(3.0 * forecast + 1_000.0 * treated, treated, forecast=forecast)
+    assert [found.lift, found.low, found.high] == pytest.approx([1_000.0] * 3)
+
+
 def test_without_a_forecast_it_is_welch_to_the_digit() -> None:
     # Welch (1947) by hand: variances 2.5 and 10 over 5 and 5
     outcome = np.array([1.0, 2, 3, 4, 5, 2, 4, 6, 8, 10])

@@ -81,6 +81,13 @@ def test_an_interval_too_wide_and_customers_all_alike_leave_the_assumptions() ->
     assert estimate_uplift(HeldOutVisits(wide.treated, wide.spend, alike, wide.outcome)).basis == "PRIOR"
 
 
+def test_a_hold_out_of_few_is_too_few_however_clear_it_looks() -> None:
+    found = programme(5_000, base=0.05, peak=0.2, holdout=0.03)
+    clear = found.spend * (1.0 + 0.1 * found.treated)
+    kept = estimate_uplift(HeldOutVisits(found.treated, found.spend, found.recency_ratio, clear))
+    assert (kept.basis, kept.control_n < ARM_CUSTOMERS_MIN) == (UpliftBasis.PRIOR, True)
+
+
 def test_money_that_is_no_number_is_refused() -> None:
     bad = programme(10, base=0.0, peak=0.0)
     bad.outcome[3] = np.nan
