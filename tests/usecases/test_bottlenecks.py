@@ -100,6 +100,32 @@ async def test_records_without_a_trail_say_what_they_keep_of_themselves(house: H
     assert [flow["records"] for flow in south["bottlenecks"]["flows"]] == [0, 0, 0]
 
 
+async def test_of_a_record_older_than_its_trail_the_first_step_says_where_it_was(house: House) -> None:
+    task, made = new_id(), NOON_MS - 600 * MINUTE_MS
+    row = {"state": "DONE", "priority": "NORMAL", "due_sort": 0, "source": "HUMAN", "done_at": made + 90 * MINUTE_MS}
+    trail = {"action": "UPDATE", "collection": "tasks", "record_id": task, "actor": "x", "door": "ONLINE"}
+    steps = (("OPEN", "IN_PROGRESS", 25), ("IN_PROGRESS", "DONE", 90))
+    async with house.engine.write() as conn:
+        await factories.insert(
+            conn,
+            "task",
+            id=task,
+            assignee_id=house.people["wei"].user_id,
+            title="t",
+            created_at=made,
+            created_by="x",
+            **row,
+        )
+        for before, after, minutes in steps:
+            changes = f'[{{"after":"{after}","before":"{before}","path":"state"}}]'
+            at = made + minutes * MINUTE_MS
+            await factories.insert(
+                conn, "audit_entry", id=new_id(), at=at, fields_changed='["state"]', changes=changes, **trail
+            )
+    answer = await data(house, "wei", BOTTLENECKS, flows=["TASKS"])
+    assert states(answer, "TASKS") == {"OPEN": (1, 0, 25), "IN_PROGRESS": (1, 0, 65)}
+
+
 async def test_who_may_not_read_a_flow_is_told_which_he_may(house: House) -> None:
     async def refused(who: str, **variables: object) -> list[tuple[str, list[str], list[str]]]:
         [error] = (await ask(house, who, BOTTLENECKS, **variables))["errors"]
