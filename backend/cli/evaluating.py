@@ -66,6 +66,9 @@ def evaluate(
     holdout_days: Annotated[int | None, typer.Option(help="Days to look at after each cut.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = SEED_DEFAULT,
     replicates: Annotated[int, typer.Option(help="Samples behind each interval.")] = REPLICATES_N,
+    policy: Annotated[
+        int | None, typer.Option(help="Number of the score policy to rank by, a draft too; else the one in force.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as JSON and nothing else.")] = False,
     locale: Annotated[str, typer.Option(help=f"Language of the texts: {', '.join(LOCALES)}.")] = LOCALE_DEFAULT,
     database: Database = None,
@@ -77,6 +80,8 @@ def evaluate(
     """
     if orders is not None and sample is not None:
         raise BadSetting("--sample: given beside --orders; wanted: one of them")
+    if policy is not None and (orders is not None or sample is not None):
+        raise BadSetting("--policy: policies are the database's; wanted: neither --orders nor --sample beside it")
     if sample is not None and sample not in SAMPLES:
         raise BadSetting(f"--sample: {sample!r}; wanted: {', '.join(SAMPLES)}")
     settings = settings_from(database_url=database)
@@ -84,7 +89,7 @@ def evaluate(
     days = holdout_days or HOLDOUT_DAYS_DEFAULT
     if sample is not None:
         cuts, days = cuts or (SAMPLE_CUT,), holdout_days or SAMPLE_HOLDOUT_DAYS
-    wish = BacktestWish(cuts, days, seed, replicates)
+    wish = BacktestWish(cuts, days, seed, replicates, policy)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with Progress(*columns, console=complain, transient=True) as bar:

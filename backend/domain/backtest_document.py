@@ -48,9 +48,15 @@ FEW_CUSTOMERS_N = 200
 
 
 def backtest_document(
-    found: Backtest, *, caveats: Sequence[Caveat], gates: Sequence[Gate] = (), currency: str | None = None
+    found: Backtest,
+    *,
+    caveats: Sequence[Caveat],
+    gates: Sequence[Gate] = (),
+    currency: str | None = None,
+    policy: int = 0,
 ) -> dict[str, Any]:
-    """The result; what could not be measured is null. `rfm` says in one word per ranking how it stands to RFM."""
+    """The result; what could not be measured is null. `rfm` says in one word per ranking how it stands to RFM;
+    `policy`: number of the score policy it ranked by."""
     told = [*caveats, *([Caveat.FEW_CUSTOMERS] if found.customers_n < FEW_CUSTOMERS_N else [])]
     return {
         "holdoutDays": found.holdout_days,
@@ -58,6 +64,7 @@ def backtest_document(
         "replicates": found.replicates_n,
         "customers": found.customers_n,
         "currency": currency,
+        "policy": policy,
         "caveats": [caveat.value for caveat in told],
         "rfm": {
             one.ours.value: one.gini_verdict.value for one in found.comparisons if one.baseline is Ranker.RFM

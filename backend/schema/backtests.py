@@ -91,6 +91,7 @@ class PriorityBacktest:
     replicates: int = strawberry.field(description="Samples behind each interval.")
     customers: int = strawberry.field(description="Different buyers over all cuts.")
     currency: str | None = strawberry.field(description="Currency of its amounts.")
+    policy: int = strawberry.field(description="Number of the score policy it ranked by; 0 is the product's own.")
     priority_against_rfm: Verdict = strawberry.field(
         description="How the priority stands to RFM by normalised Gini: AS_GOOD means RFM is as good."
     )
@@ -142,9 +143,13 @@ class BacktestMutations:
             HOLDOUT_DAYS_DEFAULT
         ),
         seed: Annotated[int, strawberry.argument(description="Seed of the intervals.")] = SEED_DEFAULT,
+        policy: Annotated[
+            int | None,
+            strawberry.argument(description="Number of a score policy, a draft too; by default the one in force."),
+        ] = None,
     ) -> EvaluatePriorityResult:
         context = info.context
-        wish = BacktestWish(cuts=tuple(cuts or ()), holdout_days=holdout_days, seed=seed)
+        wish = BacktestWish(cuts=tuple(cuts or ()), holdout_days=holdout_days, seed=seed, policy=policy)
         try:
             found = await evaluate_priority(
                 context.engine, context.caller, wish, settings=context.settings, clock=context.clock
@@ -164,6 +169,7 @@ def _shown(context: Context, found: BacktestRun) -> PriorityBacktest:
         replicates=document["replicates"],
         customers=document["customers"],
         currency=document["currency"],
+        policy=document["policy"],
         priority_against_rfm=Verdict(document["rfm"][Ranker.PRIORITY]),
         summary=rfm_sentences(context.messages, document, context.locale),
         caveats=caveat_sentences(context.messages, document, context.locale),

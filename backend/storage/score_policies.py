@@ -21,6 +21,14 @@ async def read_policy_in_force(conn: Connection) -> ScorePolicy:
     return policy_of(rows[0][0], orjson.loads(rows[0][1])) if rows else ScorePolicy()
 
 
+async def read_policy_numbered(conn: Connection, number: int) -> ScorePolicy | None:
+    """A version by its number, drafted or published; 0 is the product's own; None where there is no such version."""
+    if number == 0:
+        return ScorePolicy()
+    rows = await conn.fetch("SELECT document FROM score_policy WHERE number = ?", number)
+    return policy_of(number, orjson.loads(rows[0][0])) if rows else None
+
+
 async def read_policies(conn: Connection, first: int) -> list[Row]:
     """The newest versions, as `COLUMNS`."""
     return await conn.fetch(f"SELECT {COLUMNS} FROM score_policy ORDER BY number DESC LIMIT ?", first)

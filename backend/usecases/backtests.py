@@ -36,6 +36,7 @@ from backend.domain.history import OrderColumns, history_of, only
 from backend.domain.permissions import Action, Collection
 from backend.domain.ranking import REPLICATES_N
 from backend.domain.score_facts import take_facts
+from backend.domain.score_policy import ScorePolicy
 from backend.domain.score_runs import RunState
 from backend.domain.scoring import ScoreInputs, ScoreParameters
 from backend.domain.times import add_days, day_from_number, day_number, local_day
@@ -43,6 +44,7 @@ from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import new_id
 from backend.storage.engine import Connection, Engine
 from backend.storage.past import PastRows, read_past
+from backend.storage.score_policies import read_policy_in_force, read_policy_numbered
 from backend.storage.statistics import facts_of, sales_of
 from backend.sync.documents import canonical
 from backend.sync.work import Door, Work, in_work
@@ -62,12 +64,13 @@ ABANDONED_MS = 120_000
 @dataclass(frozen=True, slots=True)
 class BacktestWish:
     """Where to cut and how far to look. `cuts`: local days, none: the newest that leave a whole hold-out, one
-    hold-out apart."""
+    hold-out apart; `policy`: number of the score policy to rank by, a draft too; None: the one in force."""
 
     cuts: tuple[str, ...] = ()
     holdout_days: int = HOLDOUT_DAYS_DEFAULT
     seed: int = SEED_DEFAULT
     replicates_n: int = REPLICATES_N
+    policy: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +117,17 @@ async def evaluate_priority(
 ) -> BacktestRun:
     """Cut the organisation's history, rank as of then, judge by what came after, and keep the result.
 
-    Raises `Refused` with every problem: NOT_PERMITTED, OUT_OF_RANGE (hold-out, number of cuts, replicates),
-    IN_THE_FUTURE for a cut whose hold-out is not over, OUT_OF_RANGE (`customers`) where too few had bought by a cut,
-    BUSY while another evaluation goes on. A run that fails is kept as FAILED.
+    Raises `Refused` with every problem: NOT_PERMITTED, OUT_OF_RANGE (hold-out, replicates, too few
+    `customers` who had bought by a cut), TOO_MANY (cuts), NOT_FOUND (a policy), IN_THE_FUTURE for a cut whose hold-out
+    is not over, BUSY while another evaluation goes on. A run that fails is kept as FAILED.
     """
     if not may_evaluate(principal):
         raise Refused(Problem(Code.NOT_PERMITTED))
     today = local_day(clock(), settings.organisation_timezone)
     cuts = checked_cuts(wish, today)
-    run = _Run(engine, principal, settings, clock, new_id(), cuts, wish, progress or _silent)
+    async with engine.read() as conn:
+        policy = await _policy(conn, wish.policy)
+    run = _Run(engine, principal, settings, clock, new_id(), cuts, wish, policy, progress or _silent)
     await run.begin()
     beat = asyncio.create_task(run.beat())
     try:
@@ -140,6 +145,14 @@ async def evaluate_priority(
         beat.cancel()
         with suppress(asyncio.CancelledError):
             await beat
+
+
+async def _policy(conn: Connection, number: int | None) -> ScorePolicy:
+    """The version asked for, else the one in force. Raises NOT_FOUND."""
+    found = await read_policy_in_force(conn) if number is None else await read_policy_numbered(conn, number)
+    if found is None:
+        raise Refused(Problem(Code.NOT_FOUND, ("policy",)))
+    return found
 
 
 def checked_cuts(wish: BacktestWish, last_day: str) -> tuple[str, ...]:
@@ -257,10 +270,11 @@ class _Run:
         run_id: str,
         cuts: tuple[str, ...],
         wish: BacktestWish,
+        policy: ScorePolicy,
         progress: Progress,
     ) -> None:
         self.engine, self.principal, self.settings, self.clock = engine, principal, settings, clock
-        self.id, self.cuts, self.wish, self.progress = run_id, cuts, wish, progress
+        self.id, self.cuts, self.wish, self.policy, self.progress = run_id, cuts, wish, policy, progress
         self.started_ns = monotonic_ns()
 
     async def work(self, story: Callable[[Work], Awaitable[T]]) -> T:
@@ -360,6 +374,10 @@ class _Run:
         found = backtest(
             judged,
             ScoreParameters(
+                version=self.policy.version,
+                priority=self.policy.parameters(),
+                strategies=self.policy.strategies,
+                existing_floor_minor=self.policy.existing_floor_minor,
                 default_margin=None if margin is None else margin / BASIS_POINTS,
                 visit_cost_minor=self.settings.visit_cost_minor,
             ),
@@ -369,7 +387,9 @@ class _Run:
             progress=self.progress,
         )
         caveats: Iterable[Caveat] = (*DATABASE_CAVEATS, *([Caveat.NO_RATE_LEFT_OUT] if left_out_n else []))
-        return backtest_document(found, caveats=tuple(caveats), currency=self.settings.reporting_currency)
+        return backtest_document(
+            found, caveats=tuple(caveats), currency=self.settings.reporting_currency, policy=self.policy.number
+        )
 
     def _gather(self, found: PastRows, numbers: dict[str, int]) -> tuple[Cut, After, int]:
         """Rows into a cut and what came after it; `numbers`: customer id → its number among all cuts."""

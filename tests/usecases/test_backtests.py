@@ -7,6 +7,7 @@ import pytest
 
 from backend.config import Settings
 from backend.domain.backtest import Ranker
+from backend.domain.score_policy import PolicyWish, ScorePolicy, revised
 from backend.domain.score_runs import RunState
 from backend.domain.times import add_days, day_start_ms
 from backend.errors import Code, Refused
@@ -209,3 +210,26 @@ async def test_the_kept_document_is_what_json_knows(house: House, market: list[s
         [(text,)] = await conn.fetch("SELECT result FROM priority_evaluation")
     assert "NaN" not in text
     assert orjson.loads(text)["seed"] == 20_261_122
+
+
+async def test_a_draft_of_the_weights_is_judged_before_it_is_published(house: House, market: list[str]) -> None:
+    heavier = revised(ScorePolicy(), PolicyWish(weights=[("VALUE_AT_STAKE", 50), ("SAVABLE_REVENUE", 0)]), 7)
+    assert heavier[1] == []
+    async with house.engine.write() as conn:
+        await conn.execute(
+            "INSERT INTO score_policy (id, number, state, document, note, drafted_at, drafted_by)"
+            " VALUES (?, 7, 'DRAFT', ?, NULL, 0, 'staff:x')",
+            new_id(),
+            orjson.dumps(heavier[0].document()).decode(),
+        )
+    results = [(await run(house)).result, (await run(house, policy=7)).result]
+    ginis = []
+    for result, number in zip(results, (0, 7), strict=True):
+        assert result is not None
+        assert result["policy"] == number
+        ginis.append({one["ranking"]: one["gini"] for one in result["cuts"][0]["rankings"]})
+    assert ginis[0]["PRIORITY"] != ginis[1]["PRIORITY"]
+    assert ginis[0]["RFM"] == ginis[1]["RFM"]
+    with pytest.raises(Refused) as refused:
+        await run(house, policy=8)
+    assert [(one.code, one.path) for one in refused.value.problems] == [(Code.NOT_FOUND, ("policy",))]
