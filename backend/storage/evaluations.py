@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import orjson
 
 from backend.auth.principal import Principal
+from backend.domain.evaluation_results import ArmRow, OrderRow
 from backend.domain.evaluations import ENDED, EvaluationMetric, EvaluationRecord, EvaluationState, SubjectKind
 from backend.domain.money import Rate
 from backend.domain.permissions import Action, Collection, Reach, reach
@@ -37,8 +38,8 @@ class WindowRows:
     """`arms`: (customer id, held out, stratum, forecast) of those who still exist; `orders`: (customer id, day,
     amount, currency) within the window; `rates`: into the reporting currency."""
 
-    arms: Sequence[Row]
-    orders: Sequence[Row]
+    arms: Sequence[ArmRow]
+    orders: Sequence[OrderRow]
     rates: tuple[Rate, ...]
 
 
@@ -127,7 +128,11 @@ async def read_window(conn: Connection, found: EvaluationRecord) -> WindowRows:
         found.ends_on,
     )
     rates = await conn.fetch("SELECT currency, valid_from, rate_e9 FROM exchange_rate ORDER BY currency, valid_from")
-    return WindowRows(arms, orders, tuple(Rate(*row) for row in rates))
+    return WindowRows(
+        [(row[0], bool(row[1]), row[2], row[3]) for row in arms],
+        [(row[0], row[1], row[2], row[3]) for row in orders],
+        tuple(Rate(*row) for row in rates),
+    )
 
 
 def _row_of(row: Row) -> EvaluationRecord:

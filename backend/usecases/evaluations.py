@@ -9,35 +9,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from backend.auth.principal import Principal
 from backend.config import Settings
-from backend.domain.arrays import BASIS_POINTS, FloatArray, IntArray
-from backend.domain.backtest import verdict_of
+from backend.domain.arrays import BASIS_POINTS
 from backend.domain.customers import CustomerKind
+from backend.domain.evaluation_results import judged, numbered
 from backend.domain.evaluations import (
     ARM_CUSTOMERS_MIN,
     HOLDOUT_BP_MAX,
     HOLDOUT_BP_MIN,
     RATIO_P_MIN,
     RUNNING,
-    Estimate,
     EvaluationMetric,
     EvaluationRecord,
     EvaluationState,
     SubjectKind,
     arm_hashes,
     check_step,
-    estimate,
     held_out,
-    ratio_p,
-    return_of,
 )
-from backend.domain.exchange import convert_columns
 from backend.domain.fields import parse_text
 from backend.domain.permissions import Action, Collection
-from backend.domain.ranking import Interval
 from backend.domain.segments import SEGMENT_CODES
 from backend.domain.times import add_days, local_day, parse_day
 from backend.domain.visit_uplift import VisitUplift, estimate_uplift
@@ -46,7 +38,6 @@ from backend.ids import is_id, new_id
 from backend.storage.engine import Connection
 from backend.storage.evaluations import (
     LESSONS,
-    WindowRows,
     count_evaluations,
     read_arm_ids,
     read_candidates,
@@ -65,7 +56,6 @@ WINDOW_DAYS_MIN, WINDOW_DAYS_MAX = 7, 365
 COST_MINOR_MAX = 10**15
 LESSONS_SHOWN_MAX = 5
 NO_STRATUM = "NONE"
-DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +159,7 @@ async def freeze_evaluation(work: Work, evaluation_id: str, settings: Settings) 
         raise Refused(Problem(Code.OUT_OF_RANGE, ("customers",), (f"≥ {2 * ARM_CUSTOMERS_MIN}",)))
     strata = [segment or NO_STRATUM for segment in people.segments]
     hashes = arm_hashes(f"{found.subject_kind}:{found.subject_id}", people.ids, found.salt)
-    control = held_out(hashes, _numbered(strata), found.holdout_bp)
+    control = held_out(hashes, numbered(strata), found.holdout_bp)
     control_n = int(control.sum())
     if control_n < ARM_CUSTOMERS_MIN:
         raise Refused(Problem(Code.OUT_OF_RANGE, ("holdoutBp",), (f"≥ {ARM_CUSTOMERS_MIN}",)))
@@ -205,7 +195,8 @@ async def close_evaluation(work: Work, evaluation_id: str, lesson: str, settings
     if today <= found.ends_on:
         problems.append(Problem(Code.OUT_OF_RANGE, ("endsOn",), (f"< {today}",)))
     refuse_if(problems)
-    result = _judged(found, await read_window(work.conn, found), settings)
+    window = await read_window(work.conn, found)
+    result = judged(found, window.arms, window.orders, rates=window.rates, margin_bp=settings.default_margin_bp)
     state = EvaluationState.ABORTED if result["ratioP"] < RATIO_P_MIN else EvaluationState.CLOSED
     await _end(work, found, state, told, result)
     return (await _read(work.conn, work.principal, evaluation_id))[0]
@@ -427,79 +418,3 @@ def _text(
     if found is None and required:
         problems.append(Problem(Code.REQUIRED, (field,)))
     return found or ""
-
-
-def _numbered(texts: Sequence[str]) -> IntArray:
-    return np.asarray(np.unique(np.array(texts, dtype=np.str_), return_inverse=True)[1], dtype=np.int64)
-
-
-def _judged(found: EvaluationRecord, window: WindowRows, settings: Settings) -> dict[str, Any]:
-    """The result: effect, interval and return, or only that the arms were not as planned."""
-    planned = (found.control_n or 0) / max((found.treated_n or 0) + (found.control_n or 0), 1)
-    control = np.array([bool(row[1]) for row in window.arms], dtype=np.bool_)
-    treated_n, control_n = int((~control).sum()), int(control.sum())
-    ratio = min(
-        ratio_p(treated_n, control_n, planned),
-        # customers who are gone must be missing from both arms alike
-        ratio_p((found.treated_n or 0) - treated_n, (found.control_n or 0) - control_n, planned)
-        if treated_n + control_n < (found.treated_n or 0) + (found.control_n or 0)
-        else 1.0,
-    )
-    counted: dict[str, Any] = {
-        "treatedN": treated_n,
-        "controlN": control_n,
-        "ratioP": round(ratio, DIGITS),
-        "metric": found.metric.value,
-    }
-    if ratio < RATIO_P_MIN or min(treated_n, control_n) < 2:
-        return counted
-    outcomes = _outcomes(found, window)
-    forecast = np.array([np.nan if row[3] is None else float(row[3]) for row in window.arms])
-    strata = _numbered([row[2] for row in window.arms])
-
-    def effect(metric: EvaluationMetric) -> Estimate:
-        return estimate(outcomes[metric], ~control, forecast=forecast, strata=strata)
-
-    primary = effect(found.metric)
-    back = return_of(
-        effect(EvaluationMetric.REVENUE), cost_minor=found.cost_minor, margin_bp=settings.default_margin_bp
-    )
-    return {
-        **counted,
-        "lift": round(primary.lift, DIGITS),
-        "low": round(primary.low, DIGITS),
-        "high": round(primary.high, DIGITS),
-        "relative": None if primary.relative is None else round(primary.relative, DIGITS),
-        "treatedMean": round(primary.treated_mean, DIGITS),
-        "controlMean": round(primary.control_mean, DIGITS),
-        "varianceCut": round(primary.variance_cut, DIGITS),
-        "verdict": verdict_of(Interval(primary.lift, primary.low, primary.high)).value,
-        "basis": "REVENUE" if settings.default_margin_bp is None else "DEFAULT_MARGIN",
-        "gainMinor": back.gain_minor,
-        "gainLowMinor": back.gain_low_minor,
-        "gainHighMinor": back.gain_high_minor,
-        "costMinor": back.cost_minor,
-        "netMinor": back.net_minor,
-        "returnRatio": None if back.ratio is None else round(back.ratio, DIGITS),
-    }
-
-
-def _outcomes(found: EvaluationRecord, window: WindowRows) -> dict[EvaluationMetric, FloatArray]:
-    """(n,) every metric of every customer of the arms, whoever was treated."""
-    place = {row[0]: number for number, row in enumerate(window.arms)}
-    customer = np.array([place[row[0]] for row in window.orders], dtype=np.int64)
-    day = np.array([row[1] for row in window.orders], dtype="datetime64[D]").astype(np.int64)
-    currency = np.array([row[3] for row in window.orders], dtype=np.str_)
-    amount = np.array([row[2] for row in window.orders], dtype=np.int64)
-    converted = convert_columns(amount, currency, day, to=found.currency, rates=window.rates)
-    unknown = sorted(set(currency[~converted.known].tolist()))
-    refuse_if([Problem(Code.NO_EXCHANGE_RATE, (code,), params={"currency": code}) for code in unknown])
-    n = len(window.arms)
-    revenue = np.bincount(customer, converted.amount_minor.astype(np.float64), minlength=n)
-    pairs = np.unique(np.stack([customer[amount != 0], day[amount != 0]]), axis=1)
-    days = np.bincount(pairs[0], minlength=n).astype(np.float64)
-    return {
-        EvaluationMetric.REVENUE: revenue,
-        EvaluationMetric.ORDERS: days,
-        EvaluationMetric.BUYERS: np.minimum(days, 1.0),
-    }
