@@ -16,6 +16,8 @@ class Evidence:
     last_visit_id: str | None = None
     next_appointment_id: str | None = None
     task_ids: tuple[str, ...] = ()
+    case_ids: tuple[str, ...] = ()
+    answer_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,9 @@ def _evidence_of(code: LineCode, numbers: dict[str, int], evidence: Evidence) ->
     elif code is LineCode.OVERDUE:
         found = evidence.last_visit_id
     elif code is LineCode.OBLIGATIONS:
-        return tuple(sorted(evidence.task_ids))
+        return tuple(sorted((*evidence.task_ids, *evidence.case_ids)))
+    elif code is LineCode.SATISFACTION_GAP:
+        return tuple(sorted((*evidence.answer_ids, *evidence.case_ids)))
     elif code is LineCode.JUST_VISITED:
         found = evidence.next_appointment_id if numbers["isAppointment"] else evidence.last_visit_id
     else:

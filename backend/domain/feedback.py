@@ -197,54 +197,51 @@ def fact_ages(feedback: Feedback, customers_n: int, as_of_day: int) -> dict[Aske
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Whose measures are shown, and what they rest on: part → its column, and the rows behind it."""
+    """The measures customers tell us by name, and what they rest on: name → customer row → the records."""
 
     parts: Mapping[str, Measure]
-    rows: Mapping[str, BoolArray]
+    behind: Mapping[str, Mapping[int, Mapping[str, Any]]]
 
 
-def proof_of(feedback: Feedback, satisfaction: Mapping[str, Measure], wallet: Measure | None) -> Proof:
-    """The measures customers tell us by name: csat, nps, resolution, wallet."""
-    told = feedback.told
-    parts = {name: satisfaction[name] for name in ("csat", "nps", "resolution") if name in satisfaction}
-    rows = {
+def proof_of(feedback: Feedback, satisfaction: Mapping[str, Measure], wallet: Measure) -> Proof:
+    """csat, nps, resolution and wallet with the answers and complaints behind each."""
+    told, cases = feedback.told, feedback.cases
+    of_answers = {
         "csat": _is(told, Measured.CSAT) | (_is(told, Measured.REVIEW) & ~told.of_style),
         "nps": _is(told, Measured.NPS),
         "wallet": _is(told, Measured.WALLET_BUDGET) | _is(told, Measured.WALLET_SHARE),
     }
-    return Proof(parts if wallet is None else {**parts, "wallet": wallet}, rows)
+    behind = {name: _by_customer(told.customer, told.day, told.ids, rows) for name, rows in of_answers.items()}
+    every = np.ones(cases.customer.shape, dtype=np.bool_)
+    behind["resolution"] = _by_customer(cases.customer, cases.opened, cases.ids, every)
+    return Proof({**{name: satisfaction[name] for name in ("csat", "nps", "resolution")}, "wallet": wallet}, behind)
 
 
-def measure_documents(feedback: Feedback, proof: Proof, customers_n: int) -> list[dict[str, Any]]:
-    """(n,) each customer's measures: value and confidence in basis points, basis, and the records they rest on.
+def measure_documents(proof: Proof, rows: Sequence[int]) -> list[dict[str, Any]]:
+    """The measures of some customers: value and confidence in basis points, basis, and the records they rest on.
 
     What was not recorded is there with its basis and without a value: a zero would be a fact.
     """
-    behind = {name: _by_customer(feedback.told.customer, feedback.told.day, feedback.told.ids, rows)
-              for name, rows in proof.rows.items()}  # fmt: skip
-    cases = feedback.cases
-    behind["resolution"] = _by_customer(
-        cases.customer, cases.opened, cases.ids, np.ones(cases.customer.shape, dtype=np.bool_)
-    )
+    at = np.asarray(rows, dtype=np.int64)
     columns = {
         name: (
-            IntColumn.rounded(part.value, BASIS_POINTS).tolist(),
-            IntColumn.rounded(part.confidence, BASIS_POINTS).tolist(),
-            part.basis.tolist(),
+            IntColumn.rounded(part.value[at], BASIS_POINTS).tolist(),
+            IntColumn.rounded(part.confidence[at], BASIS_POINTS).tolist(),
+            part.basis[at].tolist(),
         )
         for name, part in proof.parts.items()
     }
     return [
         {
             name: {
-                "valueBp": values[row],
-                "confidenceBp": sure[row],
-                "basis": Basis(basis[row]).name,
-                **behind.get(name, {}).get(row, _NOTHING_BEHIND),
+                "valueBp": values[place],
+                "confidenceBp": sure[place],
+                "basis": Basis(basis[place]).name,
+                **proof.behind[name].get(row, _NOTHING_BEHIND),
             }
             for name, (values, sure, basis) in columns.items()
         }
-        for row in range(customers_n)
+        for place, row in enumerate(rows)
     ]
 
 
@@ -253,9 +250,10 @@ _NOTHING_BEHIND: Mapping[str, Any] = {"rows": 0, "from": None, "until": None, "e
 
 def _by_customer(customer: IntArray, day: IntArray, ids: Sequence[str], rows: BoolArray) -> dict[int, dict[str, Any]]:
     """Customer row → how many records, from when until when, and the ids of the latest."""
-    found: dict[int, list[tuple[int, str]]] = {}
+    # an answer that measures two things is one record
+    found: dict[int, set[tuple[int, str]]] = {}
     for at in np.flatnonzero(rows).tolist():
-        found.setdefault(int(customer[at]), []).append((int(day[at]), ids[at]))
+        found.setdefault(int(customer[at]), set()).add((int(day[at]), ids[at]))
     return {
         one: {
             "rows": len(held),

@@ -127,3 +127,9 @@ _TELLERS: Mapping[LineCode, Callable[[Numbers, _Words], Told]] = {
     LineCode.JUST_VISITED: _just_visited,
     LineCode.CLIP: _clip,
 }
+
+
+def next_question_text(texts: Catalogue, fact: str, because: str, low: str, high: str, locale: str) -> str:
+    """Why a fact is asked for, in a sentence; the same from the score document on a phone."""
+    key = f"nextQuestion.{because}{'.same' if low == high else ''}"
+    return render(texts, key, locale, {"fact": label(texts, "AskedFact", fact, locale), "low": low, "high": high})

@@ -11,12 +11,23 @@ import numpy as np
 
 from backend.domain.arrays import Basis, BoolArray, IntArray, IntColumn
 from backend.domain.calibration import calibrate, purchase_history
+from backend.domain.feedback import (
+    Feedback,
+    Proof,
+    fact_ages,
+    proof_of,
+    referrals_n,
+    satisfaction_inputs,
+    severe_cases_n,
+    wallet_year_minor,
+)
 from backend.domain.frozen import Fitted, Published, Refit, accepted
 from backend.domain.history import HistoryColumns, OrderColumns, history_of
 from backend.domain.lifecycle import Stage
 from backend.domain.loyalty import typical_interval_days
 from backend.domain.potential import Frontier, peer_frontiers
 from backend.domain.priority import PriorityInputs, priorities
+from backend.domain.questions import Standing, next_questions
 from backend.domain.score_changes import Shown, changed_scores
 from backend.domain.score_facts import DayFacts, as_inputs
 from backend.domain.score_policy import ScorePolicy
@@ -33,7 +44,7 @@ SHARE_COLUMNS = (
     "coverage_bp",
     "confidence_bp",
 )
-LABEL_COLUMNS = ("segment", "stage", "basis", "currency", "table_id", "evidence")
+LABEL_COLUMNS = ("segment", "stage", "basis", "currency", "table_id", "evidence", "questions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,7 @@ class Night:
     default_margin: float | None
     visit_cost_minor: int
     policy: ScorePolicy = field(default_factory=ScorePolicy)
+    feedback: Feedback = field(default_factory=Feedback.nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +110,7 @@ class Scored:
     refit: Refit
     refit_accepted: bool
     frontiers: tuple[Frontier, ...]
+    proof: Proof
     typical_interval_days: float | None
     """of the organisation, for questions about one customer"""
 
@@ -141,7 +154,19 @@ def score_night(night: Night) -> Scored:
     )
     table_id = night.table_id if keep else night.new_table_id
     numbers = _numbers(columns, found_states)
-    texts = _texts(night, columns, table_id)
+    asked = next_questions(
+        Standing(
+            columns.satisfaction_parts,
+            columns.loyalty_parts,
+            columns.severe_open,
+            columns.segment,
+            columns.thresholds,
+            history,
+            today,
+        ),
+        fact_ages(night.feedback, customers_n, today),
+    )
+    texts = _texts(night, columns, table_id) | {"questions": asked.texts()}
     changed = _changed(night, columns, numbers, texts)
     state_moved = numbers["segment_state"].values != night.stored.numbers["segment_state"].values
     return Scored(
@@ -157,6 +182,7 @@ def score_night(night: Night) -> Scored:
         refit=refit,
         refit_accepted=taken,
         frontiers=peer_frontiers(history, kind=night.kind, peer_group=night.peer_group, as_of_day=today),
+        proof=proof_of(night.feedback, columns.satisfaction_parts, columns.loyalty_parts["wallet"]),
         typical_interval_days=typical_interval_days(history),
     )
 
@@ -203,6 +229,10 @@ def _inputs(night: Night, history: HistoryColumns, found_states: IntArray) -> Sc
         has_preorder_history=night.has_preorder_history,
         overdue_tasks_n=night.facts.overdue_tasks_n,
         open_tasks_n=night.facts.open_tasks_n,
+        referrals_n=referrals_n(night.feedback, len(history)),
+        wallet_year_minor=wallet_year_minor(night.feedback, history, day_number(night.as_of)),
+        severe_cases_n=severe_cases_n(night.feedback, len(history)),
+        satisfaction=satisfaction_inputs(night.feedback, day_number(night.as_of)),
         previous=unpack_segments(found_states),
     )
 

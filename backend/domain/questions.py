@@ -5,6 +5,7 @@ among those there are, and the segment is read off. First comes what moves the s
 what swings more points of priority, then the sequence of `AskedFact`. *Source*: R48, R52.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -82,6 +83,19 @@ class NextQuestions:
     stale: BoolArray
     low: IntArray
     high: IntArray
+
+    def texts(self) -> list[str]:
+        """(n,) the documents of every customer as canonical JSON; equal rows are written once."""
+        packed = np.zeros(self.rank.shape[0], dtype=np.int64)
+        for place in range(len(AskedFact)):
+            for column, size in ((self.rank + 1, 8), (self.stale.astype(np.int64), 2), (self.low, 32), (self.high, 32)):
+                packed = packed * size + column[:, place]
+        _, first, which = np.unique(packed, return_index=True, return_inverse=True)
+        told = [
+            json.dumps(self.documents(row), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+            for row in first.tolist()
+        ]
+        return [told[at] for at in which.tolist()]
 
     def documents(self, row: int) -> list[dict[str, str]]:
         """What to ask one customer, as it travels to devices."""

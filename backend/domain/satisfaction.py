@@ -92,7 +92,7 @@ def satisfaction(
     caller in `severe_open`) caps at 40 and is certain knowledge, so its confidence is 1.
     """
     parts = satisfaction_parts(inputs, customers_n=customers_n, as_of_day=as_of_day)
-    severe = _severe((inputs or SatisfactionInputs()).complaints, customers_n)
+    severe = severe_complaints(inputs, customers_n)
     return satisfaction_of(parts, severe if severe_open is None else severe | severe_open)
 
 
@@ -189,7 +189,9 @@ def company_nps(answers: Answers) -> Interval:
     return Interval(100.0 * value, 100.0 * low, 100.0 * high, answers_n)
 
 
-def _severe(complaints: Complaints | None, customers_n: int) -> BoolArray:
+def severe_complaints(inputs: SatisfactionInputs | None, customers_n: int) -> BoolArray:
+    """(n,) True where a severe complaint is open."""
+    complaints = None if inputs is None else inputs.complaints
     if complaints is None:
         return np.zeros(customers_n, dtype=np.bool_)
     severe = complaints.is_open & (complaints.severity >= SEVERE_FROM)

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -40,7 +40,8 @@ class DayFacts:
     """What is known of (n,) customers on a day besides their scores, with the ids that prove it.
 
     `overdue_tasks_n`, `open_tasks_n`: open tasks past due, and the others; ids are texts, empty where there is
-    none; `task_ids`: row → ids of all open tasks, for rows that have any.
+    none; `task_ids`: row → ids of all open tasks, for rows that have any; `case_ids`, `answer_ids`: the same of open
+    complaints, and of the latest answers about satisfaction.
     """
 
     last_visit_day: IntColumn
@@ -51,6 +52,8 @@ class DayFacts:
     last_visit_id: Sequence[str]
     next_appointment_id: Sequence[str]
     task_ids: Mapping[int, tuple[str, ...]]
+    case_ids: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    answer_ids: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.last_visit_day.values.shape[0])
@@ -62,14 +65,17 @@ class DayFacts:
             self.last_visit_id[row] or None,
             self.next_appointment_id[row] or None,
             self.task_ids.get(row, ()),
+            self.case_ids.get(row, ()),
+            self.answer_ids.get(row, ()),
         )
 
     def evidence_texts(self) -> list[str]:
         """(n,) all ids of each customer as one text, equal exactly when the ids are."""
         parts = zip(self.last_order_id, self.last_visit_id, self.next_appointment_id, strict=True)
         joined = ["|".join(part) for part in parts]
-        for row, ids in self.task_ids.items():
-            joined[row] = "|".join((joined[row], *sorted(ids)))
+        for held in (self.task_ids, self.case_ids, self.answer_ids):
+            for row, ids in held.items():
+                joined[row] = "|".join((joined[row], *sorted(ids)))
         return joined
 
 
@@ -89,7 +95,14 @@ def take_facts(facts: DayFacts, rows: IntArray) -> DayFacts:
         last_order_id=[facts.last_order_id[row] for row in places],
         last_visit_id=[facts.last_visit_id[row] for row in places],
         next_appointment_id=[facts.next_appointment_id[row] for row in places],
-        task_ids={place: facts.task_ids[row] for place, row in enumerate(places) if row in facts.task_ids},
+        **{
+            name: {place: held[row] for place, row in enumerate(places) if row in held}
+            for name, held in (
+                ("task_ids", facts.task_ids),
+                ("case_ids", facts.case_ids),
+                ("answer_ids", facts.answer_ids),
+            )
+        },
     )
 
 

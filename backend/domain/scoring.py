@@ -4,6 +4,7 @@ Pure and deterministic in (inputs, parameters, day). Columns have one row per cu
 *Source*: R16, R27, R28, R50, R51, R52.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,7 +50,12 @@ from backend.domain.priority import (
     publish_parameters,
 )
 from backend.domain.purchase import Model, TimeUnit, alive_probability
-from backend.domain.satisfaction import SatisfactionInputs, satisfaction
+from backend.domain.satisfaction import (
+    SatisfactionInputs,
+    satisfaction_of,
+    satisfaction_parts,
+    severe_complaints,
+)
 from backend.domain.segments import (
     ONBOARDING_DAYS,
     ONBOARDING_ORDERS_N,
@@ -156,7 +162,8 @@ class ScoreColumns:
 
     `*_basis`: `Basis` codes; `potential_parts_minor`: (n, 3) peer gap, category gap, trend before
     weighting; `loyalty_coverage_bp`: share of the weight of loyalty's parts that was recorded; `stage`:
-    `Stage` codes; `priority_inputs`: what the phone's part reads; `calibration`, `thresholds`, `tables`:
+    `Stage` codes; `satisfaction_parts`, `loyalty_parts`: by name; `severe_open`: (n,); `priority_inputs`: what the
+    phone's part reads; `calibration`, `thresholds`, `tables`:
     those used, to be kept when the run froze them.
     """
 
@@ -179,6 +186,9 @@ class ScoreColumns:
     satisfaction_bp: IntColumn
     satisfaction_confidence_bp: IntColumn
     satisfaction_basis: IntArray
+    satisfaction_parts: Mapping[str, Measure]
+    loyalty_parts: Mapping[str, Measure]
+    severe_open: BoolArray
     churn_risk_bp: IntColumn
     churn_confidence_bp: IntColumn
     churn_basis: IntArray
@@ -231,8 +241,9 @@ def score_customers(inputs: ScoreInputs, parameters: ScoreParameters, as_of_day:
     late = overdue(ratio)
     risk = churn_risk(alive, late, history)
     loyal = _loyalty(inputs, late, as_of_day)
-    severe = or_missing(inputs.severe_cases_n, rows_n).values > 0
-    happy = satisfaction(inputs.satisfaction, customers_n=rows_n, as_of_day=as_of_day, severe_open=severe)
+    severe = severe_complaints(inputs.satisfaction, rows_n) | (or_missing(inputs.severe_cases_n, rows_n).values > 0)
+    told = satisfaction_parts(inputs.satisfaction, customers_n=rows_n, as_of_day=as_of_day)
+    happy = satisfaction_of(told, severe)
     uplift = _uplift(future, ratio, parameters)
     existing = IntColumn(existing_value(contribution.quarters), history.has_orders)
     stage = stages(history, ratio=ratio.value, alive=alive, trend_yearly=ahead.trend_yearly, as_of_day=as_of_day)
@@ -278,6 +289,9 @@ def score_customers(inputs: ScoreInputs, parameters: ScoreParameters, as_of_day:
         satisfaction_bp=IntColumn.rounded(happy.value, 100.0),
         satisfaction_confidence_bp=line_inputs.satisfaction_confidence_bp,
         satisfaction_basis=happy.basis,
+        satisfaction_parts=told,
+        loyalty_parts=loyal.parts,
+        severe_open=severe,
         churn_risk_bp=IntColumn.rounded(risk.value, BASIS_POINTS),
         churn_confidence_bp=IntColumn.rounded(risk.confidence, BASIS_POINTS),
         churn_basis=risk.basis,

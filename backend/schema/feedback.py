@@ -6,12 +6,16 @@ import strawberry
 
 from backend.domain.cases import CasePriority, CaseState
 from backend.domain.forms import FormOccasion, Measured
-from backend.reads.selection import PageRequest
+from backend.domain.line_texts import next_question_text
+from backend.domain.questions import AskedBecause, AskedFact
+from backend.reads.selection import PageRequest, one
 from backend.schema.context import Info
+from backend.schema.enums import declare
 from backend.schema.paging import After, Before, Connection, First, Last, Way, select_one, select_page
 from backend.schema.paging import RecordId as Id
 from backend.schema.scalars import Instant
 from backend.schema.types import Answer, Case, Form
+from backend.usecases.next_questions import next_questions
 
 ID = strawberry.ID
 
@@ -47,8 +51,49 @@ class CaseFilter:
 Filtered = strawberry.argument(description="Which records; all when absent.")
 
 
+declare(AskedFact, AskedBecause)
+
+
+@strawberry.type(description="A fact worth asking a customer for on the next visit.")
+class NextQuestion:
+    fact: AskedFact = strawberry.field(description="What it would tell.")
+    because: AskedBecause = strawberry.field(description="Whether it was never recorded, or too long ago.")
+    low_segment: str = strawberry.field(description="The segment the worst answer would lead to.")
+    high_segment: str = strawberry.field(description="The segment the best answer would lead to.")
+    form_id: ID | None = strawberry.field(description="The version of a form that asks it; null while none does.")
+    form_key: str | None = strawberry.field(description="That form's key.")
+    question: str | None = strawberry.field(description="The question's key in that form.")
+    text: str = strawberry.field(description="Why, in the reader's language.")
+
+    @strawberry.field(description="The form that asks it.")
+    def form(self) -> Form | None:
+        return None if self.form_id is None else one("forms", self.form_id)  # type: ignore[return-value]
+
+
 @strawberry.type
 class FeedbackQueries:
+    @strawberry.field(
+        description="What to ask a customer next: at most three facts never recorded or known too long ago, those first"
+        " that would most change its segment. Empty for a customer no score run has seen."
+    )
+    async def next_questions(self, info: Info, customer_id: Id) -> list[NextQuestion]:
+        context = info.context
+        return [
+            NextQuestion(
+                fact=found.fact,
+                because=found.because,
+                low_segment=found.low,
+                high_segment=found.high,
+                form_id=None if found.form_id is None else ID(found.form_id),
+                form_key=found.form_key,
+                question=found.question,
+                text=next_question_text(
+                    context.messages, found.fact, found.because, found.low, found.high, context.locale
+                ),
+            )
+            for found in await next_questions(context.engine, context.caller, str(customer_id))
+        ]
+
     @strawberry.field(description="One version of a form.")
     def form(self, info: Info, id: Id) -> Form | None:
         return select_one(info, "forms", id)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""What customers told us, from the tables into columns: measurements that stand, and complaints as they stood on a day."""
+"""What customers told us, from the tables into columns: measurements that stand, complaints as they stood on a day."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ _SETTLED = ", ".join(f"'{state}'" for state in sorted(SETTLED))
 @dataclass(frozen=True, slots=True)
 class FeedbackRows:
     """`told`: (customer n, measure, value, currency, answered at, end of the day, has style, answer id); `cases`:
-    (customer n, priority, opened at, due at, settled at, waiting since, late, reopened, begin and end of the day, id)."""
+    (customer n, priority, opened at, due at, settled at, waiting since, late, reopened, begin and end of the day,
+    id)."""
 
     told: Sequence[Row]
     cases: Sequence[Row]

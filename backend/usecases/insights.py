@@ -19,6 +19,7 @@ from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.arrays import BASIS_POINTS, IntArray, IntColumn
 from backend.domain.explanations import Line, explain
+from backend.domain.feedback import evidence_ids, measure_documents, only_of
 from backend.domain.frozen import (
     Fitted,
     Published,
@@ -41,6 +42,7 @@ from backend.domain.times import day_number, local_day, quarter_of_day
 from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.storage.engine import Engine
+from backend.storage.feedback import FeedbackRows, feedback_of, read_feedback
 from backend.storage.holding import held_customers
 from backend.storage.score_policies import read_policy_in_force, write_moves
 from backend.storage.statistics import (
@@ -106,6 +108,7 @@ class _Snapshot:
     orders: OrderRows
     habits: Habits
     facts: FactRows
+    feedback: FeedbackRows
     stored: list[Any]
     unqualified: list[str]
     published: tuple[str, str, str] | None
@@ -348,6 +351,7 @@ class _Run:
                 orders=await read_orders(conn, crowd),
                 habits=await read_habits(conn, crowd, len(heads.ids)),
                 facts=await read_facts(conn, crowd),
+                feedback=await read_feedback(conn, crowd),
                 stored=await read_stored_scores(conn, crowd),
                 unqualified=await read_unqualified(conn),
                 published=(held[0][0], held[0][1], held[0][2]) if held else None,
@@ -367,6 +371,9 @@ class _Run:
             for currency, count in sorted(sales.missing.items())
         )
         kept = np.flatnonzero(~sales.left_out)
+        told = only_of(feedback_of(found.feedback, self.day, self.settings.reporting_currency), ~sales.left_out)
+        cases, answers = evidence_ids(told)
+        facts = take_facts(facts_of(found.facts, heads, found.crowd), kept)
         year, quarter = quarter_of_day(self.day)
         margin = self.settings.default_margin_bp
         published = None if found.published is None else _published(found.published)
@@ -380,7 +387,7 @@ class _Run:
             breadth_n=_take(found.habits.breadth_n, kept),
             season_close_day=_take(found.habits.season_close_day, kept),
             has_preorder_history=_take(found.habits.has_preorder_history, kept),
-            facts=take_facts(facts_of(found.facts, heads, found.crowd), kept),
+            facts=replace(facts, case_ids=cases, answer_ids=answers),
             stored=_take_stored(stored_scores_of(found.stored, customers_n), kept),
             currency=self.settings.reporting_currency,
             published=published,
@@ -391,6 +398,7 @@ class _Run:
             default_margin=None if margin is None else margin / BASIS_POINTS,
             visit_cost_minor=self.settings.visit_cost_minor,
             policy=found.policy,
+            feedback=told,
         )
         return night, kept
 
@@ -489,8 +497,9 @@ _TEXTS = (
     "currency",
     "evidence",
     "segment_counted_on",
+    "questions",
 )
-_COLUMNS = ("customer_id", "run_id", "territory_id", "as_of", "facts", *_NUMBERS, *_TEXTS)
+_COLUMNS = ("customer_id", "run_id", "territory_id", "as_of", "facts", *_NUMBERS, *_TEXTS, "measures")
 _UPSERT = (
     f"INSERT INTO customer_score ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)})"
     " ON CONFLICT (customer_id) DO UPDATE SET "
@@ -526,12 +535,13 @@ def _prepare(
         ]
         for row in places
     ]
+    measures = [canonical(one).decode() for one in measure_documents(scored.proof, places)]
     return _Prepared(
         ids=[all_ids[row] for row in kept[rows].tolist()],
         run_id=run_id,
         as_of=night.as_of,
         facts=[canonical(document).decode() for document in fact_documents(columns.priority_inputs, places)],
-        values=list(zip(*numbers, *texts, strict=True)),
+        values=list(zip(*numbers, *texts, measures, strict=True)),
         lines=lines,
         moves=_moves(all_ids, scored, kept, places),
     )

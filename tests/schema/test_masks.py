@@ -200,6 +200,8 @@ def questions(known: dict[str, list[str]], depth_max: int = DEPTH_MAX) -> list[Q
         variables: list[dict[str, Any]] = [{}]
         if "id" in field.args:
             variables = every
+        elif "customerId" in field.args and isinstance(field.args["customerId"].type, GraphQLNonNull):
+            variables = [{"customerId": one} for one in known["customers"]]
         elif "sort" in field.args:
             variables = [{"sort": order} for order in _orders(field)]
         head = ", ".join(f"${one}: {field.args[one].type}" for one in variables[0])
