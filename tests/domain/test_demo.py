@@ -12,6 +12,7 @@ import pytest
 from backend.domain import contacts as contact_rules
 from backend.domain import customers as customer_rules
 from backend.domain.addresses import haversine_m
+from backend.domain.answers import answer_shape, measurements
 from backend.domain.catalogue import PriceTier, Season, article_problems, book_problem, ean_check_digit, price_minor
 from backend.domain.consent import CONSENT_EVENT, consent_given
 from backend.domain.custom import CUSTOM, CustomField, with_custom
@@ -20,6 +21,7 @@ from backend.domain.demo.atlas import CITIES, E7
 from backend.domain.demo.orders import SHARED_DRAFT
 from backend.domain.demo.world import World, demo_sign_ins, digests, make_world
 from backend.domain.fields import Kind, records_stored, validate
+from backend.domain.forms import form_of, form_problems
 from backend.domain.names import sort_key
 from backend.domain.orders import ORDER_STEPS, order_totals
 from backend.domain.permissions import Role
@@ -145,7 +147,7 @@ def test_a_part_that_draws_otherwise_changes_no_part_before_it(tiny: World, monk
 
     monkeypatch.setattr(frame, "stream", disturbed)
     changed = {part for part, digest in digests(make_world("tiny")).items() if digest != digests(tiny)[part]}
-    assert changed == {"visits", "summaries"}
+    assert changed == {"visits", "answers", "summaries"}
 
 
 def test_an_unknown_profile_is_refused() -> None:
@@ -198,6 +200,17 @@ REFERENCES = {
     ("task", "assignee_id"): "user_account",
     ("task", "related_id"): "sales_order",
     ("task", "created_by"): "user_account",
+    ("form", "created_by"): "user_account",
+    ("answer", "form_id"): "form",
+    ("answer", "customer_id"): "customer",
+    ("answer", "visit_id"): "visit",
+    ("answer", "style_id"): "style",
+    ("answer", "root_id"): "answer",
+    ("answer", "created_by"): "user_account",
+    ("answer_measure", "answer_id"): "answer",
+    ("service_case", "customer_id"): "customer",
+    ("service_case", "assignee_id"): "user_account",
+    ("service_case", "created_by"): "user_account",
 }
 
 
@@ -210,7 +223,9 @@ def test_no_row_points_at_nothing(world: World) -> None:
     assert skus <= ids["sku"]
 
 
-@pytest.mark.parametrize("collection", ["customers", "contacts", "visits", "orders", "tasks", "territories"])
+@pytest.mark.parametrize(
+    "collection", ["customers", "contacts", "visits", "orders", "tasks", "territories", "forms", "answers", "cases"]
+)
 def test_every_record_is_one_a_client_could_have_sent(world: World, collection: str) -> None:
     shape = COLLECTIONS[collection].shape
     client = {field.name for field in shape.client_fields}
@@ -220,6 +235,7 @@ def test_every_record_is_one_a_client_could_have_sent(world: World, collection: 
         if one["collection"] == collection
     ]
     lines = lines_of(world) if collection == "orders" else {}
+    forms = {record["id"]: form_of(record) for record in records(world, "forms")}
     for record in some(world, records(world, collection)):
         given = {name: value for name, value in record.items() if name in client}
         if given.get(CUSTOM, {}) is None:
@@ -229,6 +245,8 @@ def test_every_record_is_one_a_client_could_have_sent(world: World, collection: 
         if collection == "orders":
             wanted = ("id", "styleId", "colourId", "unitPriceMinor", "discountBp", "cells")
             given["lines"] = [{name: line[name] for name in wanted} for line in lines[record["id"]]]
+        if collection == "answers":
+            shape = answer_shape(forms[record["formId"]])
         if collection == "contacts":
             given["consentEvents"] = records_stored(CONSENT_EVENT, given["consentEvents"])
         clean, problems = validate(shape, given, creating=True)
@@ -249,7 +267,7 @@ def test_what_every_write_computes_is_what_stands_there(world: World) -> None:
 
 def test_children_carry_their_customers_territory(world: World) -> None:
     territory = {row["id"]: row["territory_id"] for row in rows(world, "customer")}
-    for table in ("visit", "sales_order", "task", "customer_contact"):
+    for table in ("visit", "sales_order", "task", "answer", "service_case", "customer_contact"):
         for row in rows(world, table):
             assert row["territory_id"] == (territory[row["customer_id"]] if row["customer_id"] else None)
 
@@ -745,3 +763,57 @@ def test_amounts_stay_within_what_a_client_can_hold(demo: World) -> None:
         by_currency[order["currency"]] += order["total_minor"]
     assert max(by_currency.values()) > 2**31
     assert math.log2(max(by_currency.values())) < 53
+
+
+# --- what customers say -----------------------------------------------------------------------------------------
+
+
+def test_forms_go_together_and_answers_measure_what_they_say(world: World) -> None:
+    forms = {}
+    for record in records(world, "forms"):
+        assert list(form_problems(record)) == []
+        assert all(question[name] for question in record["questions"] for name in ("nameZh", "nameKo", "nameEn"))
+        forms[record["id"]] = form_of(record)
+    measured: dict[str, list[Row]] = defaultdict(list)
+    for row in rows(world, "answer_measure"):
+        measured[row["answer_id"]].append({name: row[name] for name in ("measure", "question", "value", "currency")})
+    said = list(records(world, "answers"))
+    for answer in said:
+        assert measured[answer["id"]] == measurements(forms[answer["formId"]], answer["values"])
+        assert answer["answeredAt"] < world.setting.now_ms
+    versions = {forms[answer["formId"]].version for answer in said if forms[answer["formId"]].key == "visit"}
+    assert versions == {1, 2}
+    visits = by_id(world, "visit")
+    for answer in said:
+        if answer["visitId"]:
+            assert visits[answer["visitId"]]["customer_id"] == answer["customerId"]
+            assert visits[answer["visitId"]]["state"] == "COMPLETED"
+
+
+def test_complaints_are_settled_mostly_in_time_and_some_stand_open(demo: World) -> None:
+    found = rows(demo, "service_case")
+    assert len(found) == 1_100
+    settled = [case for case in found if case["state"] in ("RESOLVED", "CLOSED")]
+    assert 0.06 < sum(case["late"] for case in settled) / len(settled) < 0.12
+    assert 20 <= sum(case["state"] in ("NEW", "IN_PROGRESS") for case in found) <= 80
+    assert 0.02 < sum(case["priority"] == "P1" for case in found) / len(found) < 0.06
+    for case in found:
+        assert (case["resolved_at"] is None) == (case["state"] in ("NEW", "IN_PROGRESS"))
+        assert case["resolved_at"] is None or case["opened_at"] < case["resolved_at"] < demo.setting.now_ms
+        assert case["late"] == (case["resolved_at"] is not None and case["resolved_at"] > case["due_at"])
+
+
+def test_the_slipping_chain_grows_unhappy_and_the_rising_boutique_is_delighted(demo: World) -> None:
+    def happy(shop: Row) -> list[int]:
+        ids = {row["id"]: row["answered_at"] for row in rows(demo, "answer") if row["customer_id"] == shop["id"]}
+        said = [(ids[row["answer_id"]], row["value"]) for row in rows(demo, "answer_measure")
+                if row["answer_id"] in ids and row["measure"] == "CSAT"]  # fmt: skip
+        return [value for _, value in sorted(said)]
+
+    slipping, rising = happy(named(demo, "name_zh", "北辰百货")), happy(named(demo, "name_ko", "온유"))
+    third = len(slipping) // 3
+    assert sum(slipping[:third]) / third - sum(slipping[-third:]) / third > 1
+    assert sum(rising) / len(rising) > 4.5
+    open_now = [case for case in rows(demo, "service_case") if case["resolved_at"] is None]
+    assert named(demo, "name_zh", "北辰百货")["id"] in {case["customer_id"] for case in open_now}
+    assert named(demo, "name_ko", "온유")["id"] not in {case["customer_id"] for case in rows(demo, "service_case")}

@@ -90,7 +90,7 @@ async def test_the_feed_holds_the_document_of_every_record_and_nothing_else(engi
     assert all(row[2] == digest_of_document(bytes(row[1])) and not row[3] for row in rows)
     assert {key.partition(":")[0] for key in expected} == {
         "customers", "contacts", "customerContacts", "visits", "orders", "tasks", "territories", "people", "seasons",
-        "styles", "priceLists", "customFields",
+        "styles", "priceLists", "customFields", "forms", "answers", "cases",
     }  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from backend.domain.customers import LifecycleStage
 from backend.domain.demo.contacts import make_contacts
 from backend.domain.demo.custom import make_custom_fields, make_custom_values
 from backend.domain.demo.customers import Customers, make_customers
+from backend.domain.demo.feedback import make_answers, make_cases
+from backend.domain.demo.forms import make_forms
 from backend.domain.demo.frame import Setting, Table, digest_of, setting_of
 from backend.domain.demo.orders import Orders, make_orders, sold
 from backend.domain.demo.people import make_team, make_tree
@@ -68,6 +70,8 @@ def make_world(profile: str = "demo", *, seed: int = SEED, as_of_day: str = AS_O
     orders = make_orders(setting, tree.patches, customers, products, agents, admin_id)
     visits = make_visits(setting, tree.patches, customers, orders)
     others = [*team.by_role[Role.MANAGER], *agents]
+    forms = make_forms(setting, admin_id)
+    style_ids = next(table for table in products.tables if table.name == "style").columns["id"]
     return World(
         setting,
         {
@@ -79,6 +83,9 @@ def make_world(profile: str = "demo", *, seed: int = SEED, as_of_day: str = AS_O
             "orders": orders.tables,
             "visits": (visits.table,),
             "tasks": (make_tasks(setting, tree.patches, customers, orders, others, admin_id),),
+            "forms": (forms,),
+            "answers": make_answers(setting, tree.patches, customers, orders, visits, forms, style_ids),
+            "cases": (make_cases(setting, tree.patches, customers, agents),),
             "summaries": (_summaries(setting, customers, orders, visits),),
             "custom": (
                 make_custom_fields(setting, admin_id),
