@@ -48,6 +48,8 @@ class Unit(StrEnum):
     POINTS = "POINTS"
     """0 to 100"""
     CODE = "CODE"
+    COUNT = "COUNT"
+    """how many"""
 
 
 class NoFigure(StrEnum):

@@ -39,6 +39,7 @@ from backend.schema.score_policies import ScorePolicyMutations, ScorePolicyQueri
 from backend.schema.segment_models import SegmentModelQueries
 from backend.schema.services import ServiceMutations, ServiceQueries
 from backend.schema.sessions import SessionMutations, SessionQueries
+from backend.schema.seven_p import SevenPQueries
 from backend.schema.sync import SyncMutations, SyncQueries, SyncSubscriptions
 from backend.schema.territories import TerritoryMutations
 from backend.schema.types import NODE_TYPES, check_types
@@ -65,6 +66,7 @@ class Query(
     DecisionQueries,
     ScorePolicyQueries,
     SegmentModelQueries,
+    SevenPQueries,
     MetricQueries,
     SessionQueries,
     ServiceQueries,

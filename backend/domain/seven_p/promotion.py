@@ -1,0 +1,148 @@
+"""Promotion: what campaigns brought that would not have come anyway, and how orders go with discounts. *Source*: R24.
+
+Only what was held against customers left alone says what a campaign brought; campaigns themselves are recorded by no
+part of the product yet, so before the first evaluated one there is no score.
+"""
+
+import numpy as np
+
+from backend.domain.arrays import BASIS_POINTS, Basis, FloatArray, IntArray
+from backend.domain.kpis import Unit
+from backend.domain.seven_p.records import Records, absent, used, within
+from backend.domain.seven_p.report import (
+    ROWS_MAX,
+    RULES_VERSION,
+    Caveat,
+    Figure,
+    Part,
+    Row,
+    SevenPCaveat,
+    SevenPFigure,
+    SevenPList,
+    SevenPPart,
+    count,
+    money,
+    not_recorded,
+    nothing,
+    points,
+    ranged,
+    share,
+    year_until,
+)
+from backend.domain.sources import Source, SourceUsed
+from backend.domain.survival import Z_95
+
+UNCHANGED = 50.0
+ORDERS_MIN = 30
+"""Fewer orders say nothing of discounts."""
+_F, _L, _C = SevenPFigure, SevenPList, SevenPCaveat
+
+
+def promotion(records: Records) -> Part:
+    """Evaluated campaigns with their interval and return, and discounts of the last year.
+
+    The score is 50 + 50 × the gain after its cost over the cost of all evaluated campaigns, so 50 is money back.
+    """
+    effects = [one for one in records.effects if one.gain_minor is not None]
+    cost = sum(one.cost_minor for one in effects)
+    gain = sum(one.gain_minor or 0 for one in effects)
+    year = year_until(records.as_of_day)
+    lines = records.lines.where(within(records.lines.day, year) & records.lines.priced)
+    listed, net = int(lines.listed_minor.sum()), int(lines.net_minor.sum())
+    figures = (
+        count(_F.CAMPAIGNS, len(effects)) if effects else not_recorded(_F.CAMPAIGNS, Unit.COUNT),
+        not_recorded(_F.RESPONSE, Unit.BASIS_POINTS),
+        money(_F.INCREMENT, gain, n=len(effects)) if effects else not_recorded(_F.INCREMENT, Unit.MONEY_MINOR),
+        _roi(gain, cost) if effects else not_recorded(_F.ROI, Unit.BASIS_POINTS),
+        not_recorded(_F.CANNIBALISATION, Unit.BASIS_POINTS),
+        not_recorded(_F.FATIGUE, Unit.BASIS_POINTS),
+        share(_F.DISCOUNT_RATE, listed - net, listed, n=int(np.unique(lines.customer).size)),
+        discount_response(records),
+    )
+    order = sorted(effects, key=lambda one: (one.ends_on, one.id), reverse=True)[:ROWS_MAX]
+    rows = tuple(
+        Row(
+            _L.CAMPAIGN,
+            (
+                Figure(
+                    _F.INCREMENT,
+                    Unit.MONEY_MINOR,
+                    one.gain_minor,
+                    one.gain_low_minor,
+                    one.gain_high_minor,
+                    n=one.treated_n,
+                ),
+                _roi(one.gain_minor or 0, one.cost_minor),
+                count(_F.CUSTOMERS, one.treated_n, n=one.treated_n + one.control_n),
+            ),
+            label=one.name,
+            collection="evaluations",
+            record_id=one.id,
+        )
+        for one in order
+    )
+    days = [one.ends_on for one in effects]
+    campaigns = (
+        SourceUsed(Source.CAMPAIGNS, True, min(days), max(days), len(days))
+        if days
+        else SourceUsed(Source.CAMPAIGNS, recorded=False)
+    )
+    caveats = [] if effects else [Caveat(_C.CAMPAIGNS_NOT_RECORDED)]
+    if figures[-1].value is not None:
+        caveats.append(Caveat(_C.NOT_A_CAUSE))
+    return Part(
+        SevenPPart.PROMOTION,
+        points(UNCHANGED + UNCHANGED * (gain - cost) / cost) if effects and cost > 0 else None,
+        None,
+        figures,
+        rows,
+        Basis.RECORDED if effects else Basis.NOT_RECORDED,
+        sum(one.treated_n + one.control_n for one in effects),
+        tuple(caveats),
+        (campaigns, used(Source.ORDERS, records.orders.day, year.last, year.first), *absent(Source.RETURNS)),
+        RULES_VERSION,
+    )
+
+
+def _roi(gain: int, cost: int) -> Figure:
+    """Gain after the cost over the cost; nothing to count without a cost."""
+    if cost <= 0:
+        return nothing(_F.ROI, Unit.BASIS_POINTS)
+    return Figure(_F.ROI, Unit.BASIS_POINTS, round((gain - cost) * BASIS_POINTS / cost))
+
+
+def discount_response(records: Records) -> Figure:
+    """How much larger, in pieces, order days with one more point of discount are, within the same customer.
+
+    The slope of log pieces on the discount rate by least squares after each customer's mean is taken off, with its 95 %
+    interval; in basis points of pieces for each per cent of discount.
+    """
+    lines = records.lines.where(records.lines.priced & (records.lines.units > 0))
+    if not lines.customer.size:
+        return nothing(_F.DISCOUNT_RESPONSE, Unit.BASIS_POINTS)
+    base = int(lines.day.min())
+    width = int(lines.day.max()) - base + 1
+    _, place = np.unique(lines.customer * width + lines.day - base, return_inverse=True)
+    size = int(place.max()) + 1
+    who = np.zeros(size, dtype=np.int64)
+    who[place] = lines.customer
+    units, listed, net = (
+        np.bincount(place, column, size) for column in (lines.units, lines.listed_minor, lines.net_minor)
+    )
+    told = listed > 0
+    who, y = who[told], np.log(units[told])
+    x = 100.0 * (1.0 - net[told] / listed[told])
+    x, y = x - _means(x, who), y - _means(y, who)
+    freedom = x.size - int(np.unique(who).size) - 1
+    power = float(x @ x)
+    if freedom < ORDERS_MIN or power <= 1e-9:
+        return nothing(_F.DISCOUNT_RESPONSE, Unit.BASIS_POINTS)
+    slope = float(x @ y) / power
+    half = Z_95 * float(np.sqrt(((y - slope * x) ** 2).sum() / freedom / power))
+    found = (np.expm1(one) for one in (slope, slope - half, slope + half))
+    return ranged(_F.DISCOUNT_RESPONSE, Unit.BASIS_POINTS, found, BASIS_POINTS, n=int(x.size))
+
+
+def _means(values: FloatArray, group: IntArray) -> FloatArray:
+    _, place = np.unique(group, return_inverse=True)
+    return np.asarray((np.bincount(place, values) / np.bincount(place))[place], dtype=np.float64)
