@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     predicate_nodes_max: int = Field(
         default=100, ge=1, le=500, description="conditions, ands, ors and nots of a predicate"
     )
+    predicate_lookups_max: int = Field(
+        default=30, ge=1, le=200, description="conditions of a predicate on orders, visits and scores"
+    )
     predicate_values_max: int = Field(default=200, ge=1, le=1_000, description="values of one list in a predicate")
     predicate_value_characters_max: int = Field(
         default=200, ge=1, le=2_000, description="longest text a predicate compares with"

@@ -13,6 +13,7 @@ from backend.domain.history import OrderColumns, purchase_days
 
 INTERVALS_MIN = 2
 """Fewer say nothing about a rhythm."""
+RECENT_INTERVALS = 3
 SEASON_DAYS_MIN = 365
 """Over less than a year no season can be told from chance."""
 MONTHS = 12
@@ -33,12 +34,17 @@ class BehaviourPart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """Days between consecutive order days of the same customer: quartiles, and over how many intervals."""
+    """Days between consecutive order days of the same customer: quartiles, and over how many intervals.
+
+    `recent_days`: the median of each customer's last `RECENT_INTERVALS`; None where nobody has that many and one more,
+    so that there is something to compare it with.
+    """
 
     median_days: float
     low_days: float
     high_days: float
     intervals_n: int
+    recent_days: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,12 @@ def rhythm_of(orders: OrderColumns) -> Rhythm | None:
     if gaps.size < INTERVALS_MIN:
         return None
     low, median, high = np.percentile(gaps, [25, 50, 75]).tolist()
-    return Rhythm(median, low, high, int(gaps.size))
+    owner = who[1:][same]
+    first = np.searchsorted(owner, owner, side="left")
+    behind = np.searchsorted(owner, owner, side="right") - np.arange(owner.size)
+    long_enough = np.searchsorted(owner, owner, side="right") - first > RECENT_INTERVALS
+    recent = gaps[long_enough & (behind <= RECENT_INTERVALS)]
+    return Rhythm(median, low, high, int(gaps.size), float(np.median(recent)) if recent.size else None)
 
 
 def seasonality_of(orders: OrderColumns, *, as_of_day: int) -> Seasonality | None:

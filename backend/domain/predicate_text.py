@@ -18,6 +18,7 @@ from decimal import Decimal
 from backend.domain.money import Money, exponent, parse_currency, parse_decimal
 from backend.domain.predicates import (
     LISTED,
+    PROBLEMS_MAX,
     USUAL_LIMITS,
     Condition,
     Every,
@@ -37,11 +38,11 @@ from backend.domain.predicates import (
     Word,
     condition_of,
     height,
+    lookups,
     number_text,
 )
 from backend.errors import Code, Problem, Refused
 
-PROBLEMS_MAX = 20
 BRACKETS_PER_LEVEL = 2
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -158,6 +159,8 @@ class _TextReader:
             found = self.some(0)
             if found is not None and not self.problems and height(found) > self.limits.depth_max:
                 self.wrong(Code.OUT_OF_RANGE, 0, ("0", str(self.limits.depth_max)))
+            if found is not None and lookups(found, self.vocabulary) > self.limits.lookups_max:
+                self.wrong(Code.TOO_MANY, 0, (str(self.limits.lookups_max),))
             while self.next.kind != END:
                 self.wrong(Code.INVALID_VALUE, self.next.offset, ("and", "or"))
                 self.take()

@@ -1,8 +1,8 @@
 """One language for "which customers": a tree of conditions over declared fields, with two written forms.
 
-What a predicate may say is its vocabulary: fields that are declared once, with their kind. The JSON form is read and
-written here, the text form in `predicate_text`; both give the same tree, are judged by the same rules, and are refused
-with every problem at once, each with its position. Trees are compiled to SQL (`reads/predicates.py`) and evaluated over
+What a predicate may say is its vocabulary: fields that are declared once, with their kind. The written forms are in
+`predicate_json` and `predicate_text`; both give the same tree, are judged by the same rules, and are refused with every
+problem at once, each with its position. Trees are compiled to SQL (`reads/predicates.py`) and evaluated over
 columns (`predicate_columns`) with equal answers.
 
 **What is missing.** A condition over a value that was never recorded is neither true nor false, and neither is `not`
@@ -10,10 +10,9 @@ of it; `and` and `or` follow Kleene. A record is chosen when the whole is true. 
 false. A set is never unknown: where nothing was recorded it is empty. *Source*: `planning.md` §1; R8, R40.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -28,6 +27,8 @@ DAYS_MAX = 3_660
 """How far from the as-of day a relative day may be, and how long a window."""
 
 
+PROBLEMS_MAX = 20
+"""Problems that are told of one predicate."""
 NUMBER_DIGITS_MAX = 25
 """Digits of a written number: what decimal arithmetic keeps exactly."""
 
@@ -179,10 +180,12 @@ Predicate = Condition | Every | Some | Not
 @dataclass(frozen=True, slots=True)
 class PredicateLimits:
     """Bounds of one predicate. `depth_max`: how many `and`s, `or`s and `not`s a condition may stand in; `nodes_max`:
-    all conditions, `and`s, `or`s and `not`s; `values_max`: of one list; `characters_max`: of the whole text form."""
+    all conditions, `and`s, `or`s and `not`s; `lookups_max`: conditions on what stands in other tables than the record's
+    own; `values_max`: of one list; `characters_max`: of the whole text form."""
 
     depth_max: int = 8
     nodes_max: int = 100
+    lookups_max: int = 30
     values_max: int = 200
     value_characters_max: int = 200
     characters_max: int = 10_000
@@ -387,6 +390,21 @@ def height(predicate: Predicate) -> int:
             return 0
 
 
+def lookups(predicate: Predicate, vocabulary: Vocabulary) -> int:
+    """How many of its conditions are on what stands in other tables."""
+    waiting, count = [predicate], 0
+    while waiting:
+        match waiting.pop():
+            case Condition(ref):
+                declared = vocabulary.fields[ref.name]
+                count += bool(vocabulary.fields[declared.of].reads if declared.of else declared.reads)
+            case Not(part):
+                waiting.append(part)
+            case Every(parts) | Some(parts):
+                waiting.extend(parts)
+    return count
+
+
 _TURNED = {Op.LESS: Op.MORE, Op.AT_MOST: Op.AT_LEAST, Op.MORE: Op.LESS, Op.AT_LEAST: Op.AT_MOST}
 
 
@@ -400,185 +418,3 @@ def by_day(condition: Condition, declared: PredicateField) -> Condition:
 def day_of(value: Value, as_of: str) -> str:
     """The calendar day of a value of a DAY field."""
     return add_days(as_of, value.days) if isinstance(value, Today) else value.day if isinstance(value, OnDay) else ""
-
-
-def write_json(predicate: Predicate, vocabulary: Vocabulary) -> dict[str, object]:
-    """The JSON form that `read_json` reads back to an equal tree."""
-    match predicate:
-        case Every(parts):
-            return {"and": [write_json(part, vocabulary) for part in parts]}
-        case Some(parts):
-            return {"or": [write_json(part, vocabulary) for part in parts]}
-        case Not(part):
-            return {"not": write_json(part, vocabulary)}
-        case Condition(ref, op, values):
-            declared = vocabulary.fields[ref.name]
-            document: dict[str, object] = {"field": ref.name, "op": op.value}
-            if ref.days is not None:
-                document["days"] = ref.days
-            told = [_json_value(declared, value) for value in values]
-            if op in LISTED or op is Op.BETWEEN:
-                document["values"] = told
-            elif told:
-                document["value"] = told[0]
-            return document
-
-
-def _json_value(declared: PredicateField, value: Value) -> object:
-    match value:
-        case Money():
-            return {"amountMinor": value.amount_minor, "currency": value.currency}
-        case OnDay(day):
-            return day
-        case Today(days):
-            return {"today": days}
-        case bool() | str():
-            return value
-        case _:
-            return float(number_text(value, declared.decimals)) if declared.decimals else value
-
-
-def read_json(document: object, vocabulary: Vocabulary, limits: PredicateLimits = USUAL_LIMITS) -> Predicate:
-    """The predicate of a JSON form (as decoded); raises `Refused` with every problem under its path.
-
-    `{"and": […]}`, `{"or": […]}`, `{"not": …}`, or `{"field", "op", "value" | "values", "days"?}`.
-    """
-    reader = _JsonReader(vocabulary, limits)
-    found = reader.read(document, (), 0)
-    if reader.problems:
-        raise Refused(*reader.problems)
-    assert found is not None, "what is not there was a problem"
-    return found
-
-
-_CONDITION_KEYS = ("field", "op", "value", "values", "days")
-_FORMS = ("and", "or", "not", "field")
-
-
-@dataclass
-class _JsonReader:
-    vocabulary: Vocabulary
-    limits: PredicateLimits
-    problems: list[Problem] = field(default_factory=list)
-    nodes: int = 0
-
-    def wrong(self, code: Code, path: tuple[str, ...], *allowed: str) -> None:
-        self.problems.append(Problem(code, path, allowed))
-
-    def read(self, document: object, path: tuple[str, ...], depth: int) -> Predicate | None:
-        self.nodes += 1
-        if self.nodes > self.limits.nodes_max:
-            if self.nodes == self.limits.nodes_max + 1:
-                self.wrong(Code.TOO_MANY, path, str(self.limits.nodes_max))
-            return None
-        if depth > self.limits.depth_max:
-            self.wrong(Code.OUT_OF_RANGE, path, "0", str(self.limits.depth_max))
-            return None
-        if not isinstance(document, Mapping):
-            self.wrong(Code.INVALID_VALUE, path, *_FORMS)
-            return None
-        for word in ("and", "or", "not"):
-            if word in document:
-                for key in document:
-                    if key != word:
-                        self.wrong(Code.UNKNOWN_FIELD, (*path, _short(key)), word)
-                return self.joined(word, document[word], (*path, word), depth + 1)
-        return self.condition(document, path)
-
-    def joined(self, word: str, inner: object, path: tuple[str, ...], depth: int) -> Predicate | None:
-        if word == "not":
-            part = self.read(inner, path, depth)
-            return None if part is None else Not(part)
-        if not isinstance(inner, Sequence) or isinstance(inner, str) or not inner:
-            self.wrong(Code.REQUIRED if inner == [] else Code.INVALID_VALUE, path, "list")
-            return None
-        parts = []
-        for place, one in enumerate(inner):
-            if self.nodes > self.limits.nodes_max:
-                break
-            parts.append(self.read(one, (*path, str(place)), depth))
-        kept = tuple(part for part in parts if part is not None)
-        if len(kept) < len(inner):
-            return None
-        if len(kept) == 1:
-            return kept[0]
-        return Every(kept) if word == "and" else Some(kept)
-
-    def condition(self, document: Mapping[str, object], path: tuple[str, ...]) -> Predicate | None:
-        before = len(self.problems)
-        for key in document:
-            if key not in _CONDITION_KEYS:
-                self.wrong(Code.UNKNOWN_FIELD, (*path, _short(key)), *_CONDITION_KEYS)
-        name, days, word = document.get("field"), document.get("days"), document.get("op")
-        if not isinstance(name, str):
-            self.wrong(Code.REQUIRED if name is None else Code.INVALID_VALUE, (*path, "field"), *_FORMS)
-        if days is not None and (not isinstance(days, int) or isinstance(days, bool)):
-            self.wrong(Code.INVALID_VALUE, (*path, "days"), "number")
-        if not isinstance(word, str) or word not in tuple(Op):
-            self.wrong(
-                Code.REQUIRED if word is None else Code.NOT_ALLOWED_VALUE, (*path, "op"), *(op.value for op in Op)
-            )
-        if len(self.problems) > before:
-            return None
-        op = Op(str(word))
-        many = op in LISTED or op is Op.BETWEEN
-        key, other = ("values", "value") if many else ("value", "values")
-        if other in document:
-            self.wrong(Code.UNKNOWN_FIELD, (*path, other), key)
-        given = document.get(key, [])
-        if many and (not isinstance(given, Sequence) or isinstance(given, str)):
-            self.wrong(Code.INVALID_VALUE, (*path, key), "list")
-        elif op is not Op.MISSING and key not in document:
-            self.wrong(Code.REQUIRED, (*path, key))
-        if len(self.problems) > before:
-            return None
-        items = list(given) if many else [given] if key in document else []  # type: ignore[call-overload]
-        raw: list[Raw] = []
-        for place, item in enumerate(items[: self.limits.values_max + 1]):
-            try:
-                raw.append(_raw_of(item))
-            except Refused as refused:
-                at = (*path, key, str(place)) if many else (*path, key)
-                self.problems += [problem.under(*at) for problem in refused.problems]
-        if len(self.problems) > before:
-            return None
-        ref = Ref(str(name), days if isinstance(days, int) else None)
-        try:
-            return condition_of(self.vocabulary, self.limits, ref, op, raw)
-        except Refused as refused:
-            self.problems += [
-                Problem(problem.code, (*path, *_json_path(problem.path, many)), problem.allowed, problem.params)
-                for problem in refused.problems
-            ]
-            return None
-
-
-def _json_path(path: tuple[str, ...], many: bool) -> tuple[str, ...]:
-    """`values › 0` of the rules is `value` in a document that has only one."""
-    return ("value",) if path[:1] == ("values",) and not many else path
-
-
-def _short(key: object) -> str:
-    return str(key)[:40]
-
-
-def _raw_of(item: object) -> Raw:
-    """A JSON value as it was written; raises INVALID_VALUE, OUT_OF_RANGE and NOT_ALLOWED_VALUE (a currency)."""
-    match item:
-        case bool() | str():
-            return item
-        case int() if abs(item) <= INTEGER_MAX:
-            return Decimal(item)
-        case float() if math.isfinite(item):
-            return Decimal(repr(item))
-        case {"today": int(days), **rest} if not rest and not isinstance(days, bool):
-            return Today(days)
-        case {"amountMinor": int(amount), "currency": str(currency), **rest} if not rest and not isinstance(
-            amount, bool
-        ):
-            return Money(amount, currency)
-        case int():
-            raise Refused(Problem(Code.OUT_OF_RANGE, allowed=(str(-INTEGER_MAX), str(INTEGER_MAX))))
-        case _:
-            allowed = ("text", "number", "true", "false", '{"today"}', '{"amountMinor", "currency"}')
-            raise Refused(Problem(Code.INVALID_VALUE, allowed=allowed))

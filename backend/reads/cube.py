@@ -74,21 +74,17 @@ class _Writer:
             case _:
                 return Sql(_COLUMNS[side.dimension])
 
-    def facts(self, filter: Predicate | None) -> Sql:
-        """SELECT of the facts: keys `d0`…, `c` the customer, and what is summed."""
+    def parts(self, filter: Predicate | None) -> Sql:
+        """The named parts of the statement: whom it is about, then the facts: keys `d0`…, `c` the customer, and what is
+        summed. Who is chosen is found out once for each customer, not for each of its orders."""
         keys = [sql_of(self.key(side), f" AS d{place}") for place, side in enumerate(self.wish.sides)]
         scope = self.scopes.scope(ENTITIES["customers"], "k")
         where = [scope] if filter is None else [scope, self.compiler.compiled(filter)]
-        rows = self.orders() if self.wish.of_orders else self.customers()
-        joins, more, columns = rows
-        return sql_of(
-            "SELECT ",
-            sql_of("k.id AS c", *keys, *columns, by=", "),
-            " FROM customer k",
-            joins,
-            " WHERE ",
-            sql_of(*where, *more, by=" AND "),
-        )
+        joins, more, columns = self.orders() if self.wish.of_orders else self.customers()
+        chosen = sql_of("chosen AS MATERIALIZED (SELECT k.* FROM customer k WHERE ", sql_of(*where, by=" AND "), ")")
+        told = sql_of("SELECT ", sql_of("k.id AS c", *keys, *columns, by=", "), " FROM chosen k", joins)
+        only = sql_of(" WHERE ", sql_of(*more, by=" AND ")) if more else Sql("")
+        return sql_of(chosen, ", facts AS MATERIALIZED (", told, only, ")")
 
     def customers(self) -> tuple[Sql, list[Sql], list[Sql]]:
         """Facts that are customers: their measures, each from the rows in scope."""
@@ -205,7 +201,7 @@ def cube_statement(
     """The statement of a question that was found good. It ends after one group more than `groups_max`."""
     given = Given()
     writer = _Writer(wish, vocabulary, Scopes(principal), dialect, moment, since, given)
-    facts = writer.facts(filter)
+    parts = writer.parts(filter)
     keys_n = len(wish.sides)
     customers = "COUNT(DISTINCT f.c)" if wish.of_orders else "COUNT(*)"
     levels = []
@@ -214,12 +210,8 @@ def cube_statement(
         told = ", ".join([str(level), *keys, customers, *writer.sums()])
         grouped = f" GROUP BY {', '.join(keys[:level])}" if level else ""
         levels.append(f"SELECT {told} FROM facts f{grouped}")
-    text = sql_of(
-        "WITH facts AS MATERIALIZED (",
-        facts,
-        f") {' UNION ALL '.join(levels)}",
-        given.sql(" LIMIT ?::bigint", groups_max + 1),
-    )
+    limit = given.sql(" LIMIT ?::bigint", groups_max + 1)
+    text = sql_of("WITH ", parts, f" {' UNION ALL '.join(levels)}", limit)
     values = arguments_of(text.parameters, principal, 0, given=given.values)
     return CubeStatement(text.text, tuple(values), wish.sums, keys_n)
 

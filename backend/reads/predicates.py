@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.auth.principal import Principal
+from backend.config import Settings
 from backend.domain.money import Money
 from backend.domain.names import query_keys
 from backend.domain.permissions import Action, Collection
@@ -21,12 +22,14 @@ from backend.domain.predicates import (
     Op,
     Predicate,
     PredicateField,
+    PredicateLimits,
     Ref,
     Some,
     Value,
     Vocabulary,
     by_day,
     day_of,
+    refs,
 )
 from backend.domain.times import add_days, day_bounds_ms
 from backend.domain.visits import VisitState
@@ -88,6 +91,24 @@ def permitted(vocabulary: Vocabulary, principal: Principal | None) -> Vocabulary
         return bool(found.reads) and not readable(principal, ENTITIES[found.reads])
 
     return vocabulary.without(frozenset(name for name, found in vocabulary.fields.items() if withheld(found)))
+
+
+def predicate_limits(settings: Settings) -> PredicateLimits:
+    """The bounds of a predicate."""
+    return PredicateLimits(
+        depth_max=settings.predicate_depth_max,
+        nodes_max=settings.predicate_nodes_max,
+        lookups_max=settings.predicate_lookups_max,
+        values_max=settings.predicate_values_max,
+        value_characters_max=settings.predicate_value_characters_max,
+        characters_max=settings.predicate_characters_max,
+    )
+
+
+def compares_orders(predicate: Predicate, vocabulary: Vocabulary) -> bool:
+    """Whether some condition tells something of orders."""
+    fields = [vocabulary.fields[ref.name] for ref in refs(predicate)]
+    return any((vocabulary.fields[one.of] if one.of else one).reads == "orders" for one in fields)
 
 
 def order_scope(scopes: Scopes, alias: str) -> Sql:

@@ -34,6 +34,9 @@ class BuyingRhythm:
     low_days: float = strawberry.field(description="A quarter of them are at most this long.")
     high_days: float = strawberry.field(description="Three quarters of them are at most this long.")
     intervals: int = strawberry.field(description="How many intervals there were.")
+    recent_days: float | None = strawberry.field(
+        description="Median of the last three intervals of each customer; null where nobody has four."
+    )
 
 
 @strawberry.type(description="Sales by month of the year, over whole years.")
@@ -117,6 +120,7 @@ class BehaviourQueries:
                 low_days=rhythm.low_days,
                 high_days=rhythm.high_days,
                 intervals=rhythm.intervals_n,
+                recent_days=rhythm.recent_days,
             ),
             season=None
             if season is None

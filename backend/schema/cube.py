@@ -8,18 +8,13 @@ from backend.domain.cube import MEASURES, CellState, CubeDimension, CubeMeasure,
 from backend.domain.messages import label
 from backend.domain.times import local_day
 from backend.schema.context import Context, Info
-from backend.schema.scalars import JSON, BigInt, Day
+from backend.schema.predicates import PredicateInput, which_of
+from backend.schema.scalars import BigInt, Day
 from backend.schema.sources import SourceUsed, show_sources
-from backend.usecases.cubes import CubeFound, CubeGroup, Which, customer_cube
+from backend.usecases.cubes import CubeFound, CubeGroup, customer_cube
 
 for _enum in (CubeDimension, CubeMeasure, CubeUnit, CellState):
     strawberry.enum(_enum, description=(_enum.__doc__ or "").strip())
-
-
-@strawberry.input(description="Which customers, as a predicate in one of its two forms (docs/PREDICATES.md).")
-class PredicateInput:
-    text: str | None = strawberry.field(default=None, description='As text: `kind = CHAIN and city = "Shanghai"`.')
-    json: JSON | None = strawberry.field(default=None, description='As JSON: `{"field": "kind", "op": "=", …}`.')
 
 
 @strawberry.input(description="One side to cut along.")
@@ -87,7 +82,7 @@ class CubeQueries:
             context.engine,
             context.caller,
             wish,
-            None if filter is None else Which(filter.text, filter.json),
+            which_of(filter),
             settings=context.settings,
             as_of=as_of or today,
             today=today,

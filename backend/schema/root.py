@@ -11,6 +11,7 @@ from backend.schema.backtests import BacktestMutations, BacktestQueries
 from backend.schema.behaviour import BehaviourQueries
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
+from backend.schema.predicates import PredicateQueries
 from backend.schema.bottlenecks import BottleneckQueries
 from backend.schema.quality import QualityQueries
 from backend.schema.cohorts import CohortQueries
@@ -54,6 +55,7 @@ class Query(
     CustomFieldQueries,
     FeedbackQueries,
     PriorityQueries,
+    PredicateQueries,
     BottleneckQueries,
     QualityQueries,
     BacktestQueries,

@@ -1,7 +1,7 @@
 """When records came into their states: from the trail, and from the moments they keep of themselves."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -16,7 +16,7 @@ RECORDS_MAX = 50_000
 _TABLES = {Flow.VISITS: "visit", Flow.ORDERS: "sales_order", Flow.TASKS: "task"}
 COLLECTIONS = {Flow.VISITS: "visits", Flow.ORDERS: "orders", Flow.TASKS: "tasks"}
 _STAMPS = {
-    Flow.VISITS: "NULL, r.check_in_at, r.check_out_at",
+    Flow.VISITS: "r.planned_at, r.check_in_at, r.check_out_at",
     Flow.ORDERS: "r.submitted_at, NULL, CASE WHEN r.source = 'IMPORT' THEN 1 ELSE 0 END",
     Flow.TASKS: "r.done_at, NULL, NULL",
 }
@@ -55,7 +55,8 @@ async def read_passages(conn: Connection, flow: Flow, where: str, args: Sequence
             known.extend(_told(number, at_ms, changes, None if known else rows[number][2]))
     steps: list[Step] = []
     for number, row in enumerate(rows):
-        steps += followed.get(number) or _kept(flow, number, row)
+        own = followed.get(number) or list(_kept(flow, number, row))
+        steps += own if flow is not Flow.VISITS or row[3] is None else _due(own, row[3])
     return Passages(tuple(place), tuple(steps))
 
 
@@ -66,6 +67,21 @@ def _told(number: int, at_ms: int, changes: str, created_ms: int | None) -> Iter
             if created_ms is not None and isinstance(change.get("before"), str):
                 yield Step(number, min(created_ms, at_ms), change["before"])
             yield Step(number, at_ms, change["after"])
+
+
+_AGREED = frozenset({VisitState.PLANNED.value, VisitState.CONFIRMED.value})
+
+
+def _due(steps: Sequence[Step], planned_ms: int) -> list[Step]:
+    """The steps of a visit, which waits from the moment it was planned for, and not while that is ahead."""
+    ordered = sorted(steps, key=lambda step: step.at_ms)
+    ends = [*(step.at_ms for step in ordered[1:]), None]
+    return [
+        replace(step, at_ms=max(step.at_ms, planned_ms if end is None else min(planned_ms, end)))
+        if step.state in _AGREED
+        else step
+        for step, end in zip(ordered, ends, strict=True)
+    ]
 
 
 def _kept(flow: Flow, number: int, row: Row) -> Iterator[Step]:

@@ -16,24 +16,16 @@ from backend.domain.cube import (
     suppressed,
 )
 from backend.domain.customer_fields import customer_vocabulary
-from backend.domain.predicate_text import read_text
-from backend.domain.predicates import Predicate, PredicateLimits, Vocabulary, read_json, refs
+from backend.domain.predicate_forms import Which, read_which
+from backend.domain.predicates import Predicate, Vocabulary
 from backend.domain.sources import Source, SourceUsed
 from backend.errors import Code, Problem, Refused
 from backend.reads.cube import cube_statement, in_order
 from backend.reads.entities import ENTITIES, readable
-from backend.reads.predicates import Moment, permitted, sums_only, sums_orders
+from backend.reads.predicates import Moment, compares_orders, permitted, predicate_limits, sums_only, sums_orders
 from backend.storage.engine import Connection, Engine
 from backend.storage.statistics import crowd_of
 from backend.sync.custom import custom_fields_of
-
-
-@dataclass(frozen=True, slots=True)
-class Which:
-    """A predicate as a client wrote it, in one of its two forms."""
-
-    text: str | None = None
-    document: object | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +51,11 @@ class CubeFound:
     sources: tuple[SourceUsed, ...]
 
 
-def predicate_limits(settings: Settings) -> PredicateLimits:
-    """The bounds of a predicate."""
-    return PredicateLimits(
-        depth_max=settings.predicate_depth_max,
-        nodes_max=settings.predicate_nodes_max,
-        values_max=settings.predicate_values_max,
-        value_characters_max=settings.predicate_value_characters_max,
-        characters_max=settings.predicate_characters_max,
-    )
-
-
-def read_which(which: Which | None, vocabulary: Vocabulary, limits: PredicateLimits) -> Predicate | None:
-    """The predicate, None for everybody; raises `Refused` with every problem below `filter`."""
-    if which is None or (which.text is None and which.document is None):
-        return None
-    if which.text is not None and which.document is not None:
-        raise Refused(Problem(Code.INVALID_VALUE, ("filter", "json"), ("text", "json")))
-    try:
-        if which.text is not None:
-            return read_text(which.text, vocabulary, limits)
-        return read_json(which.document, vocabulary, limits)
-    except Refused as refused:
-        form = "text" if which.text is not None else "json"
-        raise Refused(*(problem.under("filter", form) for problem in refused.problems)) from None
-
-
 async def customer_cube(
     engine: Engine,
     principal: Principal,
     wish: CubeWish,
-    which: Which | None,
+    which: Which,
     *,
     settings: Settings,
     as_of: str,
@@ -147,7 +113,7 @@ async def _answer(
     rows = await conn.fetch(statement.sql, *statement.values)
     refuse_too_many(len(rows), groups_max)
     groups = in_order([statement.group(row) for row in rows])
-    told_of_orders = wish.asks_orders or (predicate is not None and _compares_orders(predicate, vocabulary))
+    told_of_orders = wish.asks_orders or (predicate is not None and compares_orders(predicate, vocabulary))
     least_n = settings.cube_group_customers_min if told_of_orders and sums_only(principal) else None
     gone = frozenset() if least_n is None else suppressed(groups, least_n)
     orders = [statement.orders_of(row) for row in rows if row[0] == len(wish.sides)]
@@ -159,11 +125,6 @@ async def _answer(
         suppressed_below=least_n,
         sources=_sources(wish, orders),
     )
-
-
-def _compares_orders(predicate: Predicate, vocabulary: Vocabulary) -> bool:
-    fields = [vocabulary.fields[ref.name] for ref in refs(predicate)]
-    return any((vocabulary.fields[one.of] if one.of else one).reads == "orders" for one in fields)
 
 
 def _told(wish: CubeWish, group: Group, settings: Settings, *, hidden: bool) -> CubeGroup:

@@ -22,6 +22,18 @@ def test_intervals_are_between_the_order_days_of_one_customer() -> None:
     assert rhythm_of(orders()) is None
 
 
+def test_a_rhythm_that_slows_down_shows_in_the_last_intervals() -> None:
+    days = np.cumsum([0, 21, 20, 22, 21, 40, 47, 52]).tolist()
+    rows = [(0, str(np.datetime64("2026-01-01") + day), 5) for day in days]
+    other = [(1, "2026-01-01", 5), (1, "2026-01-02", 5), (1, "2026-01-03", 5), (1, "2026-01-04", 5)]
+    slowing = rhythm_of(orders(*rows, *other))
+    assert slowing is not None
+    assert (slowing.intervals_n, slowing.recent_days) == (10, 47), "three intervals are the rhythm itself"
+    short = rhythm_of(orders(*other))
+    assert short is not None
+    assert short.recent_days is None
+
+
 def test_a_season_counts_every_month_of_whole_years_once() -> None:
     years = [f"{year}-{month:02d}-10" for year in (2024, 2025, 2026) for month in range(1, 13)]
     rows = [(0, day, 400 if day[5:7] == "03" else 100) for day in years if "2024-11-22" < day <= "2026-11-22"]

@@ -16,6 +16,7 @@ from backend.domain.custom import CustomField, CustomKind
 from backend.domain.customer_fields import customer_vocabulary
 from backend.domain.money import Money
 from backend.domain.predicate_columns import MoneyColumn, SetColumn, TextColumn, needed, select
+from backend.domain.predicate_json import read_json, write_json
 from backend.domain.predicate_text import read_text, write_text
 from backend.domain.predicates import (
     Condition,
@@ -28,9 +29,7 @@ from backend.domain.predicates import (
     Some,
     Today,
     height,
-    read_json,
     refs,
-    write_json,
 )
 from backend.domain.times import day_number
 from backend.errors import Refused
@@ -208,6 +207,15 @@ def test_what_is_wrong_in_a_document_is_told_by_its_path(
     document: Any, problems: list[tuple[str, tuple[str, ...]]]
 ) -> None:
     assert json_problems(document) == problems
+
+
+def test_what_costs_a_look_elsewhere_is_bounded_and_problems_are_too() -> None:
+    limits = PredicateLimits(lookups_max=2)
+    assert read_text("orders > 1 and units > 1 and kind = CHAIN", VOCABULARY, limits)
+    assert text_problems("orders > 1 and daysSinceLastOrder > 1 and priority > 1", limits) == [("TOO_MANY", at(0, 1))]
+    wanted = {"and": [{"field": "orders", "op": ">", "value": 1}] * 3}
+    assert json_problems(wanted, limits) == [("TOO_MANY", ())]
+    assert len(json_problems({"or": [{"field": "x", "op": "=", "value": 1}] * 50}, PredicateLimits())) == 20
 
 
 def test_a_field_withheld_is_refused_with_what_is_allowed_and_takes_what_counts_from_it_along() -> None:

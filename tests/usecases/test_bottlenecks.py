@@ -70,11 +70,13 @@ async def test_records_without_a_trail_say_what_they_keep_of_themselves(house: H
             conn, "sales_order", id=new_id(), ordered_on="2026-11-22", ordered_at=made, **row, **common
         )
 
-    async def visit(conn: Any, state: str, came: int | None, left: int | None) -> None:
+    async def visit(conn: Any, state: str, came: int | None, left: int | None, planned: int | None = None) -> None:
+        planned_at = None if planned is None else made + planned * MINUTE_MS
         came_at = None if came is None else made + came * MINUTE_MS
         left_at = None if left is None else made + left * MINUTE_MS
-        await factories.insert(conn, "visit", id=new_id(), rep_id="r", state=state, purpose="SELL", check_in_at=came_at,
-                               check_out_at=left_at, verification="VERIFIED", happens_at=made, **common)  # fmt: skip
+        row = {"rep_id": "r", "state": state, "purpose": "SELL", "verification": "VERIFIED", "happens_at": made}
+        moments = {"planned_at": planned_at, "check_in_at": came_at, "check_out_at": left_at}
+        await factories.insert(conn, "visit", id=new_id(), **row, **moments, **common)
 
     async with house.engine.write() as conn:
         for state, submitted in (("CLOSED", 20), ("SUBMITTED", 40), ("DRAFT", None), ("CANCELLED", None)):
@@ -89,9 +91,16 @@ async def test_records_without_a_trail_say_what_they_keep_of_themselves(house: H
             await factories.insert(
                 conn, "task", id=new_id(), assignee_id=house.people["wei"].user_id, title="t", **row, **common
             )
+    assert states(await data(house, "wei", BOTTLENECKS), "VISITS") == {"PLANNED": (4, 1, 70), "CHECKED_IN": (3, 1, 50)}
+    async with house.engine.write() as conn:
+        await conn.execute("DELETE FROM visit")
+        # late by 10, before its time, not due before tomorrow, and waiting since 100 minutes
+        for state, came, left, planned in (("COMPLETED", 60, 90, 50), ("COMPLETED", 60, 90, 70),
+                                           ("PLANNED", None, None, 2_000), ("PLANNED", None, None, 500)):  # fmt: skip
+            await visit(conn, state, came, left, planned)
     answer = await data(house, "wei", BOTTLENECKS)
     assert states(answer, "ORDERS") == {"DRAFT": (3, 1, 40), "SUBMITTED": (1, 1, None)}
-    assert states(answer, "VISITS") == {"PLANNED": (4, 1, 70), "CHECKED_IN": (3, 1, 50)}
+    assert states(answer, "VISITS") == {"PLANNED": (3, 1, 10), "CHECKED_IN": (2, 0, 30)}
     assert states(answer, "TASKS") == {"OPEN": (2, 1, 120)}
     assert states(await data(house, "manager", BOTTLENECKS, territory=house.patches["north"]), "TASKS") == {
         "OPEN": (2, 1, 120)

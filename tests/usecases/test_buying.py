@@ -62,7 +62,7 @@ BEHAVIOUR = """
 query ($customer: ID, $territory: ID) {
   behaviour(customerId: $customer, territoryId: $territory) {
     asOf customers customersLeftOut
-    rhythm { medianDays lowDays highDays intervals }
+    rhythm { medianDays lowDays highDays intervals recentDays }
     season { shareBp strengthBp peakMonths orderDays }
     category { shares { value shareBp } restBp breadthBp values units knownBp }
     colour { shares { value shareBp } } size { shares { value shareBp } knownBp }
@@ -80,7 +80,8 @@ async def test_a_customers_behaviour_is_said_with_what_it_stands_on(house: House
             await sell(conn, mine, add_days(TODAY, -back), 1_000, cells)
         await histories.orders(conn, [(other, TODAY, 5), (mine, add_days(TODAY, -20), 1_000)])
     found = (await data(house, "wei", BEHAVIOUR, customer=mine))["behaviour"]
-    assert found["rhythm"] == {"medianDays": 10.0, "lowDays": 10.0, "highDays": 100.0, "intervals": 4}
+    assert found["rhythm"] == {"medianDays": 10.0, "lowDays": 10.0, "highDays": 100.0, "intervals": 4,
+                               "recentDays": 10.0}  # fmt: skip
     assert {one["value"]: one["shareBp"] for one in found["category"]["shares"]} == {"TOPS": 6250, "SHOES": 3750}
     assert (found["category"]["units"], found["category"]["knownBp"], found["category"]["values"]) == (32, 10_000, 2)
     assert {one["value"] for one in found["colour"]["shares"]} == {"TOPS-red", "SHOES-red"}

@@ -13,11 +13,12 @@ from backend.domain.cube import CellState, CubeDimension, CubeMeasure, CubeWish,
 from backend.domain.demo.world import make_world
 from backend.domain.exchange import convert_columns
 from backend.domain.money import Rate, divide_half_even
+from backend.domain.predicate_forms import Which
 from backend.domain.times import add_days, day_number
 from backend.errors import Refused
 from backend.ids import new_id
 from backend.storage.engine import Engine
-from backend.usecases.cubes import CubeFound, Which, customer_cube
+from backend.usecases.cubes import CubeFound, customer_cube
 from backend.usecases.demo import load_demo
 from tests.house import House
 from tests.reads.market import TODAY, Market, Row, fill, in_dollars
@@ -34,7 +35,7 @@ Told = dict[tuple[int, tuple[str | None, ...]], tuple[Any, ...]]
 async def cube(
     house: House, who: str, wish: CubeWish, told: str | None = None, settings: Settings = SETTINGS, **more: Any
 ) -> CubeFound:
-    which = None if told is None else Which(text=told)
+    which = Which(text=told)
     options = {"as_of": TODAY, "today": TODAY, **more}
     return await customer_cube(house.engine, house.people[who], wish, which, settings=settings, **options)
 
@@ -306,7 +307,7 @@ async def test_the_demo_world_cut_by_kind_and_quarter_is_what_its_tables_say(eng
         engine,
         admin,
         CubeWish((Side(D.KIND), Side(D.ORDER_QUARTER)), (M.CUSTOMERS, M.ORDERS, M.NET_SALES)),
-        None,
+        Which(),
         settings=SETTINGS,
         as_of=world.setting.as_of_day,
         today=world.setting.as_of_day,
@@ -341,3 +342,51 @@ async def test_a_client_reads_a_cube_and_its_reasons_in_words(house: House) -> N
         ("NOT_ALLOWED_VALUE", ["filter", "text", "kind", "offset=7", "line=1", "column=8"]),
         ("REQUIRED", ["filter", "text", "offset=13", "line=1", "column=14"]),
     ]
+
+
+MATCHING = """
+query ($filter: PredicateInput!, $first: Int! = 3) { matchingCustomers(filter: $filter, first: $first) {
+  text json count sample { customerId customer { id kind } } } }"""
+
+
+@pytest.mark.requirement("R40")
+async def test_a_predicate_is_tried_before_it_is_used(house: House) -> None:
+    market = await fill(house)
+    north = {str(row["id"]): row for row in market.customers if row["territory_id"] == house.patches["north"]}
+    told = {"text": "kind in (RETAILER,CHAIN) or not orders>=1"}
+    answer = (await ask(house, "wei", MATCHING, filter=told))["data"]["matchingCustomers"]
+    chosen = sorted(
+        one for one, row in north.items()
+        if row["kind"] in ("RETAILER", "CHAIN")
+        or not any(order["territory_id"] == row["territory_id"] for order in market.counted(one))
+    )  # fmt: skip
+    assert (answer["count"], [one["customerId"] for one in answer["sample"]]) == (len(chosen), chosen[:3])
+    assert answer["sample"][0]["customer"] == {"id": chosen[0], "kind": north[chosen[0]]["kind"]}
+    assert answer["text"] == "kind in (RETAILER, CHAIN) or not orders >= 1"
+    again = (await ask(house, "wei", MATCHING, filter={"json": answer["json"]}, first=0))["data"]["matchingCustomers"]
+    assert (again["count"], again["text"], again["sample"]) == (len(chosen), answer["text"], [])
+    nobody = (await ask(house, "wei", MATCHING, filter={"text": "orders > 999"}))["data"]["matchingCustomers"]
+    assert (nobody["count"], nobody["sample"]) == (0, [])
+    codes = {}
+    for name, wrong in (("none", {}), ("both", {"text": "orders > 1", "json": {}}), ("bad", {"text": "orders >"})):
+        codes[name] = (await ask(house, "wei", MATCHING, filter=wrong))["errors"][0]["extensions"]["code"]
+    assert codes == {"none": "REQUIRED", "both": "INVALID_VALUE", "bad": "REQUIRED"}
+
+
+@pytest.mark.requirement("R49")
+async def test_who_reads_sums_only_is_not_told_who_few_buyers_are_and_which_fields_there_are(house: House) -> None:
+    market = await fill(house, count=20)
+    bought = [len(market.counted(row["id"])) for row in market.customers]
+    assert 0 < bought.count(max(bought)) < 5
+    for told, hidden in ((f"orders >= {max(bought)}", True), ("orders >= 0", False), ("completeness >= 0", False)):
+        found = (await ask(house, "analyst", MATCHING, filter={"text": told}))["data"]["matchingCustomers"]
+        assert (found["count"] is None, found["sample"] == []) == (hidden, hidden), told
+    fields = {one["name"]: one for one in (await ask(house, "analyst", FIELDS))["data"]["predicateFields"]}
+    assert "name" not in fields
+    assert (fields["orders"]["windowed"], fields["orders"]["kind"]) == (True, "NUMBER")
+    assert "CHAIN" in fields["kind"]["values"]
+    assert fields["netSales"]["currency"] == "USD"
+    assert "name" in {one["name"] for one in (await ask(house, "wei", FIELDS))["data"]["predicateFields"]}
+
+
+FIELDS = "{ predicateFields { name kind operators values windowed currency } }"
