@@ -7,10 +7,13 @@ of an evaluation say so. *Source*: R30.
 
 from dataclasses import dataclass, replace
 
+from backend.domain.cases import SETTLED
+from backend.domain.money import Rate
 from backend.domain.tasks import TaskState
 from backend.domain.times import add_days, day_bounds_ms
 from backend.domain.visits import VisitState
 from backend.storage.engine import Connection
+from backend.storage.feedback import FeedbackRows
 from backend.storage.statistics import (
     COUNTS,
     SCORED,
@@ -25,6 +28,7 @@ from backend.storage.statistics import (
     read_orders,
 )
 
+_CASE_SETTLED = ", ".join(f"'{state}'" for state in sorted(SETTLED))
 _SETTLED = f"'{TaskState.DONE.value}', '{TaskState.CANCELLED.value}'"
 
 
@@ -37,6 +41,7 @@ class PastRows:
     orders: OrderRows
     habits: Habits
     facts: FactRows
+    feedback: FeedbackRows
     last_day: str
 
 
@@ -56,6 +61,7 @@ async def read_past(conn: Connection, day: str, holdout_days: int, timezone: str
         orders=await read_orders(conn, replace(crowd, day=last_day)),
         habits=await read_habits(conn, crowd, len(heads.ids)),
         facts=await _past_facts(conn, crowd),
+        feedback=await _past_feedback(conn, crowd),
         last_day=last_day,
     )
 
@@ -85,3 +91,32 @@ async def _past_facts(conn: Connection, crowd: Crowd) -> FactRows:
         *values,
     )
     return FactRows(visits, appointments, tasks, [])
+
+
+async def _past_feedback(conn: Connection, crowd: Crowd) -> FeedbackRows:
+    """As `read_feedback`, as of the end of the crowd's day: what had been said, complaints as far as they had come.
+
+    How often a case was opened again is dated nowhere, so it counts only for those settled by then.
+    """
+    then = "(later.created_at < c.day_ends AND later.root_id = a.root_id AND (later.created_at > a.created_at"
+    told = await conn.fetch(
+        crowd.sql + "SELECT c.n, m.measure, m.value, m.currency, a.answered_at, c.day_ends,"
+        " CASE WHEN a.style_id IS NULL THEN 0 ELSE 1 END, a.id"
+        " FROM answer a JOIN c ON c.id = a.customer_id JOIN answer_measure m ON m.answer_id = a.id"
+        " WHERE a.answered_at < c.day_ends AND a.created_at < c.day_ends AND NOT EXISTS (SELECT 1 FROM answer later"
+        f" WHERE {then} OR (later.created_at = a.created_at AND later.id > a.id))))"
+        " ORDER BY c.n, a.answered_at, a.id, m.position",
+        *crowd.values,
+    )
+    done = f"s.state IN ({_CASE_SETTLED}) AND s.resolved_at < c.day_ends"
+    cases = await conn.fetch(
+        crowd.sql + f"SELECT c.n, s.priority, s.opened_at, s.due_at, CASE WHEN {done} THEN s.resolved_at END,"
+        " CASE WHEN s.waiting_since < c.day_ends THEN s.waiting_since END,"
+        f" CASE WHEN {done} AND s.late THEN 1 ELSE 0 END, CASE WHEN {done} THEN s.reopened_times ELSE 0 END,"
+        " c.day_begins, c.day_ends, s.id FROM service_case s JOIN c ON c.id = s.customer_id"
+        " WHERE s.opened_at < c.day_ends AND s.created_at < c.day_ends ORDER BY c.n, s.id",
+        *crowd.values,
+    )
+    rates = await conn.fetch("SELECT currency, valid_from, rate_e9 FROM exchange_rate ORDER BY currency, valid_from")
+    # a source that came into use later was not recorded then: no complaint of these customers is no knowledge
+    return FeedbackRows(told, cases, bool(cases), tuple(Rate(*row) for row in rates))

@@ -32,6 +32,7 @@ from backend.domain.backtest import (
     until,
 )
 from backend.domain.backtest_document import DATABASE_CAVEATS, FILE_CAVEATS, Caveat, backtest_document
+from backend.domain.feedback import only_of, referrals_n, satisfaction_inputs, severe_cases_n, wallet_year_minor
 from backend.domain.history import OrderColumns, history_of, only
 from backend.domain.permissions import Action, Collection
 from backend.domain.ranking import REPLICATES_N
@@ -43,6 +44,7 @@ from backend.domain.times import add_days, day_from_number, day_number, local_da
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import new_id
 from backend.storage.engine import Connection, Engine
+from backend.storage.feedback import feedback_of
 from backend.storage.past import PastRows, read_past
 from backend.storage.score_policies import read_policy_in_force, read_policy_numbered
 from backend.storage.statistics import facts_of, sales_of
@@ -399,8 +401,10 @@ class _Run:
         orders = only(sales.orders, ~sales.left_out)
         before = until(orders, day)
         facts = take_facts(facts_of(found.facts, found.heads, found.crowd), kept)
+        told = only_of(feedback_of(found.feedback, found.crowd.day, self.settings.reporting_currency), ~sales.left_out)
+        history = history_of(before, customers_n=int(kept.size), as_of_day=day)
         inputs = ScoreInputs(
-            history=history_of(before, customers_n=int(kept.size), as_of_day=day),
+            history=history,
             kind=found.heads.kind[kept],
             peer_group=found.heads.peer_group[kept],
             breadth_n=_take(found.habits.breadth_n, kept),
@@ -410,6 +414,10 @@ class _Run:
             has_preorder_history=_take(found.habits.has_preorder_history, kept),
             overdue_tasks_n=facts.overdue_tasks_n,
             open_tasks_n=facts.open_tasks_n,
+            referrals_n=referrals_n(told, len(history)),
+            wallet_year_minor=wallet_year_minor(told, history, day),
+            severe_cases_n=severe_cases_n(told, len(history)),
+            satisfaction=satisfaction_inputs(told, day),
         )
         after = after_cut(
             orders,

@@ -135,6 +135,26 @@ async def visit(conn: Connection, **columns: object) -> str:
     return str(record["id"])
 
 
+async def answered(conn: Connection, shop: str, at: int, value: int, **columns: object) -> str:
+    record: dict[str, object] = {"id": new_id(), "form_id": new_id(), "customer_id": shop, "said": "{}",
+              "answered_at": at, "created_at": at, "created_by": "system", **columns}  # fmt: skip
+    record.setdefault("root_id", record["id"])
+    await factories.insert(conn, "answer", **record)
+    await factories.insert(
+        conn, "answer_measure", id=new_id(), answer_id=record["id"], position=0, measure="CSAT", question="csat",
+        value=value,
+    )  # fmt: skip
+    return str(record["id"])
+
+
+async def complaint(conn: Connection, shop: str, at: int, **columns: object) -> str:
+    record = {"id": new_id(), "kind": "COMPLAINT", "customer_id": shop, "subject": "late", "priority": "P1",
+              "state": "NEW", "escalated": False, "opened_at": at, "due_at": at + 86_400_000, "late": False,
+              "reopened_times": 0, "created_at": at, "created_by": "system", **columns}  # fmt: skip
+    await factories.insert(conn, "service_case", **record)
+    return str(record["id"])
+
+
 async def past(house: House) -> PastRows:
     async with house.engine.read() as conn:
         return await read_past(conn, CUT, DAYS, SETTINGS.organisation_timezone)
@@ -144,7 +164,11 @@ def known(found: PastRows) -> Any:
     """All a cut knows; of the orders only those until it."""
     orders = sorted(row for row in map(tuple, found.orders.rows) if row[1] <= CUT)
     facts = (found.facts.visits, found.facts.appointments, found.facts.tasks)
-    return found.heads.ids, orders, found.habits.breadth_n.tolist(), [list(map(tuple, rows)) for rows in facts]
+    told = (found.feedback.told, found.feedback.cases)
+    return (
+        found.heads.ids, orders, found.habits.breadth_n.tolist(), [list(map(tuple, rows)) for rows in (*facts, *told)],
+        found.feedback.cases_recorded,
+    )  # fmt: skip
 
 
 async def test_whatever_happens_after_a_cut_changes_nothing_that_was_known_at_it(
@@ -163,7 +187,11 @@ async def test_whatever_happens_after_a_cut_changes_nothing_that_was_known_at_it
             conn, customer_id=market[2], rep_id=rep, state="COMPLETED", check_in_at=before - 86_400_000,
             happens_at=before, created_at=LONG_AGO_MS,
         )  # fmt: skip
+        happy = await answered(conn, market[3], before - 86_400_000, 5)
+        heard = await complaint(conn, market[4], before - 86_400_000)
     then, scored = await past(house), await run(house)
+    assert [(row[2], row[7]) for row in then.feedback.told] == [(5, happy)]
+    assert [(row[4], row[10]) for row in then.feedback.cases] == [(None, heard)]
     assert [row[1] for row in then.facts.tasks] == [open_task]
     assert [row[2] for row in then.facts.appointments] == [agreed]
     assert [row[2] for row in then.facts.visits] == [kept]
@@ -182,6 +210,17 @@ async def test_whatever_happens_after_a_cut_changes_nothing_that_was_known_at_it
             conn, customer_id=market[7], rep_id=rep, state="COMPLETED", check_in_at=later, happens_at=later,
             created_at=LONG_AGO_MS,
         )  # fmt: skip
+        # what was said is corrected, the complaint settled late and opened once more, others say and complain
+        await answered(conn, market[3], before - 86_400_000, 1, root_id=happy, corrects_id=happy, created_at=later)
+        await answered(conn, market[8], later, 1)
+        await conn.execute(
+            "UPDATE service_case SET state = 'CLOSED', resolved_at = ?, late = TRUE, reopened_times = 2,"
+            " waiting_since = ? WHERE id = ?",
+            later,
+            later,
+            heard,
+        )
+        await complaint(conn, market[9], later)
         [new_shop] = await histories.customers(conn, 1, territory_id=house.patches["north"])
         await conn.execute("UPDATE customer SET created_at = ?, cadence_days = 3 WHERE id = ?", later, new_shop)
         await histories.orders(conn, [(shop, add_days(CUT, 7), 999_999) for shop in (*market[:9], new_shop)])
@@ -233,3 +272,12 @@ async def test_a_draft_of_the_weights_is_judged_before_it_is_published(house: Ho
     with pytest.raises(Refused) as refused:
         await run(house, policy=8)
     assert [(one.code, one.path) for one in refused.value.problems] == [(Code.NOT_FOUND, ("policy",))]
+
+
+async def test_a_source_that_was_not_in_use_then_was_not_recorded(house: House, market: list[str]) -> None:
+    async with house.engine.write() as conn:
+        await complaint(conn, market[0], house.now_ms)
+    assert (await past(house)).feedback.cases_recorded is False
+    async with house.engine.write() as conn:
+        await complaint(conn, market[0], LONG_AGO_MS)
+    assert (await past(house)).feedback.cases_recorded is True
