@@ -29,6 +29,8 @@ class Caveat(StrEnum):
     CANCELLED_SINCE_LEFT_OUT = "CANCELLED_SINCE_LEFT_OUT"
     APPOINTMENTS_AS_LAST_AGREED = "APPOINTMENTS_AS_LAST_AGREED"
     """an appointment that was moved since stands at its last time"""
+    COMPLAINTS_AS_FAR_AS_DATED = "COMPLAINTS_AS_FAR_AS_DATED"
+    """how often an open complaint was opened again is dated nowhere, and its priority is as of today"""
     CADENCE_OF_SEGMENT = "CADENCE_OF_SEGMENT"
     """the cadence agreed with a customer is known as of today only, so that of its segment is used"""
     NO_RATE_LEFT_OUT = "NO_RATE_LEFT_OUT"
@@ -42,6 +44,7 @@ DATABASE_CAVEATS = (
     Caveat.KIND_AND_PLACE_AS_TODAY,
     Caveat.CANCELLED_SINCE_LEFT_OUT,
     Caveat.APPOINTMENTS_AS_LAST_AGREED,
+    Caveat.COMPLAINTS_AS_FAR_AS_DATED,
     Caveat.CADENCE_OF_SEGMENT,
 )
 FEW_CUSTOMERS_N = 200
