@@ -433,4 +433,3 @@ def _deciles(expected: FloatArray, times: IntArray) -> tuple[Decile, ...]:
     order = np.argsort(-expected, kind="stable")
     parts = np.array_split(order, min(DECILES_N, order.size)) if order.size else []
     return tuple(Decile(int(part.size), float(expected[part].sum()), int(times[part].sum())) for part in parts)
-
