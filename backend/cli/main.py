@@ -14,6 +14,7 @@ from backend.cli import (
     importing,
     keeping,
     privacy,
+    reporting,
     scoring,
     serving,
     starting,
@@ -34,6 +35,7 @@ app = typer.Typer(
 for column in (serving, starting, scoring, evaluating, keeping, backing, privacy, fleet, access, contract):
     app.add_typer(column.verbs)
 app.add_typer(importing.importing, name="import")
+app.add_typer(reporting.reports, name="report")
 app.add_typer(fleet.devices, name="devices")
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.services, name="service")

@@ -60,13 +60,15 @@ class ReportScope:
 
 @dataclass(frozen=True, slots=True)
 class SevenPReport:
-    """`customers_n`: whose records they are; `left_out_n`: in no figure of money; `names`: of those named in rows."""
+    """`customers_n`: whose records they are; `left_out_n`: in no figure of money; `names`: of those named in rows;
+    `subject`: names of the one customer asked for, none of many."""
 
     as_of: str
     customers_n: int
     left_out_n: int
     parts: tuple[Part, ...]
     names: Mapping[str, Names]
+    subject: Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +164,15 @@ def _compute(read: _Read, settings: Settings, as_of: str, rows_from_n: int) -> S
     records = _records(read, settings, as_of, rows_from_n)
     parts = seven_parts(records)
     told = {row.record_id for part in parts for row in part.rows if row.collection == "customers"}
-    names = {row[0]: {"zh": row[5], "ko": row[6], "en": row[7]} for row in read.customers if row[0] in told}
-    return SevenPReport(as_of, len(read.customers), int(records.customers.left_out.sum()), parts, names)
+    names: dict[str, Names] = {row[0]: {"zh": row[5], "ko": row[6], "en": row[7]} for row in read.customers}
+    return SevenPReport(
+        as_of,
+        len(names),
+        int(records.customers.left_out.sum()),
+        parts,
+        {record_id: names[record_id] for record_id in names if record_id in told},
+        next(iter(names.values())) if len(names) == 1 else {},
+    )
 
 
 def _records(read: _Read, settings: Settings, as_of: str, rows_from_n: int) -> Records:

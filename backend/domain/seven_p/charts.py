@@ -9,6 +9,7 @@ from typing import Any
 
 from backend.domain.arrays import BASIS_POINTS
 from backend.domain.seven_p.pictures import (
+    LIGHT,
     PALETTE,
     WHOLE,
     WIDTH,
@@ -45,6 +46,8 @@ def chart_of(part: Part, words: Words) -> Spec:
     return {
         **spec,
         "background": "white",
+        # the reader's font may be wider than the one it was measured with
+        "padding": {"left": 16, "right": 32, "top": 4, "bottom": 4},
         "config": {
             "range": {"category": list(PALETTE), "heatmap": {"scheme": "cividis"}, "ramp": {"scheme": "cividis"}},
             "axis": {"labelLimit": 180},
@@ -93,11 +96,11 @@ def _profiling(part: Part, words: Words) -> list[Spec]:
         if row.label is not None and set(row.label) <= set(sides) and len(row.label) == 4
     ]
     axes = {
-        "y": {"field": "row", "type": "nominal", "sort": ["HH", "HL", "LH", "LL"], "title": None},
+        "y": {"field": "row", "type": "nominal", "scale": {"domain": ["HH", "HL", "LH", "LL"]}, "title": None},
         "x": {
             "field": "column",
             "type": "nominal",
-            "sort": ["HH", "HL", "LH", "LL"],
+            "scale": {"domain": ["HH", "HL", "LH", "LL"]},
             "title": None,
             "axis": {"labelAngle": 0},
         },
@@ -114,7 +117,7 @@ def _profiling(part: Part, words: Words) -> list[Spec]:
                     "color": {
                         "field": "customers",
                         "type": "quantitative",
-                        "scale": {"scheme": "blues"},
+                        "scale": {"range": list(LIGHT)},
                         "title": words.name(_F.CUSTOMERS),
                     }
                 },
@@ -233,7 +236,8 @@ def _performance(part: Part, words: Words) -> list[Spec]:
             (words.text("before"), revenue.before, True),
             *((words.name(one.code), one.value or 0, False) for one in effects),
         ]
-        if other := revenue.value - revenue.before - known:
+        other = revenue.value - revenue.before - known
+        if abs(other) * 1_000 >= abs(revenue.value):
             # lines without a style have no category to be compared by
             steps.append(("–", other, False))
         steps.append((words.name(_F.REVENUE), revenue.value, True))
@@ -321,7 +325,7 @@ def _product(part: Part, words: Words) -> list[Spec]:
                     "color": {
                         "field": "lift",
                         "type": "quantitative",
-                        "scale": {"scheme": "blues", "domainMin": 1},
+                        "scale": {"range": list(LIGHT), "domainMin": 1},
                         "title": words.name(_F.LIFT),
                     }
                 },

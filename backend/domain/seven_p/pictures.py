@@ -18,6 +18,8 @@ ROWS_MAX = 200
 """Rows of data in one picture."""
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 GAIN, LOSS, WHOLE = PALETTE[2], PALETTE[5], PALETTE[0]
+LIGHT = ("#f3f8fd", "#7fb8e6")
+"""Shades that black letters can be read on."""
 WIDTH = 460
 _F, _L = SevenPFigure, SevenPList
 _NAMED_BY = {_L.KIND: "CustomerKind", _L.STAGE: "LifecycleStage", _L.SEGMENT: "Segment", _L.WATERFALL: "SevenPFigure"}

@@ -88,7 +88,7 @@ def product(records: Records) -> Part:
         Basis.PARTLY_RECORDED if units else Basis.NOT_RECORDED,
         int((records.revenue(year) != 0).sum()),
         tuple(caveats),
-        (used(Source.ORDERS, records.lines.day, year.last, year.first), *absent(Source.RETURNS)),
+        (used(Source.ORDERS, records.orders.day, year.last, year.first), *absent(Source.RETURNS)),
         RULES_VERSION,
     )
 

@@ -2,7 +2,8 @@
 
 The forecast is expected orders × expected spend of every customer, by the purchase and spend models, times the season
 of the quarter. Its 80 % interval counts the chance of each customer's orders and amounts, what is not known of its own
-rate, whether it is still a customer at all, and how much whole quarters have strayed from their season so far.
+rate, whether it is still a customer at all, and how far the totals of the last four quarters were from what would have
+been expected of them.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from backend.domain.arrays import Basis, FloatArray, IntArray
 from backend.domain.calibration import Calibration, calibrate_history, purchase_history
 from backend.domain.history import QUARTER_DAYS, HistoryColumns, history_of
-from backend.domain.kpis import Unit
+from backend.domain.kpis import Period, Unit
 from backend.domain.loyalty import recency_ratio
 from backend.domain.purchase import alive_probability
 from backend.domain.purchase_forecast import forecast_cells
@@ -52,20 +53,20 @@ _F, _L, _C = SevenPFigure, SevenPList, SevenPCaveat
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """(4,) coming quarters of 91 days: expected revenue in minor units with its 80 % interval, and orders.
-
-    `strayed`: relative spread of whole quarters about their season, None where less than two years tell it.
-    """
+    """(4,) coming quarters of 91 days: expected revenue in minor units with its 80 % interval, and orders."""
 
     expected: FloatArray
     low: FloatArray
     high: FloatArray
     orders: FloatArray
-    strayed: float | None
 
 
-def ahead(history: HistoryColumns, models: Calibration, *, as_of_day: int, spread: float = SPEND_SPREAD) -> Ahead:
-    """The coming quarters of all customers together; `spread`: squared variation of one customer's order amounts.
+def ahead(
+    history: HistoryColumns, models: Calibration, *, as_of_day: int, spread: float = SPEND_SPREAD, strayed: float = 0.0
+) -> Ahead:
+    """The coming quarters of all customers together.
+
+    `spread`: squared variation of one customer's order amounts; `strayed`: how far totals miss, relative to them.
 
     Variance of a customer's quarter: m·s²·(1 + spread) + m²·s²·((1 + 1/(r + x)) / p − 1), with m orders and amount s
     expected, x repeat orders so far, r of the model and p = P(alive).
@@ -73,7 +74,7 @@ def ahead(history: HistoryColumns, models: Calibration, *, as_of_day: int, sprea
     rows = history.has_orders
     zeros = np.zeros(QUARTERS_AHEAD)
     if not rows.any():
-        return Ahead(zeros, zeros, zeros, zeros, None)
+        return Ahead(zeros, zeros, zeros, zeros)
     past = purchase_history(history, as_of_day, rows)
     ends = tuple(QUARTER_DAYS * (j + 1) for j in range(QUARTERS_AHEAD))
     cells = forecast_cells(models.purchase, past, ends)
@@ -84,37 +85,51 @@ def ahead(history: HistoryColumns, models: Calibration, *, as_of_day: int, sprea
     amount = expected_spend(models.spend, mean, history.orders_n[rows])[:, None]
     unsure = (1.0 + 1.0 / (models.purchase.r + past.repeats_n)) / np.maximum(alive, 1e-6) - 1.0
     variance = (orders * amount**2 * (1.0 + spread) + (orders * amount) ** 2 * unsure[:, None]).sum(axis=0)
-    season, strayed = seasons(history.quarter_revenue_minor.sum(axis=0))
+    season = seasons(history.quarter_revenue_minor.sum(axis=0))
     expected = (orders * amount).sum(axis=0) * season
-    error = np.sqrt(variance * season**2 + (expected * (strayed or 0.0)) ** 2)
+    error = np.sqrt(variance * season**2 + (expected * strayed) ** 2)
     return Ahead(
         expected,
         np.maximum(expected - Z_80 * error, 0.0),
         expected + Z_80 * error,
         orders.sum(axis=0) * season,
-        strayed,
     )
 
 
-def seasons(quarters: IntArray) -> tuple[FloatArray, float | None]:
+def seasons(quarters: IntArray) -> FloatArray:
     """The season of each of the coming four quarters, mean 1, from (k,) revenues of past ones, the newest first.
 
-    Each year's quarters are taken as shares of their year and the mean drawn towards 1 by one year's weight; the second
-    value is how far whole quarters strayed from it, None with less than two years.
+    Each year's quarters are taken as shares of their year and the mean drawn towards 1 by one year's weight; 1 of less
+    than a year.
     """
     sold = np.trim_zeros(np.maximum(quarters, 0).astype(np.float64), "b")
     years_n = sold.size // QUARTERS_AHEAD
     if not years_n:
-        return np.ones(QUARTERS_AHEAD), None
+        return np.ones(QUARTERS_AHEAD)
     # the quarter that comes next is the one that is three quarters old now, a year on
     by_year = sold[: years_n * QUARTERS_AHEAD].reshape(years_n, QUARTERS_AHEAD)[:, ::-1]
     level = by_year.mean(axis=1, keepdims=True)
     relative = np.divide(by_year, level, out=np.ones_like(by_year), where=level > 0)
-    season = (relative.sum(axis=0) + 1.0) / (years_n + 1)
-    if years_n < 2:
-        return season, None
-    off = relative - relative.mean(axis=0)
-    return season, float(np.sqrt((off**2).sum() / ((years_n - 1) * (QUARTERS_AHEAD - 1))))
+    return np.asarray((relative.sum(axis=0) + 1.0) / (years_n + 1), dtype=np.float64)
+
+
+def missed(records: Records, models: Calibration) -> float | None:
+    """How far totals miss: root mean square of actual over expected revenue − 1 of each of the last four quarters, as
+    it would have been expected the day before. None with fewer than two that had a year of orders behind them.
+
+    The parameters are those of today, so it errs on the small side.
+    """
+    found = []
+    for back in range(1, QUARTERS_AHEAD + 1):
+        cut = records.as_of_day - back * QUARTER_DAYS
+        if not records.reaches(year_until(cut)):
+            break
+        history = history_of(records.until(cut), customers_n=len(records.customers), as_of_day=cut)
+        expected = float(ahead(history, models, as_of_day=cut).expected[0])
+        if expected > 0:
+            came = int(records.revenue(Period(cut + 1, cut + QUARTER_DAYS)).sum())
+            found.append(came / expected - 1.0)
+    return float(np.sqrt(np.mean(np.square(found)))) if len(found) > 1 else None
 
 
 def prospecting(records: Records) -> Part:
@@ -126,7 +141,8 @@ def prospecting(records: Records) -> Part:
     history = history_of(records.orders, customers_n=customers_n, as_of_day=today)
     bought = bool(history.has_orders.any())
     models = records.models or calibrate_history(history, as_of_day=today, version="shipped")
-    found = ahead(history, models, as_of_day=today, spread=spend_spread(records))
+    strayed = missed(records, models) if bought else None
+    found = ahead(history, models, as_of_day=today, spread=spend_spread(records), strayed=strayed or 0.0)
     sold = int(records.revenue(year_until(today)).sum())
     total = float(found.expected.sum())
     score = points(UNCHANGED * total / sold) if sold > 0 else None
@@ -153,7 +169,7 @@ def prospecting(records: Records) -> Part:
         caveats.append(Caveat(_C.NO_ORDERS))
     elif records.models is None:
         caveats.append(Caveat(_C.MODEL_SHIPPED))
-    if bought and found.strayed is None:
+    if bought and strayed is None:
         caveats.append(Caveat(_C.INTERVAL_TOO_NARROW))
     return Part(
         SevenPPart.PROSPECTING,
