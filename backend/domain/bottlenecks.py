@@ -1,4 +1,4 @@
-"""Where work waits: how long visits, orders and tasks stay in each state, those that are still in it counted too.
+"""Where work waits: how long visits, orders, tasks and cases stay in each state, those still in it counted too.
 
 Steps come from the trail and from the moments records keep of themselves. What is still waiting counts as having
 waited at least so long (the product-limit estimate), so a state nobody gets out of does not look quick. *Source*: R37.
@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from backend.domain.cases import CaseState
 from backend.domain.orders import OrderState
 from backend.domain.survival import Survival, survival
 from backend.domain.tasks import TaskState
@@ -27,6 +28,7 @@ class Flow(StrEnum):
     VISITS = "VISITS"
     ORDERS = "ORDERS"
     TASKS = "TASKS"
+    CASES = "CASES"
 
 
 ENDS: Mapping[Flow, frozenset[str]] = {
@@ -35,6 +37,7 @@ ENDS: Mapping[Flow, frozenset[str]] = {
     ),
     Flow.ORDERS: frozenset({OrderState.CLOSED.value, OrderState.CANCELLED.value}),
     Flow.TASKS: frozenset({TaskState.DONE.value, TaskState.CANCELLED.value}),
+    Flow.CASES: frozenset({CaseState.RESOLVED.value, CaseState.CLOSED.value}),
 }
 """States in which nothing waits any more."""
 

@@ -6,6 +6,7 @@ import strawberry
 
 from backend.domain.arrays import BASIS_POINTS
 from backend.domain.bottlenecks import Flow, StateStay
+from backend.domain.cases import CaseState
 from backend.domain.messages import label
 from backend.domain.orders import OrderState
 from backend.domain.tasks import TaskState
@@ -20,7 +21,7 @@ ID = strawberry.ID
 SINCE_DAYS = 180
 
 strawberry.enum(Flow, description=(Flow.__doc__ or "").strip())
-_STATES = {Flow.VISITS: VisitState, Flow.ORDERS: OrderState, Flow.TASKS: TaskState}
+_STATES = {Flow.VISITS: VisitState, Flow.ORDERS: OrderState, Flow.TASKS: TaskState, Flow.CASES: CaseState}
 
 
 @strawberry.type(description="How long records stay in one state, those that are still in it counted too.")
@@ -54,8 +55,8 @@ class Bottlenecks:
 @strawberry.type
 class BottleneckQueries:
     @strawberry.field(
-        description="How long visits, orders and tasks you see stay in each state, from the trail and the moments they"
-        " keep of themselves. What nobody wrote down is in no figure."
+        description="How long visits, orders, tasks and cases you see stay in each state, from the trail and the"
+        " moments they keep of themselves. What nobody wrote down is in no figure."
     )
     async def bottlenecks(
         self,

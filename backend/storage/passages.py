@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from backend.domain.bottlenecks import Flow, Step
+from backend.domain.cases import CaseState
 from backend.domain.orders import OrderState
 from backend.domain.tasks import TaskState
 from backend.domain.visits import VisitState
@@ -13,12 +14,13 @@ from backend.storage.engine import Connection, Row
 
 RECORDS_MAX = 50_000
 """Records of one flow that are looked at, the newest first."""
-_TABLES = {Flow.VISITS: "visit", Flow.ORDERS: "sales_order", Flow.TASKS: "task"}
-COLLECTIONS = {Flow.VISITS: "visits", Flow.ORDERS: "orders", Flow.TASKS: "tasks"}
+_TABLES = {Flow.VISITS: "visit", Flow.ORDERS: "sales_order", Flow.TASKS: "task", Flow.CASES: "service_case"}
+COLLECTIONS = {Flow.VISITS: "visits", Flow.ORDERS: "orders", Flow.TASKS: "tasks", Flow.CASES: "cases"}
 _STAMPS = {
     Flow.VISITS: "r.planned_at, r.check_in_at, r.check_out_at",
     Flow.ORDERS: "r.submitted_at, NULL, CASE WHEN r.source = 'IMPORT' THEN 1 ELSE 0 END",
     Flow.TASKS: "r.done_at, NULL, NULL",
+    Flow.CASES: "r.opened_at, r.waiting_since, NULL",
 }
 """Flow → three moments its records keep of themselves; of orders the last says that it is imported history."""
 
@@ -75,7 +77,7 @@ _AGREED = frozenset({VisitState.PLANNED.value, VisitState.CONFIRMED.value})
 def _due(steps: Sequence[Step], planned_ms: int) -> list[Step]:
     """The steps of a visit, which waits from the moment it was planned for, and not while that is ahead."""
     ordered = sorted(steps, key=lambda step: step.at_ms)
-    ends = [*(step.at_ms for step in ordered[1:]), None]
+    ends = [*(step.at_ms for step in ordered[1:]), *([None] if ordered else [])]
     return [
         replace(step, at_ms=max(step.at_ms, planned_ms if end is None else min(planned_ms, end)))
         if step.state in _AGREED
@@ -110,5 +112,9 @@ def _kept(flow: Flow, number: int, row: Row) -> Iterator[Step]:
             yield Step(number, created, TaskState.OPEN.value)
             if first is not None:
                 yield Step(number, max(first, created), state)
+        case Flow.CASES if state == CaseState.NEW:
+            yield Step(number, first, state)
+        case Flow.CASES if state == CaseState.WAITING_CUSTOMER and second is not None:
+            yield Step(number, second, state)
         case _:
             return

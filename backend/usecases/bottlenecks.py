@@ -1,4 +1,4 @@
-"""Where visits, orders and tasks wait, within what the caller sees."""
+"""Where visits, orders, tasks and cases wait, within what the caller sees."""
 
 import asyncio
 from collections.abc import Sequence

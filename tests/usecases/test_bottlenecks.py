@@ -96,7 +96,8 @@ async def test_records_without_a_trail_say_what_they_keep_of_themselves(house: H
         await conn.execute("DELETE FROM visit")
         # late by 10, before its time, not due before tomorrow, and waiting since 100 minutes
         for state, came, left, planned in (("COMPLETED", 60, 90, 50), ("COMPLETED", 60, 90, 70),
-                                           ("PLANNED", None, None, 2_000), ("PLANNED", None, None, 500)):  # fmt: skip
+                                           ("PLANNED", None, None, 2_000), ("PLANNED", None, None, 500),
+                                           ("MISSED", None, None, 50)):  # fmt: skip
             await visit(conn, state, came, left, planned)
     answer = await data(house, "wei", BOTTLENECKS)
     assert states(answer, "ORDERS") == {"DRAFT": (3, 1, 40), "SUBMITTED": (1, 1, None)}
@@ -106,7 +107,27 @@ async def test_records_without_a_trail_say_what_they_keep_of_themselves(house: H
         "OPEN": (2, 1, 120)
     }
     south = await data(house, "manager", BOTTLENECKS, territory=house.patches["south"])
-    assert [flow["records"] for flow in south["bottlenecks"]["flows"]] == [0, 0, 0]
+    assert [flow["records"] for flow in south["bottlenecks"]["flows"]] == [0, 0, 0, 0]
+
+
+async def test_cases_nobody_took_and_those_that_wait_for_the_customer_are_seen_waiting(house: House) -> None:
+    customer = await shop(house, "north")
+    opened = NOON_MS - 600 * MINUTE_MS
+    row = {
+        "kind": "COMPLAINT", "customer_id": customer, "territory_id": house.patches["north"], "subject": "s",
+        "priority": "P2", "escalated": False, "opened_at": opened, "due_at": NOON_MS, "late": False,
+        "reopened_times": 0, "created_at": opened, "created_by": "x",
+    }  # fmt: skip
+    ids = [new_id() for _ in range(3)]
+    async with house.engine.write() as conn:
+        for case, state, waiting in zip(ids, ("NEW", "WAITING_CUSTOMER", "CLOSED"), (None, 100, None), strict=True):
+            since = None if waiting is None else opened + waiting * MINUTE_MS
+            await factories.insert(conn, "service_case", id=case, state=state, waiting_since=since, **row)
+    answer = await data(house, "wei", BOTTLENECKS, flows=["CASES"])
+    [flow] = answer["bottlenecks"]["flows"]
+    told = {one["state"]: (one["stays"], one["waiting"], one["examples"]) for one in flow["states"]}
+    assert told == {"NEW": (1, 1, [ids[0]]), "WAITING_CUSTOMER": (1, 1, [ids[1]])}
+    assert [one["waitedBp"] for one in flow["states"]] == [5_455, 4_545]
 
 
 async def test_of_a_record_older_than_its_trail_the_first_step_says_where_it_was(house: House) -> None:
