@@ -119,7 +119,7 @@ def profitability(records: Records) -> Part:
         (
             used(Source.ORDERS, records.orders.day, year.last, year.first),
             used(Source.VISITS, records.visit_day, year.last, year.first),
-            *absent(Source.COSTS, Source.RETURNS, Source.FREIGHT, Source.INVOICES, Source.CASES),
+            *absent(Source.COSTS, Source.RETURNS, Source.FREIGHT, Source.INVOICES),
         ),
         RULES_VERSION,
         frozenset({_L.LOSS_MAKER, _L.DISCOUNTED}),
