@@ -392,6 +392,9 @@ class Settings(BaseSettings):
     retain_closed_case_days: int = Field(
         default=1_825, ge=0, le=36_500, description="days the words of a closed case are kept"
     )
+    retain_judgement_days: int = Field(
+        default=1_095, ge=0, le=36_500, description="days the note of a judgement is kept after its end"
+    )
     retain_settled_issue_days: int = Field(
         default=180, ge=0, le=36_500, description="days a settled sync issue is kept"
     )

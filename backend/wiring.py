@@ -50,6 +50,7 @@ from backend.usecases.customers import change_customers
 from backend.usecases.demo import PASSWORD, sign_ins_of
 from backend.usecases.forms import FORMS_MAX, forms_within
 from backend.usecases.issues import resolver
+from backend.usecases.judgements import change_judgements
 from backend.usecases.oidc import OidcSignIn
 from backend.usecases.orders import change_orders
 from backend.usecases.people import create_user
@@ -86,6 +87,7 @@ def use_cases_within(
         "forms": forms_within(forms_max),
         "answers": change_answers,
         "cases": change_cases,
+        "judgements": change_judgements,
         "attachments": attachments_within(limits),
         "customFields": custom_fields_within(custom_fields_max),
     }

@@ -15,6 +15,8 @@ MICRO = 1_000_000
 BASIS_POINTS = 10_000
 VALUE_MINOR_MAX = 900_000_000_000
 """Amounts are clamped here before a table is read: (value − knot) × 10,000 then stays below 2^53."""
+NOT_SENT = "~"
+"""After every moment: a judgement made here that the server has not had yet is the latest."""
 
 Document = dict[str, Any]
 
@@ -77,13 +79,20 @@ def _micro_points(parameters: Document, tables: Document, score: Document, facts
     def named(field: str) -> list[str]:
         return [facts[field]] if facts.get(field) else []
 
-    def money(code: str, name: str, field: str) -> None:
-        q = share[name]
-        numbers = {} if q is None else {"amountMinor": score[field], "shareMicro": q}
-        line(code, None if q is None else most[code] * q, numbers, named("lastOrderId"))
-
-    money("VALUE_AT_STAKE", "value", "valueAtStakeMinor")
-    money("SAVABLE_REVENUE", "uplift", "upliftMinor")
+    q = share["value"]
+    line(
+        "VALUE_AT_STAKE",
+        None if q is None else most["VALUE_AT_STAKE"] * q,
+        {} if q is None else {"amountMinor": score["valueAtStakeMinor"], "shareMicro": q},
+        named("lastOrderId"),
+    )
+    q, measured = share["uplift"], 1 if score.get("upliftMeasured") else 0
+    line(
+        "SAVABLE_REVENUE",
+        None if q is None else most["SAVABLE_REVENUE"] * q,
+        {} if q is None else {"amountMinor": score["upliftMinor"], "shareMicro": q, "measured": measured},
+        named("lastOrderId"),
+    )
 
     q, sure = share["potential"], score.get("potentialConfidenceBp") or 0
     line(
@@ -183,6 +192,36 @@ def priority(parameters: Document, tables: Document, score: Document, facts: Doc
     return {"score": value, "lines": [*out, clip]}
 
 
-def rank(scored: dict[str, Document]) -> list[str]:
-    """Customer ids by priority, the highest first, ties by id."""
-    return sorted(scored, key=lambda customer: (-scored[customer]["score"], customer))
+def judged(score: int, judgements: list[Document], on: str, me: str) -> Document:
+    """Where judgements put one customer on a day: `rankedAt`, `skipped`, and `shown`, the ids of those in force.
+
+    `judgements`: documents of this customer, days as texts; `me`: the id of whose list it is. Of overrides the latest
+    counts, one not yet sent being the latest of all; a skip counts for whoever said it and is only shown to others.
+    """
+    standing = [one for one in judgements if not one["withdrawn"] and one["startsOn"] <= on <= one["endsOn"]]
+    standing.sort(key=lambda one: (one["createdAt"] or NOT_SENT, one["id"]), reverse=True)
+    overrides = [one for one in standing if one["kind"] == "OVERRIDE"][:1]
+    skips = [one for one in standing if one["kind"] == "SKIP"]
+    ranked_at = score
+    if overrides:
+        put = overrides[0]["score"]
+        ranked_at = min(100, max(0, score + overrides[0]["points"])) if put is None else put
+    return {
+        "rankedAt": ranked_at,
+        "skipped": any((one["createdBy"] or me) == me for one in skips),
+        "shown": [one["id"] for one in overrides + skips],
+    }
+
+
+def rank(
+    scored: dict[str, Document], judgements: list[Document] | None = None, on: str = "", me: str = ""
+) -> list[str]:
+    """Customer ids by where they are ranked, the highest first, ties by id; those skipped behind all others.
+
+    Without judgements that is the priority. `judgements`: documents of any customers; `on`: the day, `YYYY-MM-DD`.
+    """
+    of: dict[str, list[Document]] = {}
+    for one in judgements or []:
+        of.setdefault(one["customerId"], []).append(one)
+    places = {customer: judged(scored[customer]["score"], of.get(customer, []), on, me) for customer in scored}
+    return sorted(places, key=lambda customer: (places[customer]["skipped"], -places[customer]["rankedAt"], customer))

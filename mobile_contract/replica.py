@@ -36,6 +36,7 @@ KIND_OF = {
     "tasks": "task",
     "answers": "answer",
     "cases": "case",
+    "judgements": "judgement",
     "syncIssues": "syncIssue",
     "attachments": "attachment",
 }
@@ -539,9 +540,10 @@ class Replica:
             at.setdefault(link["contactId"], set()).add(link["customerId"])
         return likely(fields, self.views(collection).values(), None if collection == "customers" else at)
 
-    def ranked(self, today: str) -> list[tuple[str, Document]]:
+    def ranked(self, today: str, me: str = "") -> list[tuple[str, Document]]:
         """(customer id, priority) of every customer held here who opens on the day, re-ranked with what this
-        device knows. One without a score yet competes through the lines it has."""
+        device knows. One without a score yet competes through the lines it has. What `me`, the colleague whose list
+        it is, skipped ranks last; overrides rank where they say."""
         tables = {d["id"]: d["tables"] for d in self.views("priorityTables").values()}
         scores, visits, tasks, orders = (self.views(name) for name in ("scores", "visits", "tasks", "orders"))
         known = [grouped(records.values()) for records in (visits, tasks, orders)]
@@ -554,7 +556,8 @@ class Replica:
             numbers = score["facts"] if score else {"cadenceDays": customer.get("cadenceDays")}
             facts = day_facts(customer, today, *(records.get(customer_id, []) for records in known))
             scored[customer_id] = priority(table["parameters"], table["tables"], numbers, facts)
-        return [(customer_id, scored[customer_id]) for customer_id in rank(scored)]
+        judgements = list(self.views("judgements").values())
+        return [(customer_id, scored[customer_id]) for customer_id in rank(scored, judgements, today, me)]
 
     def _visited(self, customer: Document) -> bool:
         """A buyer, and held here: not the head of a chain that is seen for the sake of one of its doors."""

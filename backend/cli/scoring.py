@@ -18,6 +18,7 @@ from backend.cli.terminal import (
 )
 from backend.clock import wall_clock_ms
 from backend.config import Settings, load_messages
+from backend.domain.judgements import JudgementKind
 from backend.domain.line_texts import line_text
 from backend.domain.messages import LOCALE_DEFAULT, LOCALES, label, render_problem
 from backend.domain.names import display_name
@@ -122,6 +123,11 @@ def _show_ranking(found: Ranking, locale: str) -> None:
     for item in found.items:
         name = display_name(item.names, locale) or item.customer_id
         say.print(f"[bold]{item.rank:3}  {item.score:3}  {escape(name)}[/bold]  {item.customer_id}", soft_wrap=True)
+        for one in item.place.shown:
+            why = label(messages, "JudgementReason", one.reason.value, locale)
+            what = label(messages, "JudgementKind", one.kind.value, locale)
+            put = f" {item.place.ranked_at}" if one.kind is JudgementKind.OVERRIDE else ""
+            say.print(f"          {escape(what)}{put}: {escape(why)}, {one.ends_on}", soft_wrap=True)
         for line in item.lines:
             if line.points:
                 told = line_text(messages, line, locale, found.currency)

@@ -43,6 +43,7 @@ class Basis(IntEnum):
     PROVISIONAL = 13
     CAPPED_BY_SEVERE_COMPLAINT = 14
     ASSUMED_RESPONSE = 15
+    MEASURED_RESPONSE = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from backend.domain.cases import CASE
 from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Field, Kind, Shape, records_shown
+from backend.domain.judgements import JUDGEMENT
 from backend.domain.messages import Catalogue, label, locale_of, placeholders, render, render_problem
 from backend.domain.money import odd_decimals
 from backend.domain.orders import ORDER
@@ -76,6 +77,7 @@ SHAPES: Mapping[str, Shape] = {
     "tasks": TASK,
     "answers": ANSWER,
     "cases": CASE,
+    "judgements": JUDGEMENT,
     "attachments": ATTACHMENT,
 }
 """Collection → what a client writes in it."""

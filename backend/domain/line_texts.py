@@ -66,6 +66,11 @@ def _amount(numbers: Numbers, words: _Words) -> Told:
     return "", {"amount": words.money(numbers["amountMinor"]), "percent": share}
 
 
+def _savable(numbers: Numbers, words: _Words) -> Told:
+    # lines kept before anything was measured do not say it
+    return (".measured" if numbers.get("measured") else ""), _amount(numbers, words)[1]
+
+
 def _potential(numbers: Numbers, words: _Words) -> Told:
     sure = words.percent(numbers["confidenceBp"], BASIS_POINTS)
     return "", {"amount": words.money(numbers["amountMinor"]), "percent": sure}
@@ -117,7 +122,7 @@ def _clip(numbers: Numbers, _words: _Words) -> Told:
 
 _TELLERS: Mapping[LineCode, Callable[[Numbers, _Words], Told]] = {
     LineCode.VALUE_AT_STAKE: _amount,
-    LineCode.SAVABLE_REVENUE: _amount,
+    LineCode.SAVABLE_REVENUE: _savable,
     LineCode.POTENTIAL: _potential,
     LineCode.OVERDUE: _overdue,
     LineCode.OBLIGATIONS: _obligations,

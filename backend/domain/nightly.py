@@ -35,6 +35,7 @@ from backend.domain.scoring import ScoreColumns, ScoreInputs, ScoreParameters, s
 from backend.domain.segment_memory import pack_segments, states_found, unpack_segments
 from backend.domain.segments import SEGMENT_CODES, Cause, Thresholds
 from backend.domain.times import day_from_number, day_number
+from backend.domain.visit_uplift import VisitUplift, assumed_uplift
 
 MONEY_COLUMNS = ("existing_value_minor", "potential_minor", "past_value_minor", "future_value_minor")
 SHARE_COLUMNS = (
@@ -65,7 +66,7 @@ class Night:
     """What a night starts from; (n,) columns of the customers it scores, in one sequence.
 
     `published`, `table_id`: the set in force and its id, None when one must be frozen under `new_table_id`
-    and `new_version`; `fitted`: the last fit; money in minor units of `currency`.
+    and `new_version`; `fitted`: the last fit; `uplift`: what a visit brings; money in minor units of `currency`.
     """
 
     as_of: str
@@ -88,6 +89,7 @@ class Night:
     default_margin: float | None
     visit_cost_minor: int
     policy: ScorePolicy = field(default_factory=ScorePolicy)
+    uplift: VisitUplift = field(default_factory=assumed_uplift)
     feedback: Feedback = field(default_factory=Feedback.nothing)
 
 
@@ -136,6 +138,11 @@ def score_night(night: Night) -> Scored:
             existing_floor_minor=policy.existing_floor_minor,
             default_margin=night.default_margin,
             visit_cost_minor=night.visit_cost_minor,
+            uplift_base=night.uplift.base.value,
+            uplift_peak=night.uplift.peak.value,
+            uplift_centre=night.uplift.centre,
+            uplift_width=night.uplift.width,
+            uplift_measured=night.uplift.measured,
         ),
         today,
     )

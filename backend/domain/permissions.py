@@ -75,6 +75,8 @@ class Collection(StrEnum):
     ATTACHMENTS = "attachments"
     TERRITORIES = "territories"
     SCORES = "scores"
+    JUDGEMENTS = "judgements"
+    """what people know better than a score; AGGREGATE is what came of them"""
     CATALOGUE = "catalogue"
     IMPORTS = "imports"
     USERS = "users"
@@ -115,6 +117,8 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.ATTACHMENTS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN, _A.DELETE: _OWN},
         _C.TERRITORIES: {_A.READ: _OWN},
         _C.SCORES: {_A.READ: _OWN},
+        # His own "not today"; an override he only sees.
+        _C.JUDGEMENTS: {_A.READ: _OWN, _A.CREATE: _OWN, _A.UPDATE: _OWN},
         _C.CATALOGUE: {_A.READ: _ALL},
         _C.CUSTOM_FIELDS: {_A.READ: _ALL},
     },
@@ -137,6 +141,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.ATTACHMENTS: {_A.READ: _SUB},
         _C.TERRITORIES: {_A.READ: _SUB, _A.MOVE: _SUB},
         _C.SCORES: {_A.READ: _SUB, _A.OVERRIDE: _SUB},
+        _C.JUDGEMENTS: {_A.READ: _SUB, _A.CREATE: _SUB, _A.UPDATE: _SUB, _A.AGGREGATE: _SUB},
         _C.CATALOGUE: {_A.READ: _ALL},
         _C.CUSTOM_FIELDS: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _SUB, _A.IMPORT: _SUB},
@@ -156,6 +161,7 @@ RIGHTS: Mapping[Role, Rights] = {
         # The tree is reference data that every syncing phone holds; its rules are not the agent's.
         _C.TERRITORIES: {_A.READ: _ALL},
         _C.SCORES: {_A.READ: _ALL},
+        _C.JUDGEMENTS: {_A.READ: _ALL},
         _C.CATALOGUE: {_A.READ: _ALL},
         _C.CUSTOM_FIELDS: {_A.READ: _ALL},
     },
@@ -173,6 +179,8 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.ATTACHMENTS: {_A.READ: _ALL},
         _C.TERRITORIES: {_A.READ: _ALL},
         _C.SCORES: {_A.READ: _ALL, _A.SCORE: _ALL},
+        # With the note masked.
+        _C.JUDGEMENTS: {_A.READ: _ALL, _A.AGGREGATE: _ALL},
         _C.CATALOGUE: {_A.READ: _ALL},
         _C.CUSTOM_FIELDS: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _OWN, _A.IMPORT: _OWN},
@@ -192,6 +200,8 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.ATTACHMENTS: {_A.READ: _ALL},
         _C.TERRITORIES: {_A.READ: _ALL},
         _C.SCORES: {_A.READ: _ALL, _A.SCORE: _ALL},
+        # With the note masked.
+        _C.JUDGEMENTS: {_A.READ: _ALL, _A.AGGREGATE: _ALL},
         _C.CATALOGUE: {_A.READ: _ALL},
         _C.CUSTOM_FIELDS: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _OWN, _A.IMPORT: _OWN},
@@ -211,6 +221,7 @@ RIGHTS: Mapping[Role, Rights] = {
             _C.ATTACHMENTS,
             _C.TERRITORIES,
             _C.SCORES,
+            _C.JUDGEMENTS,
             _C.CATALOGUE,
             _C.CUSTOM_FIELDS,
         )
@@ -234,7 +245,8 @@ DEVICES_RIGHT = "devices"
 BULK_RIGHT = "bulk"
 EXPORT_RIGHT = "export"
 _SERVICE_READS = (_C.CUSTOMERS, _C.CONTACTS, _C.VISITS, _C.ORDERS, _C.TASKS, _C.ATTACHMENTS, _C.TERRITORIES,
-                  _C.SCORES, _C.CATALOGUE, _C.USERS, _C.CUSTOM_FIELDS, _C.FORMS, _C.ANSWERS, _C.CASES)  # fmt: skip
+                  _C.SCORES, _C.CATALOGUE, _C.USERS, _C.CUSTOM_FIELDS, _C.FORMS, _C.ANSWERS, _C.CASES,
+                  _C.JUDGEMENTS)  # fmt: skip
 _SERVICE_WRITES = (_C.CUSTOMERS, _C.CONTACTS, _C.VISITS, _C.ORDERS, _C.TASKS, _C.ANSWERS, _C.CASES)
 
 SERVICE_RIGHTS: Mapping[str, Cells] = {

@@ -177,12 +177,14 @@ def share_micro(table: QTable, amounts: IntArray) -> IntArray:
 class PriorityInputs:
     """What the lines read, one row per customer.
 
-    Amounts in minor units of the reporting currency; `*_bp`: 0..10,000; days since 1970-01-01;
+    Amounts in minor units of the reporting currency; `*_bp`: 0..10,000; days since 1970-01-01; `uplift_measured`: 1
+    where the uplift stands on visits held out at random, 0 or not known where it is assumed;
     `has_preorder_history`: 0 or 1; tasks counted as of the day (`overdue_tasks_n`: those past due).
     """
 
     value_at_stake_minor: IntColumn
     uplift_minor: IntColumn
+    uplift_measured: IntColumn
     potential_minor: IntColumn
     potential_confidence_bp: IntColumn
     existing_value_minor: IntColumn
@@ -232,7 +234,7 @@ def priorities(
     existing = share_micro(tables.existing, inputs.existing_value_minor.values)
     lines = [
         _money_line(most[LineCode.VALUE_AT_STAKE], tables.value, inputs.value_at_stake_minor),
-        _money_line(most[LineCode.SAVABLE_REVENUE], tables.uplift, inputs.uplift_minor),
+        _savable_line(most[LineCode.SAVABLE_REVENUE], tables.uplift, inputs),
         _potential_line(most[LineCode.POTENTIAL], tables.potential, inputs),
         _overdue_line(most[LineCode.OVERDUE], parameters, inputs, as_of_day),
         _obligations_line(most[LineCode.OBLIGATIONS], parameters, inputs),
@@ -268,9 +270,13 @@ def whole_points(micro: IntArray) -> IntArray:
     return np.asarray(base + (place < missing[:, None]), dtype=np.int64)
 
 
-def rank_rows(score: IntArray, ids: list[str], closed: BoolArray | None = None) -> IntArray:
-    """Rows by score, the highest first, ties by id; closed customers are left out, not scored 0."""
-    order = np.lexsort((np.asarray(ids, dtype=np.str_), -score)) if len(ids) else np.zeros(0, dtype=np.int64)
+def rank_rows(
+    score: IntArray, ids: list[str], closed: BoolArray | None = None, skipped: BoolArray | None = None
+) -> IntArray:
+    """Rows by score, the highest first, ties by id; those skipped behind all others; closed customers are left out,
+    not scored 0."""
+    behind = np.zeros(score.shape, dtype=np.bool_) if skipped is None else skipped
+    order = np.lexsort((np.asarray(ids, dtype=np.str_), -score, behind)) if len(ids) else np.zeros(0, dtype=np.int64)
     return np.asarray(order if closed is None else order[~closed[order]], dtype=np.int64)
 
 
@@ -300,6 +306,13 @@ def expected_uplift(
 def _money_line(most: int, table: QTable, amounts: IntColumn) -> _Line:
     share = share_micro(table, amounts.values)
     return _Line(most * share, amounts.known, {"amountMinor": amounts.values, "shareMicro": share})
+
+
+def _savable_line(most: int, table: QTable, inputs: PriorityInputs) -> _Line:
+    """`measured`: 1 where the amount stands on visits held out at random, 0 where it is assumed."""
+    line = _money_line(most, table, inputs.uplift_minor)
+    measured = np.where(inputs.uplift_measured.known, inputs.uplift_measured.values, 0)
+    return _Line(line.micro, line.recorded, {**line.numbers, "measured": measured})
 
 
 def _potential_line(most: int, table: QTable, inputs: PriorityInputs) -> _Line:

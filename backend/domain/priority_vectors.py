@@ -11,6 +11,7 @@ from typing import Any
 
 from backend.domain.arrays import IntColumn
 from backend.domain.explanations import Evidence, explain
+from backend.domain.judgements import Judgement, JudgementKind, JudgementReason, judged_place
 from backend.domain.priority import (
     VALUE_MINOR_MAX,
     PriorityInputs,
@@ -19,10 +20,12 @@ from backend.domain.priority import (
     priorities,
     publish_parameters,
 )
+from backend.domain.times import add_days, day_from_number, instant_text
 
 Document = dict[str, Any]
 
 TODAY = 20_779
+ON = day_from_number(TODAY)
 CASES_N = 80
 
 _AMOUNTS = ("valueAtStakeMinor", "upliftMinor", "potentialMinor", "existingValueMinor")
@@ -43,16 +46,89 @@ def priority_vectors() -> Document:
         "tables": tables.document(),
         "cases": cases,
         "ranking": [cases[row]["customerId"] for row in ranking],
+        **_judged(scores, [case["customerId"] for case in cases]),
     }
 
 
 def vectors_text() -> str:
     """The file as committed: sorted keys, one case a line."""
     found = priority_vectors()
-    names = ("parameters", "tables", "ranking")
+    names = ("parameters", "tables", "ranking", "judgements", "judged")
     parts = [f'"{name}": {json.dumps(found[name], sort_keys=True)}' for name in names]
     cases = ",\n".join(json.dumps(case, sort_keys=True) for case in found["cases"])
     return "{" + ",\n".join(parts) + f',\n"cases": [\n{cases}\n]}}\n'
+
+
+def _judged(scores: Sequence[int], ids: Sequence[str]) -> Document:
+    """Judgements, and the lists of two people on some days: who stands where, and in which sequence."""
+    made = _judgements(ids)
+    of = {name: [one for one in made if one.customer_id == name] for name in ids}
+    lists = []
+    for on, me in ((ON, "rep-1"), (ON, "rep-2"), (add_days(ON, 1), "rep-1"), (add_days(ON, 40), "rep-1")):
+        places = {name: judged_place(score, of[name], on, me) for name, score in zip(ids, scores, strict=True)}
+        lists.append(
+            {
+                "on": on,
+                "me": me,
+                "ranking": sorted(ids, key=lambda name: (places[name].skipped, -places[name].ranked_at, name)),
+                "places": {
+                    name: {"rankedAt": at.ranked_at, "skipped": at.skipped, "shown": [one.id for one in at.shown]}
+                    for name, at in places.items()
+                    if of[name]
+                },
+            }
+        )
+    return {"judgements": [_judgement_document(one) for one in made], "judged": lists}
+
+
+def _judgements(ids: Sequence[str]) -> list[Judgement]:
+    """Edges at customers of their own, then drawn ones, several at a customer."""
+    draw = random.Random(20_261_123)
+
+    def made(number: int, customer: str, kind: JudgementKind, **more: Any) -> Judgement:
+        given = {"starts_on": ON, "ends_on": ON, "score": None, "points": None, "created_by": "rep-1", **more}
+        at_ms = given.pop("at_ms", number * 60_000)
+        return Judgement(f"j{number:03d}", customer, kind, JudgementReason.OTHER, "x", created_at_ms=at_ms, **given)
+
+    skip, override = JudgementKind.SKIP, JudgementKind.OVERRIDE
+    edges: list[tuple[str, JudgementKind, Document]] = [
+        ("everything-at-most", skip, {}),
+        ("visited-today", override, {"score": 100}),
+        ("agreed-for-today", override, {"points": -100}),
+        ("tie-a", override, {"points": 100}),
+        ("tie-b", override, {"score": 7, "at_ms": 0}),
+        ("tie-b", override, {"score": 9, "at_ms": 0}),
+        ("loss-maker", override, {"score": 0, "withdrawn": True}),
+        ("equal-remainders", skip, {"created_by": "rep-2"}),
+        ("equal-remainders", override, {"score": 50, "ends_on": add_days(ON, 40)}),
+        ("nothing-recorded", override, {"score": 60, "starts_on": add_days(ON, 1), "ends_on": add_days(ON, 1)}),
+    ]
+    drawn = []
+    for _ in range(30):
+        first = draw.randrange(-3, 3)
+        more: Document = {"starts_on": add_days(ON, first), "ends_on": add_days(ON, first + draw.randrange(5))}
+        more["withdrawn"], kind = draw.random() < 0.1, draw.choice((skip, override))
+        if kind is override:
+            more |= {"score": draw.randrange(101)} if draw.random() < 0.5 else {"points": draw.randrange(-60, 61)}
+        more["created_by"] = draw.choice(("rep-1", "rep-2"))
+        drawn.append((draw.choice(ids[-40:]), kind, more))
+    return [made(number, name, kind, **more) for number, (name, kind, more) in enumerate([*edges, *drawn])]
+
+
+def _judgement_document(one: Judgement) -> Document:
+    """What of the document that travels the ranking reads."""
+    return {
+        "id": one.id,
+        "customerId": one.customer_id,
+        "kind": one.kind.value,
+        "startsOn": one.starts_on,
+        "endsOn": one.ends_on,
+        "score": one.score,
+        "points": one.points,
+        "withdrawn": one.withdrawn,
+        "createdAt": instant_text(one.created_at_ms),
+        "createdBy": one.created_by,
+    }
 
 
 def as_inputs(scores: Sequence[Document], facts: Sequence[Document]) -> PriorityInputs:
@@ -65,6 +141,7 @@ def as_inputs(scores: Sequence[Document], facts: Sequence[Document]) -> Priority
     return PriorityInputs(
         value_at_stake_minor=column(scores, "valueAtStakeMinor"),
         uplift_minor=column(scores, "upliftMinor"),
+        uplift_measured=column(scores, "upliftMeasured"),
         potential_minor=column(scores, "potentialMinor"),
         potential_confidence_bp=column(scores, "potentialConfidenceBp"),
         existing_value_minor=column(scores, "existingValueMinor"),
@@ -175,6 +252,8 @@ def _drawn_case(draw: random.Random, number: int) -> Document:
         "hasPreorderHistory": maybe(draw.randrange(2)),
         "severeCases": maybe(draw.choice([0, 0, 0, 1])),
     }
+    if number % 3:
+        score["upliftMeasured"] = number % 2
     tasks = [{"id": f"t{number}-{i}", "dueDay": maybe(TODAY + draw.randrange(-3, 4))} for i in range(draw.randrange(4))]
     facts = {
         "lastVisitDay": maybe(TODAY - draw.randrange(80)),

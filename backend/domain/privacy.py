@@ -58,6 +58,7 @@ TEXTS_OF_CHILDREN: Mapping[str, tuple[str, ...]] = {
     "tasks": ("title", "notes"),
     "answers": (),
     "cases": ("subject", "notes", "resolution"),
+    "judgements": ("note",),
 }
 """Collection → free texts in what hangs on a consumer; they are about that person and go."""
 MAPS_OF_CHILDREN: tuple[str, ...] = ("custom", "values")

@@ -30,6 +30,8 @@ class RetentionClass(StrEnum):
     """the words of answers, and who gave them; what they measure stays"""
     CLOSED_CASES = "CLOSED_CASES"
     """the words of complaints that are closed, and whose they were"""
+    JUDGEMENTS = "JUDGEMENTS"
+    """the notes of judgements that ended; that there was one stays"""
     SETTLED_ISSUES = "SETTLED_ISSUES"
     """sync issues nobody has to decide any more, with the values in them"""
     IMPORT_PROBLEMS = "IMPORT_PROBLEMS"

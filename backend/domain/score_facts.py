@@ -21,6 +21,7 @@ WEEKDAYS = tuple(day.value for day in Weekday)
 FACT_KEYS: Mapping[str, str] = {
     "valueAtStakeMinor": "value_at_stake_minor",
     "upliftMinor": "uplift_minor",
+    "upliftMeasured": "uplift_measured",
     "potentialMinor": "potential_minor",
     "potentialConfidenceBp": "potential_confidence_bp",
     "existingValueMinor": "existing_value_minor",

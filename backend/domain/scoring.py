@@ -132,7 +132,8 @@ class ScoreParameters:
     `default_margin`: the organisation's declared margin rate 0..1, used where no cost was recorded at all;
     `visit_cost_minor`: cost of one visit, for the potential threshold and the ramp; `capture_share`: part
     of the gap to the peers' frontier thought reachable within `ramp_quarters`; `typical_interval_days`: the
-    population's, where these customers are not all of it; `uplift_*`: see `expected_uplift`.
+    population's, where these customers are not all of it; `uplift_*`: see `expected_uplift`, and whether its
+    shares were measured.
     """
 
     version: str = "2026-1"
@@ -154,6 +155,7 @@ class ScoreParameters:
     uplift_peak: float = 0.20
     uplift_centre: float = 1.5
     uplift_width: float = 0.25
+    uplift_measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +269,16 @@ def score_customers(inputs: ScoreInputs, parameters: ScoreParameters, as_of_day:
         as_of_day=as_of_day,
     )
     cadence = _cadence(inputs, parameters.strategies.cadence_days(segments.code, stage))
-    line_inputs = _line_inputs(inputs, dimensions, future.value_at_stake_minor, uplift, ahead, happy, cadence)
+    line_inputs = _line_inputs(
+        inputs,
+        dimensions,
+        future.value_at_stake_minor,
+        uplift,
+        ahead,
+        happy,
+        cadence,
+        measured=parameters.uplift_measured,
+    )
     tables = parameters.tables or _freeze_tables(parameters.version, line_inputs, ~closed)
     return ScoreColumns(
         as_of_day=as_of_day,
@@ -297,7 +308,7 @@ def score_customers(inputs: ScoreInputs, parameters: ScoreParameters, as_of_day:
         churn_basis=risk.basis,
         value_at_stake_minor=future.value_at_stake_minor,
         uplift_minor=uplift,
-        uplift_basis=np.where(uplift.known, Basis.ASSUMED_RESPONSE, Basis.NOT_RECORDED).astype(np.int64),
+        uplift_basis=np.where(uplift.known, _response(parameters), Basis.NOT_RECORDED).astype(np.int64),
         expected_orders_milli=future.expected_orders_milli,
         stage=stage,
         segment=segments,
@@ -368,6 +379,10 @@ def _uplift(future: Forecast, ratio: Measure, parameters: ScoreParameters) -> In
     return IntColumn.rounded(np.where(np.isnan(spend), np.nan, found))
 
 
+def _response(parameters: ScoreParameters) -> Basis:
+    return Basis.MEASURED_RESPONSE if parameters.uplift_measured else Basis.ASSUMED_RESPONSE
+
+
 def _dimensions(existing: IntColumn, ahead: Potential, loyal: Loyalty, happy: Measure) -> Dimensions:
     """A prior is no knowledge: satisfaction never asked is not known, and keeps its side."""
     asked = np.where(happy.basis == Basis.PRIOR, np.nan, happy.value)
@@ -398,11 +413,14 @@ def _line_inputs(
     ahead: Potential,
     happy: Measure,
     cadence: IntColumn,
+    *,
+    measured: bool,
 ) -> PriorityInputs:
     rows_n = len(inputs)
     return PriorityInputs(
         value_at_stake_minor=at_stake,
         uplift_minor=uplift,
+        uplift_measured=IntColumn(np.full(rows_n, int(measured), dtype=np.int64), uplift.known),
         potential_minor=dimensions.potential_minor,
         potential_confidence_bp=IntColumn.rounded(ahead.year_minor.confidence, BASIS_POINTS),
         existing_value_minor=dimensions.existing_value_minor,

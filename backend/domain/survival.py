@@ -53,7 +53,7 @@ def survival(duration_days: IntArray, happened: BoolArray) -> Survival:
     return Survival(days.astype(np.int64), at_risk.astype(np.int64), events.astype(np.int64), share, low, high)
 
 
-def wilson_interval(part_n: int, whole_n: int) -> tuple[float, float]:
+def wilson_interval(part_n: float, whole_n: float) -> tuple[float, float]:
     """95 % interval of a share, 0..1; (0, 1) of nothing. *Source*: Wilson (1927)."""
     if whole_n == 0:
         return 0.0, 1.0

@@ -4,8 +4,10 @@ Until enough customers were held out the shipped assumptions stay, and the basis
 `insight.md` §5, §7.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,8 @@ class UpliftPrior:
 
 
 PRIOR = UpliftPrior()
+DIGITS = 6
+"""Of a share as it is used and kept, so that the same data give the same scores wherever they are added up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,10 @@ class Share:
     value: float
     low: float | None = None
     high: float | None = None
+
+    def document(self) -> dict[str, float | None]:
+        """As it is kept."""
+        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,46 @@ class VisitUplift:
     width: float
     treated_n: int
     control_n: int
+
+    @property
+    def measured(self) -> bool:
+        """True where the shares stand on visits held out at random."""
+        return self.basis is UpliftBasis.ESTIMATED
+
+    def document(self) -> dict[str, Any]:
+        """As it is kept with the run that used it."""
+        return {
+            "basis": self.basis.value,
+            "base": self.base.document(),
+            "peak": self.peak.document(),
+            "centre": self.centre,
+            "width": self.width,
+            "treatedN": self.treated_n,
+            "controlN": self.control_n,
+        }
+
+
+def assumed_uplift(prior: UpliftPrior = PRIOR, treated_n: int = 0, control_n: int = 0) -> VisitUplift:
+    """The assumptions, with how many customers there were to measure on."""
+    return VisitUplift(
+        UpliftBasis.PRIOR, Share(prior.base), Share(prior.peak), prior.centre, prior.width, treated_n, control_n
+    )
+
+
+def uplift_of(document: Mapping[str, Any] | None) -> VisitUplift:
+    """Inverse of `VisitUplift.document`; of a run that kept none, the assumptions."""
+    if document is None:
+        return assumed_uplift()
+    base, peak = (Share(one["value"], one["low"], one["high"]) for one in (document["base"], document["peak"]))
+    return VisitUplift(
+        UpliftBasis(document["basis"]),
+        base,
+        peak,
+        document["centre"],
+        document["width"],
+        document["treatedN"],
+        document["controlN"],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +142,7 @@ def estimate_uplift(found: HeldOutVisits, prior: UpliftPrior = PRIOR) -> VisitUp
     _check(found)
     used = found.spend > 0.0
     treated_n, control_n = int((used & found.treated).sum()), int((used & ~found.treated).sum())
-    assumed = VisitUplift(
-        UpliftBasis.PRIOR, Share(prior.base), Share(prior.peak), prior.centre, prior.width, treated_n, control_n
-    )
+    assumed = assumed_uplift(prior, treated_n, control_n)
     if min(treated_n, control_n) < ARM_CUSTOMERS_MIN:
         return assumed
     spend, treated = found.spend[used], found.treated[used]
@@ -129,7 +175,8 @@ def estimate_uplift(found: HeldOutVisits, prior: UpliftPrior = PRIOR) -> VisitUp
 
 
 def _share(value: float, half: float) -> Share:
-    return Share(min(max(value, 0.0), SHARE_MAX), value - half, value + half)
+    within = min(max(value, 0.0), SHARE_MAX)
+    return Share(round(within, DIGITS), round(value - half, DIGITS), round(value + half, DIGITS))
 
 
 def _leverage(design: FloatArray, inverse: FloatArray) -> FloatArray:

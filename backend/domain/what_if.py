@@ -5,7 +5,7 @@ others (frequency, potential). *Source*: R28.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from backend.domain.frozen import Published
 from backend.domain.history import HistoryColumns, OrderColumns, history_of
 from backend.domain.score_facts import DayFacts
 from backend.domain.scoring import ScoreInputs, ScoreParameters, score_customers
+from backend.domain.visit_uplift import VisitUplift, assumed_uplift
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,14 @@ class Deed:
 @dataclass(frozen=True, slots=True)
 class ModelsHeld:
     """What a customer alone cannot tell: the fitted models, the published set, the population's interval between
-    orders, the declared margin and the cost of a visit."""
+    orders, the declared margin, the cost of a visit and what one brings."""
 
     calibration: Calibration
     published: Published
     typical_interval_days: float | None
     default_margin: float | None
     visit_cost_minor: int
+    uplift: VisitUplift = field(default_factory=assumed_uplift)
 
 
 def facts_after(facts: DayFacts, deed: Deed, today: int) -> DayFacts:
@@ -92,6 +94,11 @@ def _amounts(orders: OrderColumns, held: ModelsHeld, today: int) -> dict[str, in
             default_margin=held.default_margin,
             visit_cost_minor=held.visit_cost_minor,
             typical_interval_days=held.typical_interval_days,
+            uplift_base=held.uplift.base.value,
+            uplift_peak=held.uplift.peak.value,
+            uplift_centre=held.uplift.centre,
+            uplift_width=held.uplift.width,
+            uplift_measured=held.uplift.measured,
         ),
         today,
     )

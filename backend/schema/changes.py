@@ -21,6 +21,7 @@ from backend.domain.custom import CUSTOM_FIELD
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Shape
 from backend.domain.forms import FORM
+from backend.domain.judgements import JUDGEMENT
 from backend.domain.merge import Conflict
 from backend.domain.orders import ORDER
 from backend.domain.tasks import TASK
@@ -41,6 +42,7 @@ from backend.schema.types import (
     CustomerContact,
     CustomField,
     Form,
+    Judgement,
     Order,
     Task,
     Visit,
@@ -90,6 +92,7 @@ COLUMNS = (
     Column("forms", Form, FORM),
     Column("answers", Answer, ANSWER),
     Column("cases", Case, CASE),
+    Column("judgements", Judgement, JUDGEMENT),
     Column("attachments", Attachment, ATTACHMENT),
     Column("customFields", CustomField, CUSTOM_FIELD),
 )

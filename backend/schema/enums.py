@@ -16,6 +16,7 @@ from backend.domain.devices import DeviceState
 from backend.domain.forms import FormOccasion, Measured, QuestionKind
 from backend.domain.imports import ImportState
 from backend.domain.issues import IssueState, Resolution, WayOut
+from backend.domain.judgements import JudgementKind, JudgementReason
 from backend.domain.orders import OrderSource, OrderState
 from backend.domain.permissions import Role
 from backend.domain.tasks import TaskPriority, TaskSource, TaskState
@@ -46,6 +47,8 @@ ENUMS: Mapping[str, type[StrEnum]] = {
         FormOccasion,
         ImportState,
         IssueState,
+        JudgementKind,
+        JudgementReason,
         Language,
         LifecycleStage,
         MatchState,

@@ -5,8 +5,10 @@ from typing import Annotated, Any
 import strawberry
 
 from backend.domain.explanations import Line, reasons
+from backend.domain.judgements import Judgement, JudgementKind, JudgementReason
 from backend.domain.line_texts import line_text, reason_text
 from backend.domain.messages import label
+from backend.domain.permissions import mask_text
 from backend.domain.priority import LineCode
 from backend.domain.score_runs import EmptyBecause, RunState
 from backend.domain.times import local_day
@@ -17,14 +19,14 @@ from backend.schema.context import Context, Info
 from backend.schema.enums import declare
 from backend.schema.refusals import Problem, Refusal, refuse, show_problems
 from backend.schema.scalars import JSON, BigInt, Day
-from backend.schema.types import Customer, ScoreRun
+from backend.schema.types import Customer, Person, ScoreRun
 from backend.usecases.insights import Ranking, RunSummary, VisitPriority, run_scores, visit_priorities
 from backend.usecases.what_if import Standing, WhatIf, what_if
 
 ID = strawberry.ID
 LIST_ROWS_DEFAULT = 20
 
-declare(LineCode, EmptyBecause, RunState)
+declare(LineCode, EmptyBecause, RunState, JudgementKind, JudgementReason)
 
 
 @strawberry.type(description="One line of a priority as of a day; the points of all lines add up to the score.")
@@ -37,6 +39,23 @@ class PriorityLine:
     text: str = strawberry.field(description="The line in words, in the reader's language.")
 
 
+@strawberry.type(description="A judgement in force on a day's list.")
+class RankedJudgement:
+    id: ID = strawberry.field(description="The judgement's UUID.")
+    kind: JudgementKind = strawberry.field(description="A skip, or an override.")
+    reason: JudgementReason = strawberry.field(description="Why.")
+    reason_text: str = strawberry.field(description="Why, in the reader's language.")
+    note: str | None = strawberry.field(description="Why, in words; the first letter for roles that read masked data.")
+    ends_on: Day = strawberry.field(description="Last local day it holds.")
+    score: int | None = strawberry.field(description="The priority an override puts the customer at.")
+    points: int | None = strawberry.field(description="By how much an override moves the priority instead.")
+    author_id: ID = strawberry.field(description="Whose judgement it is.")
+
+    @strawberry.field(description="Whose judgement it is.")
+    def author(self) -> Person | None:
+        return one("people", self.author_id)  # type: ignore[return-value]
+
+
 @strawberry.type(description="One customer on a day's list.")
 class RankedCustomer:
     rank: int = strawberry.field(description="Place on the list, from 1.")
@@ -44,6 +63,13 @@ class RankedCustomer:
     scored: bool = strawberry.field(description="False for a customer no score run has seen yet.")
     customer_id: ID = strawberry.field(description="The customer.")
     lines: list[PriorityLine] = strawberry.field(description="What the score is made of, in the order to be shown.")
+    ranked_at: int = strawberry.field(
+        description="Where it is ranked: the score, or where an override in force puts it, 0 to 100."
+    )
+    skipped: bool = strawberry.field(description="You said not to go on that day: it ranks behind all others.")
+    judgements: list[RankedJudgement] = strawberry.field(
+        description="Overrides and skips in force, the override that counts first. The score never changes by them."
+    )
     reasons: list[str] = strawberry.field(
         description="The up to three strongest lines for a visit, each short enough for one line of a phone."
     )
@@ -218,7 +244,24 @@ def _item(context: Context, found: Ranking, item: VisitPriority) -> RankedCustom
         scored=item.scored,
         customer_id=ID(item.customer_id),
         lines=[_line(context, line, found.currency) for line in item.lines],
+        ranked_at=item.place.ranked_at,
+        skipped=item.place.skipped,
+        judgements=[_judgement(context, judgement) for judgement in item.place.shown],
         reasons=[reason_text(context.messages, line, context.locale, found.currency) for line in reasons(item.lines)],
+    )
+
+
+def _judgement(context: Context, found: Judgement) -> RankedJudgement:
+    return RankedJudgement(
+        id=ID(found.id),
+        kind=found.kind,
+        reason=found.reason,
+        reason_text=label(context.messages, JudgementReason.__name__, found.reason.value, context.locale),
+        note=mask_text(found.note) if context.caller.masked else found.note,
+        ends_on=Day(found.ends_on),
+        score=found.score,
+        points=found.points,
+        author_id=ID(found.created_by),
     )
 
 

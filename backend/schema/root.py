@@ -9,11 +9,9 @@ from backend.schema.affinity import AffinityQueries
 from backend.schema.arguments import prepare_inputs
 from backend.schema.backtests import BacktestMutations, BacktestQueries
 from backend.schema.behaviour import BehaviourQueries
+from backend.schema.bottlenecks import BottleneckQueries
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
-from backend.schema.predicates import PredicateQueries
-from backend.schema.bottlenecks import BottleneckQueries
-from backend.schema.quality import QualityQueries
 from backend.schema.cohorts import CohortQueries
 from backend.schema.cube import CubeQueries
 from backend.schema.custom_fields import CustomFieldQueries
@@ -25,13 +23,16 @@ from backend.schema.executor import SelectionExecutor, read_attribute
 from backend.schema.feedback import FeedbackQueries
 from backend.schema.imports import ImportMutations, ImportQueries
 from backend.schema.issues import IssueMutations, IssueQueries
+from backend.schema.judgements import JudgementQueries
 from backend.schema.kpis import KpiQueries
 from backend.schema.merges import MergeMutations, MergeQueries
 from backend.schema.metrics import MetricQueries
 from backend.schema.orders import OrderMutations
 from backend.schema.people import PeopleMutations
+from backend.schema.predicates import PredicateQueries
 from backend.schema.priorities import PriorityMutations, PriorityQueries
 from backend.schema.privacy import PrivacyMutations, PrivacyQueries
+from backend.schema.quality import QualityQueries
 from backend.schema.queries import RecordQueries
 from backend.schema.records import TrailQueries
 from backend.schema.rxdb import HEADER_SCALARS, RxdbMutations, RxdbQueries, RxdbSubscriptions
@@ -54,6 +55,7 @@ class Query(
     RecordQueries,
     CustomFieldQueries,
     FeedbackQueries,
+    JudgementQueries,
     PriorityQueries,
     PredicateQueries,
     BottleneckQueries,

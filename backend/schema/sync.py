@@ -33,6 +33,7 @@ COLLECTION_OF_KEY: Mapping[str, str] = {
     "task": "tasks",
     "answer": "answers",
     "case": "cases",
+    "judgement": "judgements",
     "attachment": "attachments",
     "sync_issue": "syncIssues",
 }
@@ -128,6 +129,9 @@ class SyncChange:
     task: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="A task.")
     answer: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="An answer to a form.")
     case: SyncRecord | None = strawberry.field(default=strawberry.UNSET, description="A complaint.")
+    judgement: SyncRecord | None = strawberry.field(
+        default=strawberry.UNSET, description="A skip with its reason, or an override."
+    )
     attachment: SyncRecord | None = strawberry.field(
         default=strawberry.UNSET, description="An attachment; its bytes follow by `PUT /files/{id}`."
     )

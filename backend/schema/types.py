@@ -19,6 +19,7 @@ from backend.domain.contacts import ContactRole, Language
 from backend.domain.custom import Customised, CustomKind
 from backend.domain.customers import CustomerKind, LifecycleStage
 from backend.domain.forms import FormOccasion, Measured
+from backend.domain.judgements import JudgementKind, JudgementReason
 from backend.domain.orders import OrderSource, OrderState
 from backend.domain.permissions import Role
 from backend.domain.tasks import TaskPriority, TaskSource, TaskState
@@ -97,6 +98,7 @@ class Customer(Node):
     tasks: "Connection[Task]" = to_page("Tasks, by due moment.")
     answers: "Connection[Answer]" = to_page("What the customer answered to forms, latest first.")
     cases: "Connection[Case]" = to_page("Complaints, latest first.")
+    judgements: "Connection[Judgement]" = to_page("Skips and overrides of its priority, latest first.")
     attachments: "Connection[Attachment]" = to_page(ATTACHED)
 
     @field(description="Distance in metres from a position as the crow flies; null when either is unknown.")
@@ -422,6 +424,28 @@ class Case(Node):
     accepted_late_at: Instant | None = field(description=ACCEPTED_LATE)
 
 
+@strawberry.type(description="Where people know better than a priority: a skip, or an override, with its reason.")
+class Judgement(Node):
+    rev: BigInt = field(description=REV)
+    kind: JudgementKind = field(description="A skip, or an override.")
+    reason: JudgementReason = field(description="Why.")
+    note: str | None = field(description="Why, in words.")
+    customer_id: ID = field(description="Who is judged.")
+    customer: Customer | None = to_one("Who is judged; null when out of your scope.")
+    territory_id: ID | None = field(description="The customer's territory.")
+    starts_on: Day = field(description="First local day it holds.")
+    ends_on: Day = field(description="Last local day it holds.")
+    score: int | None = field(description="The priority an override puts the customer at, 0 to 100.")
+    points: int | None = field(description="By how much an override moves the priority instead.")
+    score_before: int | None = field(description="The priority the latest run had given when it was made.")
+    withdrawn: bool = field(description="Whether it was taken back.")
+    withdrawn_at: Instant | None = field(description="When it was taken back.")
+    author: "Person | None" = to_one("Whose judgement it is.")
+    created_by: str = field(description="Id of whose judgement it is.")
+    created_at: Instant = field(description="When the record was made.")
+    accepted_late_at: Instant | None = field(description=ACCEPTED_LATE)
+
+
 @strawberry.type(description="What the latest score run found about a customer.")
 class CustomerScore:
     rev: BigInt = field(description=REV)
@@ -572,6 +596,7 @@ NODE_TYPES = (
     Form,
     Answer,
     Case,
+    Judgement,
     Attachment,
     Territory,
     Person,

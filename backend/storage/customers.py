@@ -9,7 +9,16 @@ from backend.storage.engine import Connection
 from backend.storage.visibility import holds_customer_to, visible_to
 
 TIMEZONE_DEFAULT = "Asia/Shanghai"
-CHILD_TABLES = ("customer_contact", "visit", "sales_order", "task", "answer", "service_case", "customer_score")
+CHILD_TABLES = (
+    "customer_contact",
+    "visit",
+    "sales_order",
+    "task",
+    "answer",
+    "service_case",
+    "judgement",
+    "customer_score",
+)
 """Tables whose rows carry their customer's territory."""
 
 

@@ -15,6 +15,7 @@ from backend.storage.engine import Connection
 from backend.storage.models.attachments import Attachment
 from backend.storage.models.customers import Contact, Customer, CustomerContact
 from backend.storage.models.feedback import Answer, AnswerMeasure, ServiceCase
+from backend.storage.models.judged import Judgement
 from backend.storage.models.work import OrderLine, SalesOrder, Task, Visit
 
 Raw = dict[str, Any]
@@ -33,6 +34,7 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
         Answer,
         AnswerMeasure,
         ServiceCase,
+        Judgement,
         Attachment,
     )
 }

@@ -30,6 +30,7 @@ MODEL_FILES = (
     "proof",
     "decided",
     "feedback",
+    "judged",
 )
 ADVISORY_LOCK = 0x53454C56  # any number, the same in every process of this product
 

@@ -74,6 +74,7 @@ _OWN_PLACES: Mapping[str, tuple[Place, ...]] = {
     "forms": (Place("organisation", "form p", "p.id"),),
     "answers": _by_territory("answer"),
     "cases": _by_territory("service_case"),
+    "judgements": _by_territory("judgement"),
     "scores": _by_territory("customer_score", "customer_id"),
     "territories": (Place("organisation", "territory p", "p.id", in_row=True),),
     "people": (Place("organisation", "user_account p", "p.id", in_row=True),),
@@ -148,7 +149,7 @@ def visible_to(
     return f"({' OR '.join(parts)})", [*args, *then]
 
 
-CONTINUED = frozenset({"visits", "orders", "tasks", "answers", "cases"})
+CONTINUED = frozenset({"visits", "orders", "tasks", "answers", "cases", "judgements"})
 """Work on a customer that one rep begins and goes on with, so that all he captured of it comes late together."""
 _ITSELF_AND_ALIASES = "IN (SELECT {record} UNION ALL SELECT alias_id FROM record_alias WHERE record_id = {record})"
 

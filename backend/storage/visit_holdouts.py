@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.domain.arrays import IntArray
+from backend.config import Settings
+from backend.domain.arrays import BASIS_POINTS, IntArray
 from backend.domain.evaluations import EvaluationState, SubjectKind
 from backend.domain.exchange import convert_columns
 from backend.domain.history import OrderColumns, history_of, only
 from backend.domain.loyalty import recency_ratio
 from backend.domain.money import Rate
 from backend.domain.times import day_number
-from backend.domain.visit_uplift import HeldOutVisits
+from backend.domain.visit_uplift import HeldOutVisits, VisitUplift, estimate_uplift
 from backend.storage.engine import Connection, Row
 from backend.storage.statistics import COUNTS
 
@@ -88,6 +89,14 @@ def held_out_visits_of(found: ProgrammeRows, *, currency: str, margin_rate: floa
         np.concatenate([one.recency_ratio for one in parts]),
         np.concatenate([one.outcome for one in parts]),
     )
+
+
+def uplift_from(found: ProgrammeRows, settings: Settings) -> VisitUplift:
+    """What a visit brings by these programmes, or what is assumed of it; money by the organisation's currency and
+    margin. Not for the event loop."""
+    margin = settings.default_margin_bp
+    rate = 1.0 if margin is None else margin / BASIS_POINTS
+    return estimate_uplift(held_out_visits_of(found, currency=settings.reporting_currency, margin_rate=rate))
 
 
 def _columns(found: Programme, rates: Sequence[Rate], currency: str, margin_rate: float) -> HeldOutVisits:

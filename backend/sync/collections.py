@@ -18,6 +18,8 @@ from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Field, Kind, Merge, Shape, server_field
 from backend.domain.forms import FORM
 from backend.domain.forms import SINCE as FORMS_SINCE
+from backend.domain.judgements import JUDGEMENT
+from backend.domain.judgements import SINCE as JUDGEMENTS_SINCE
 from backend.domain.orders import ORDER, ORDER_LINE
 from backend.domain.tasks import TASK
 from backend.domain.territories import TERRITORY
@@ -326,6 +328,7 @@ COLLECTIONS: Mapping[str, Collection] = {
             unshown=CHILD,
             since=FORMS_SINCE,
         ),
+        Collection("judgements", "judgement", JUDGEMENT, unshown=CHILD, since=JUDGEMENTS_SINCE),
         Collection("attachments", "attachment", ATTACHMENT, deletion_wins=True, since=2),
         Collection("territories", "territory", TERRITORY),
         Collection("people", "user_account", PERSON),

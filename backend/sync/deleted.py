@@ -19,7 +19,18 @@ from backend.sync.collections import COLLECTIONS
 from backend.sync.feed import places_of
 
 KEPT = frozenset(
-    {"customers", "contacts", "customerContacts", "visits", "orders", "tasks", "answers", "cases", "attachments"}
+    {
+        "customers",
+        "contacts",
+        "customerContacts",
+        "visits",
+        "orders",
+        "tasks",
+        "answers",
+        "cases",
+        "judgements",
+        "attachments",
+    }
 )
 """Collections whose records can be brought back."""
 PARTS = frozenset({"customerContacts", "attachments"})

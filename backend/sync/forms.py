@@ -21,6 +21,7 @@ COLLECTION_OF_KIND: Mapping[str, str] = {
     "task": "tasks",
     "answer": "answers",
     "case": "cases",
+    "judgement": "judgements",
     "attachment": "attachments",
     "syncIssue": "syncIssues",
 }

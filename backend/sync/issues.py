@@ -362,6 +362,7 @@ _LABEL_FIELDS: Mapping[str, tuple[str, ...]] = {
     "tasks": ("customerId", "title"),
     "answers": ("customerId", "answeredAt"),
     "cases": ("customerId", "subject"),
+    "judgements": ("customerId", "startsOn"),
 }
 """Collection → the fields a record of it is recognised by."""
 
@@ -373,6 +374,7 @@ _CHECKED: Mapping[str, Callable[[str], object]] = {
     "checkInAt": parse_instant,
     "answeredAt": parse_instant,
     "orderedOn": parse_day,
+    "startsOn": parse_day,
 }
 _MOMENTS = frozenset({"plannedAt", "checkInAt", "answeredAt"})
 _PEOPLE = frozenset({"repId", "assigneeId", "createdBy"})

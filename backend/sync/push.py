@@ -37,7 +37,7 @@ _LOG = logger(__name__)
 _BODY = json.JSONEncoder(sort_keys=True)
 
 UseCaseTable = Mapping[tuple[str, Intent], UseCase]
-CUSTOMERS_CHILDREN = ("customerContacts", "visits", "orders", "tasks", "answers", "cases")
+CUSTOMERS_CHILDREN = ("customerContacts", "visits", "orders", "tasks", "answers", "cases", "judgements")
 
 
 @dataclass(frozen=True, slots=True)

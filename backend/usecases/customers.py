@@ -99,7 +99,7 @@ async def _check_parents(work: Work, drafts: Sequence[Draft]) -> None:
 
 
 async def _refuse_used(work: Work, drafts: Sequence[Draft]) -> None:
-    for table in ("visit", "sales_order", "task", "answer", "service_case"):
+    for table in ("visit", "sales_order", "task", "answer", "service_case", "judgement"):
         rows = await work.conn.fetch(
             f"SELECT DISTINCT customer_id FROM {table} WHERE customer_id = ANY(?)", [draft.id for draft in drafts]
         )

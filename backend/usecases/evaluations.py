@@ -11,7 +11,6 @@ from typing import Any
 
 from backend.auth.principal import Principal
 from backend.config import Settings
-from backend.domain.arrays import BASIS_POINTS
 from backend.domain.customers import CustomerKind
 from backend.domain.evaluation_results import judged, numbered
 from backend.domain.evaluations import (
@@ -32,7 +31,7 @@ from backend.domain.fields import parse_text
 from backend.domain.permissions import Action, Collection
 from backend.domain.segments import SEGMENT_CODES
 from backend.domain.times import add_days, local_day, parse_day
-from backend.domain.visit_uplift import VisitUplift, estimate_uplift
+from backend.domain.visit_uplift import VisitUplift
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id, new_id
 from backend.storage.engine import Connection
@@ -46,7 +45,7 @@ from backend.storage.evaluations import (
     sees_evaluations,
 )
 from backend.storage.visibility import granted_keys_sql
-from backend.storage.visit_holdouts import held_out_visits_of, read_programmes
+from backend.storage.visit_holdouts import read_programmes, uplift_from
 from backend.sync.documents import canonical
 from backend.sync.work import Work
 
@@ -272,11 +271,7 @@ async def visit_uplift_now(conn: Connection, principal: Principal, settings: Set
     _check_right(principal, Action.SCORE)
     today = local_day(now_ms, settings.organisation_timezone)
     found = await read_programmes(conn, today)
-    margin = settings.default_margin_bp
-    rate = 1.0 if margin is None else margin / BASIS_POINTS
-    return await asyncio.to_thread(
-        lambda: estimate_uplift(held_out_visits_of(found, currency=settings.reporting_currency, margin_rate=rate))
-    )
+    return await asyncio.to_thread(uplift_from, found, settings)
 
 
 def _check_right(principal: Principal, action: Action) -> None:

@@ -38,6 +38,7 @@ NEEDED_BY = (
     (KeptReason.HAS_TASKS, "task", "customer_id"),
     (KeptReason.HAS_ANSWERS, "answer", "customer_id"),
     (KeptReason.HAS_CASES, "service_case", "customer_id"),
+    (KeptReason.HAS_JUDGEMENTS, "judgement", "customer_id"),
     (KeptReason.HAS_CONTACTS, "customer_contact", "customer_id"),
     (KeptReason.HAS_DOORS, "customer", "parent_id"),
 )

@@ -31,6 +31,7 @@ from backend.domain.frozen import (
     tables_of,
 )
 from backend.domain.history import only
+from backend.domain.judgements import JudgedPlace, Judgement, judged_place
 from backend.domain.nightly import Night, Scored, StoredScores, score_night
 from backend.domain.permissions import Action, Collection
 from backend.domain.priority import priorities, rank_rows
@@ -39,11 +40,13 @@ from backend.domain.score_policy import ScorePolicy
 from backend.domain.score_runs import EmptyBecause, RunState
 from backend.domain.territories import is_at_or_below
 from backend.domain.times import day_number, local_day, quarter_of_day
+from backend.domain.visit_uplift import VisitUplift
 from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.storage.engine import Engine
 from backend.storage.feedback import FeedbackRows, feedback_of, read_feedback
 from backend.storage.holding import held_customers
+from backend.storage.judgements import judgements_on
 from backend.storage.score_policies import read_policy_in_force, write_moves
 from backend.storage.statistics import (
     Crowd,
@@ -62,6 +65,7 @@ from backend.storage.statistics import (
     sales_of,
     stored_scores_of,
 )
+from backend.storage.visit_holdouts import ProgrammeRows, read_programmes, uplift_from
 from backend.sync.documents import canonical
 from backend.sync.feed import WHOLE
 from backend.sync.work import Door, Work, in_work
@@ -115,6 +119,7 @@ class _Snapshot:
     versions: list[str]
     models: str | None
     policy: ScorePolicy
+    programmes: ProgrammeRows
     territories: frozenset[str] | None
 
 
@@ -328,7 +333,7 @@ class _Run:
         self.scored = scored
         within = _within(snapshot, kept, territories)
         self.scored_n = int(within.sum())
-        await self._publish(scored, snapshot.heads.places)
+        await self._publish(scored, night.uplift, snapshot.heads.places)
         await self._write(snapshot, night, scored, kept, within)
         if territories is None:
             await self._remove(snapshot.unqualified)
@@ -358,6 +363,7 @@ class _Run:
                 versions=[row[1] for row in tables],
                 models=fits[0][0] if fits else None,
                 policy=await read_policy_in_force(conn),
+                programmes=await read_programmes(conn, self.day),
                 territories=territories,
             )
 
@@ -399,10 +405,11 @@ class _Run:
             visit_cost_minor=self.settings.visit_cost_minor,
             policy=found.policy,
             feedback=told,
+            uplift=uplift_from(found.programmes, self.settings),
         )
         return night, kept
 
-    async def _publish(self, scored: Scored, places: Sequence[str]) -> None:
+    async def _publish(self, scored: Scored, uplift: VisitUplift, places: Sequence[str]) -> None:
         """The table before the scores that name it, and what the models were fitted to."""
 
         async def story(work: Work) -> None:
@@ -421,6 +428,7 @@ class _Run:
                 "refitAccepted": scored.refit_accepted,
                 "frontiers": frontier_documents(scored.frontiers, places),
                 "typicalIntervalDays": scored.typical_interval_days,
+                "visitUplift": uplift.document(),
             }
             await work.conn.execute(
                 "UPDATE score_run SET table_id = ?, models = ? WHERE id = ?",
@@ -649,7 +657,8 @@ def _take_stored(stored: StoredScores, rows: IntArray) -> StoredScores:
 
 @dataclass(frozen=True, slots=True)
 class VisitPriority:
-    """One customer on a ranking. `scored`: False for one that joined after the last run."""
+    """One customer on a ranking. `scored`: False for one that joined after the last run; `score` is what was computed,
+    `place` where judgements put it."""
 
     rank: int
     customer_id: str
@@ -657,6 +666,7 @@ class VisitPriority:
     score: int
     scored: bool
     lines: tuple[Line, ...]
+    place: JudgedPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -687,9 +697,10 @@ async def visit_priorities(
     """Rank the customers of a territory, or all the caller holds, for a local day.
 
     Points are computed again from the stored numbers and what is known of the day (visits, appointments, open
-    tasks) by the whole-number rule devices use, so both agree. Customers without a score compete through the
-    lines they have; those closed on that weekday are left out. `principal` None is the operator at the server
-    itself, who sees everything. Raises NOT_PERMITTED, NOT_FOUND (a territory outside the caller's scope) and
+    tasks) by the whole-number rule devices use, so both agree. An override in force ranks a customer elsewhere, a
+    skip of the caller's own behind all others; the computed score stays beside it. Customers without a score compete
+    through the lines they have; those closed on that weekday are left out. `principal` None is the operator at the
+    server itself, who sees everything. Raises NOT_PERMITTED, NOT_FOUND (a territory outside the caller's scope) and
     OUT_OF_RANGE.
     """
     if principal is not None and not principal.reads("scores"):
@@ -711,7 +722,9 @@ async def visit_priorities(
             *crowd.values,
         )
         facts = await read_facts(conn, crowd)
-        found = await asyncio.to_thread(_rank, heads, crowd, facts, rows, tables, first)
+        seen = principal is None or principal.reads("judgements")
+        judged = _Judged(await judgements_on(conn, crowd) if seen else {}, principal.user_id if principal else None)
+        found = await asyncio.to_thread(_rank, heads, crowd, facts, rows, tables, judged, first)
         if found is None:
             return _because(empty, EmptyBecause.ALL_CLOSED)
         names = await conn.fetch(
@@ -727,8 +740,22 @@ def _because(ranking: Ranking, reason: EmptyBecause) -> Ranking:
     return replace(ranking, empty=reason)
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Judgements in force by the customer's number, and whose list it is."""
+
+    of: dict[int, list[Judgement]]
+    me: str | None
+
+
 def _rank(
-    heads: Heads, crowd: Crowd, found: FactRows, rows: Sequence[Any], tables: Sequence[Any], first: int
+    heads: Heads,
+    crowd: Crowd,
+    found: FactRows,
+    rows: Sequence[Any],
+    tables: Sequence[Any],
+    judged: _Judged,
+    first: int,
 ) -> Ranking | None:
     """The first of the ranking, or None when everybody is closed."""
     closed = np.array([not is_open(orjson.loads(hours) if hours else None, crowd.day) for hours in heads.open_hours])
@@ -754,7 +781,11 @@ def _rank(
     for table_id, columns in by_table.items():
         mine = np.array([one == table_id for one in table_of], dtype=np.bool_)
         score[mine] = columns.score[mine]
-    order = rank_rows(score, list(heads.ids), closed)
+    places = {row: judged_place(int(score[row]), of, crowd.day, judged.me) for row, of in judged.of.items()}
+    ranked_at, skipped = score.copy(), np.zeros(customers_n, dtype=np.bool_)
+    for row, at in places.items():
+        ranked_at[row], skipped[row] = at.ranked_at, at.skipped
+    order = rank_rows(ranked_at, list(heads.ids), closed, skipped)
     items = tuple(
         VisitPriority(
             rank=place + 1,
@@ -763,6 +794,7 @@ def _rank(
             score=int(score[row]),
             scored=bool(scored[row]),
             lines=explain(by_table[table_of[row]], row, day_facts.evidence(row)),
+            place=places.get(row) or JudgedPlace(int(score[row]), False, ()),
         )
         for place, row in enumerate(order[:first].tolist())
     )

@@ -33,6 +33,7 @@ COLLECTION_OF_TABLE = {
     "task": "tasks",
     "answer": "answers",
     "service_case": "cases",
+    "judgement": "judgements",
 }
 SAID_BY_CONTACTS = {"answer": "answers", "service_case": "cases"}
 EARLIEST = ("createdAt",)

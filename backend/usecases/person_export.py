@@ -109,7 +109,7 @@ async def _sections(conn: Connection, name: str, record_id: str, rows_max: int) 
         sections.append(Section("consent", consent[:rows_max], len(consent)))
         sections += [await _children(conn, kind, record_id, rows_max, "contact_id") for kind in ("answers", "cases")]
     if name == "customers":
-        kinds = ("visits", "orders", "tasks", "answers", "cases")
+        kinds = ("visits", "orders", "tasks", "answers", "cases", "judgements")
         sections += [await _children(conn, kind, record_id, rows_max) for kind in kinds]
     sections += [
         await _section(

@@ -46,9 +46,10 @@ _RIGHT: Mapping[str, Collection] = {
     "tasks": Collection.TASKS,
     "answers": Collection.ANSWERS,
     "cases": Collection.CASES,
+    "judgements": Collection.JUDGEMENTS,
     "attachments": Collection.ATTACHMENTS,
 }
-_OF_A_CUSTOMER = frozenset({"customerContacts", "visits", "orders", "tasks", "answers", "cases"})
+_OF_A_CUSTOMER = frozenset({"customerContacts", "visits", "orders", "tasks", "answers", "cases", "judgements"})
 
 
 def restoring(name: str, days: int = RESTORE_DAYS, attachments_max: int = ATTACHMENTS_MAX) -> UseCase:

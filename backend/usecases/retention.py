@@ -19,6 +19,7 @@ from backend.domain.fields import records_stored
 from backend.domain.permissions import Action, Collection, Reach, reach
 from backend.domain.privacy import ERASED_TEXT, POSITIONS_OF_VISIT, ErasureReason
 from backend.domain.retention import RetentionClass, Rule, last_word_ms, may_market, rules
+from backend.domain.times import local_day
 from backend.errors import Code, Problem, Refused
 from backend.storage.audit import (
     count_audit_before,
@@ -68,6 +69,7 @@ def rules_of(settings: Settings) -> tuple[Rule, ...]:
             KEPT.ATTACHMENTS: settings.retain_attachment_days,
             KEPT.ANSWERS: settings.retain_answer_days,
             KEPT.CLOSED_CASES: settings.retain_closed_case_days,
+            KEPT.JUDGEMENTS: settings.retain_judgement_days,
             KEPT.SETTLED_ISSUES: settings.retain_settled_issue_days,
             KEPT.IMPORT_PROBLEMS: settings.retain_import_problem_days,
             KEPT.AUDIT_VALUES: settings.retain_audit_value_days,
@@ -311,6 +313,25 @@ async def _end_cases(work: Work, before_ms: int, rows_max: int) -> int:
     return len(rows)
 
 
+_NOTED = "FROM judgement WHERE ends_on < ? AND note IS NOT NULL"
+
+
+async def _count_notes(conn: Connection, before_ms: int) -> int:
+    rows = await conn.fetch(f"SELECT count(*) {_NOTED}", local_day(before_ms, "UTC"))
+    return int(rows[0][0])
+
+
+async def _end_notes(work: Work, before_ms: int, rows_max: int) -> int:
+    rows = await work.conn.fetch(
+        f"UPDATE judgement SET note = NULL WHERE id IN (SELECT id {_NOTED} ORDER BY ends_on, id LIMIT ?) RETURNING id",
+        local_day(before_ms, "UTC"),
+        rows_max,
+    )
+    for (judgement_id,) in rows:
+        work.touched("judgements", judgement_id, ("note",))
+    return len(rows)
+
+
 _SETTLED = "FROM sync_issue WHERE state = 'RESOLVED' AND resolved_at < ?"
 
 
@@ -404,6 +425,7 @@ STEPS: Mapping[RetentionClass, Step] = {
     KEPT.ATTACHMENTS: Step(_count_files, _end_files),
     KEPT.ANSWERS: Step(_count_answers, _end_answers),
     KEPT.CLOSED_CASES: Step(_count_cases, _end_cases),
+    KEPT.JUDGEMENTS: Step(_count_notes, _end_notes),
     KEPT.SETTLED_ISSUES: Step(_count_issues, _end_issues),
     KEPT.IMPORT_PROBLEMS: Step(_counter(_PROBLEMS), _ender("UPDATE import_row SET problems = '[]'", "id", _PROBLEMS)),
     KEPT.AUDIT_VALUES: Step(_counter(_VALUES), _end_values),

@@ -30,6 +30,7 @@ COLLECTION_OF_TABLE = {
     "task": "tasks",
     "answer": "answers",
     "service_case": "cases",
+    "judgement": "judgements",
     "customer_score": "scores",
 }
 

@@ -14,6 +14,7 @@ from backend.domain.frozen import Published, fitted_of, published_of
 from backend.domain.priority import priorities
 from backend.domain.score_facts import DayFacts, as_inputs
 from backend.domain.times import day_number
+from backend.domain.visit_uplift import uplift_of
 from backend.domain.what_if import Deed, ModelsHeld, document_after, facts_after
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Engine
@@ -95,6 +96,7 @@ def _compute(read: _Read, settings: Settings, on: str, deed: Deed) -> WhatIf:
         typical_interval_days=read.models.get("typicalIntervalDays"),
         default_margin=None if margin is None else margin / BASIS_POINTS,
         visit_cost_minor=settings.visit_cost_minor,
+        uplift=uplift_of(read.models.get("visitUplift")),
     )
     document = document_after(read.document, deed, sales.orders, held, today)
     return WhatIf(

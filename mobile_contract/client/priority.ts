@@ -44,6 +44,7 @@ export interface Tables {
 export interface Score {
   valueAtStakeMinor?: number | null;
   upliftMinor?: number | null;
+  upliftMeasured?: number | boolean | null;
   potentialMinor?: number | null;
   potentialConfidenceBp?: number | null;
   existingValueMinor?: number | null;
@@ -138,6 +139,13 @@ function money(
   if (!known(amountMinor)) return unrecorded(code);
   const share = shareMicro(knots, amountMinor);
   return { code, micro: most * share, numbers: { amountMinor, shareMicro: share }, evidence };
+}
+
+/** `measured` tells whether the amount stands on visits held out at random or on an assumption. */
+function savable(parameters: Parameters, tables: Tables, score: Score, evidence: string[]): Weighed {
+  const line = money("SAVABLE_REVENUE", parameters.max.SAVABLE_REVENUE, tables.uplift, score.upliftMinor, evidence);
+  if (line.micro !== null) line.numbers["measured"] = score.upliftMeasured ? 1 : 0;
+  return line;
 }
 
 function potential(parameters: Parameters, tables: Tables, score: Score): Weighed {
@@ -258,7 +266,7 @@ export function priority(parameters: Parameters, tables: Tables, score: Score, f
   const { max } = parameters;
   const weighed = [
     money("VALUE_AT_STAKE", max.VALUE_AT_STAKE, tables.value, score.valueAtStakeMinor, orders),
-    money("SAVABLE_REVENUE", max.SAVABLE_REVENUE, tables.uplift, score.upliftMinor, orders),
+    savable(parameters, tables, score, orders),
     potential(parameters, tables, score),
     overdue(parameters, score, facts),
     obligations(parameters, score, facts),
@@ -280,9 +288,61 @@ export function priority(parameters: Parameters, tables: Tables, score: Score, f
   return { score: value, lines };
 }
 
-/** Customer ids by priority, the highest first, ties by id. */
-export function rank(scored: Readonly<Record<string, Priority>>): string[] {
-  return Object.keys(scored).sort(
-    (left, right) => scored[right]!.score - scored[left]!.score || (left < right ? -1 : left > right ? 1 : 0),
+/** What of a document of `judgements` the ranking reads; days as texts, `createdAt` null until the server has had it. */
+export interface Judgement {
+  id: string;
+  customerId: string;
+  kind: "SKIP" | "OVERRIDE" | (string & {});
+  startsOn: string;
+  endsOn: string;
+  score: number | null;
+  points: number | null;
+  withdrawn: boolean;
+  createdAt: string | null;
+  createdBy: string | null;
+}
+
+/** Where judgements put a customer on a day: `shown` are the ids of those in force, the override that counts first. */
+export interface JudgedPlace {
+  rankedAt: number;
+  skipped: boolean;
+  shown: string[];
+}
+
+/** After every moment: a judgement made here that the server has not had yet is the latest. */
+const NOT_SENT = "~";
+
+const byText = (left: string, right: string): number => (left < right ? -1 : left > right ? 1 : 0);
+
+const latestFirst = (left: Judgement, right: Judgement): number =>
+  byText(right.createdAt ?? NOT_SENT, left.createdAt ?? NOT_SENT) || byText(right.id, left.id);
+
+/** One customer's place on the list of `me`: the latest override counts; a skip counts for whoever said it. */
+export function judged(score: number, judgements: readonly Judgement[], on: string, me: string): JudgedPlace {
+  const standing = judgements.filter((one) => !one.withdrawn && one.startsOn <= on && on <= one.endsOn);
+  standing.sort(latestFirst);
+  const override = standing.find((one) => one.kind === "OVERRIDE");
+  const skips = standing.filter((one) => one.kind === "SKIP");
+  return {
+    rankedAt: override ? (override.score ?? Math.min(100, Math.max(0, score + (override.points ?? 0)))) : score,
+    skipped: skips.some((one) => (one.createdBy ?? me) === me),
+    shown: [...(override ? [override] : []), ...skips].map((one) => one.id),
+  };
+}
+
+/** Customer ids by where they are ranked, the highest first, ties by id; those skipped behind all others. */
+export function rank(
+  scored: Readonly<Record<string, Priority>>,
+  judgements: readonly Judgement[] = [],
+  on = "",
+  me = "",
+): string[] {
+  const of = new Map<string, Judgement[]>();
+  for (const one of judgements) of.set(one.customerId, [...(of.get(one.customerId) ?? []), one]);
+  const places = Object.entries(scored).map(([id, { score }]) => ({ id, ...judged(score, of.get(id) ?? [], on, me) }));
+  places.sort(
+    (left, right) =>
+      Number(left.skipped) - Number(right.skipped) || right.rankedAt - left.rankedAt || byText(left.id, right.id),
   );
+  return places.map((place) => place.id);
 }

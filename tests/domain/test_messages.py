@@ -17,6 +17,7 @@ from backend.domain.contacts import CONTACT, CUSTOMER_CONTACT
 from backend.domain.customers import CUSTOMER
 from backend.domain.fields import Kind, Merge, Shape, validate
 from backend.domain.forms import FORM
+from backend.domain.judgements import JUDGEMENT
 from backend.domain.messages import LOCALES, label, locale_of, placeholders, render, render_problem
 from backend.domain.orders import ORDER, discount_problems
 from backend.domain.permissions import Role
@@ -49,7 +50,7 @@ def domain_enums() -> list[type[StrEnum]]:
 
 
 def shapes() -> list[Shape]:
-    outer = [CUSTOMER, CONTACT, CUSTOMER_CONTACT, VISIT, ORDER, TASK, TERRITORY, FORM, ANSWER, CASE]
+    outer = [CUSTOMER, CONTACT, CUSTOMER_CONTACT, VISIT, ORDER, TASK, TERRITORY, FORM, ANSWER, CASE, JUDGEMENT]
     return [*outer, *(field.record for shape in outer for field in shape.fields if field.record)]
 
 

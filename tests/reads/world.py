@@ -27,6 +27,7 @@ from backend.domain.duplicates import MatchReason
 from backend.domain.forms import FormOccasion, Measured
 from backend.domain.imports import ImportState, RowOutcome
 from backend.domain.issues import IssueState, Resolution, WayOut
+from backend.domain.judgements import JudgementKind, JudgementReason
 from backend.domain.names import search_keys, sort_key
 from backend.domain.orders import OrderSource, OrderState
 from backend.domain.permissions import DEVICES_RIGHT, Role
@@ -41,6 +42,7 @@ from backend.storage.models import (
     customers,
     feedback,
     insight,
+    judged,
     merges,
     people,
     records,
@@ -93,6 +95,8 @@ MEMBERS: Mapping[tuple[str, str], type[StrEnum]] = {
     ("custom_field", "kind"): CustomKind,
     ("form", "occasion"): FormOccasion,
     ("answer_measure", "measure"): Measured,
+    ("judgement", "kind"): JudgementKind,
+    ("judgement", "reason"): JudgementReason,
     ("service_case", "kind"): CaseKind,
     ("service_case", "priority"): CasePriority,
     ("service_case", "state"): CaseState,
@@ -457,6 +461,9 @@ class _World(Filler):
                     order_id=self.rng.choice([None, *self.world.ids["sales_order"]]),
                     assignee_id=self.world.people["rep1"], **place,
                 )  # fmt: skip
+            for _ in range(self.rng.randrange(3)):
+                author = self.rng.choice(sorted(self.world.people.values()))
+                await self.row(judged.Judgement, created_by=author, **place)
 
     async def audited(self, users: list[str]) -> None:
         """Entries of the audit, and what every kind of row has that the few above happen to lack."""

@@ -536,7 +536,7 @@ async def test_only_admins_see_and_change_services_and_every_problem_is_named(pa
 async def test_a_service_with_the_right_takes_all_it_sees_as_a_stream_and_goes_on_from_its_end(pair: Pair) -> None:
     from_all = ["read:customers", "read:contacts", "read:visits", "read:orders", "read:tasks", "read:attachments",
                 "read:territories", "read:scores", "read:catalogue", "read:users",
-                "read:customFields", "read:forms", "read:answers", "read:cases", "bulk"]  # fmt: skip
+                "read:customFields", "read:forms", "read:answers", "read:cases", "read:judgements", "bulk"]  # fmt: skip
     admin = await pair.admin()
     made = await service(pair, admin, name="warehouse", rights=from_all, everywhere=True)
     plain = await service(pair, admin, name="plain", rights=from_all[:-1], everywhere=True)

@@ -148,7 +148,8 @@ async def known(house: House) -> dict[str, list[str]]:
         found[name] = [await make(house, "wei", name, customerId=consumer, **fields, **values(name))]
     question = {"key": OWN_KEY, "kind": "LONG_TEXT", "nameEn": "In your words"}
     form = await make(house, "admin", "forms", key="f", occasion="VISIT", nameEn="F", questions=[question])
-    for name, fields in {"answers": {"formId": form}, "cases": {}}.items():
+    skip = {"kind": "SKIP", "reason": "NO_TIME"}
+    for name, fields in {"answers": {"formId": form}, "cases": {}, "judgements": skip}.items():
         found[name] = [await make(house, "wei", name, customerId=consumer, **fields, **personal(name))]
     # a conflict keeps all there was
     base = await house.rev("contacts", late)
@@ -230,6 +231,7 @@ def _orders(field: GraphQLField) -> list[str]:
 ARGUMENTS: Mapping[str, str] = {
     "first": str(PAGE), "limit": str(PAGE), "collection": '"contacts"', "scope": '"organisation"', "buckets": "1",
     "schemaVersion": "1", "candidate": '{nameEn: "Qzxvanna"}', "fromLatE7": "0", "fromLonE7": "0", "on": '"2026-11-22"',
+    "from": '"2026-11-01"', "until": '"2026-11-22"', "heldOut": "true",
     "filter": '{text: "completeness >= 0"}', "dimensions": "[{by: CITY}]", "measures": "[CUSTOMERS]",
 }  # fmt: skip
 

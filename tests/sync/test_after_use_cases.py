@@ -64,6 +64,7 @@ async def with_everything(office: Office) -> str:
     await make(office, "tasks", customerId=shop, title="Call")
     await make(office, "answers", customerId=shop, formId=await asked(office), values={"happy": 4})
     await make(office, "cases", customerId=shop, subject="Late")
+    await make(office, "judgements", customerId=shop, kind="SKIP", reason="NO_TIME")
     async with office.job() as work:
         await insert(work.conn, "customer_score", **await score_columns(office, shop))
         work.touched("scores", shop)
@@ -153,6 +154,17 @@ async def a_complaint_is_heard_escalated_settled_and_opened_again(office: Office
     await change(office, "cases", case, office.admin, state="REOPENED")
     await move(office, office.shops[0], office.west)
     await remove(office, "cases", case)
+
+
+@story
+async def a_customer_is_skipped_put_first_and_that_is_taken_back(office: Office) -> None:
+    shop = office.shops[0]
+    skip = await make(office, "judgements", customerId=shop, kind="SKIP", reason="NO_TIME")
+    put = {"kind": "OVERRIDE", "reason": "COMPETITOR", "points": 30}
+    override = await make(office, "judgements", office.manager, customerId=shop, **put)
+    await move(office, shop, office.west)
+    await change(office, "judgements", override, office.manager, withdrawn=True)
+    await remove(office, "judgements", skip)
 
 
 @story

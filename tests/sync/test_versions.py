@@ -189,7 +189,7 @@ def test_a_collection_changes_with_its_fields_those_of_its_records_and_its_lists
 def test_what_each_version_brought_is_declared_once() -> None:
     assert changed_between(1, 2) == ("attachments", "orders", "syncIssues", "tasks", "visits")
     assert changed_between(2, 3) == ("contacts", "customFields", "customers", "orders", "tasks", "visits")
-    assert changed_between(3, 4) == ("answers", "cases", "forms", "scores")
+    assert changed_between(3, 4) == ("answers", "cases", "forms", "judgements", "scores")
     assert changed_between(4, 4) == ()
     assert not is_known("attachments", 1)
     assert is_known("attachments", 2)

@@ -44,11 +44,13 @@ async def test_what_a_consumer_said_is_left_nowhere_and_its_measure_stays(house:
     customer = await consumer(house)
     contact = await contact_at(house, customer, **person(CONTACT))
     answer, case = await said_by(house, form, customer, contact)
+    skip = {"kind": "SKIP", "reason": "OTHER", "note": "qzxv is ill"}
+    skipped = await make(house, "wei", "judgements", customerId=customer, **skip)
     for name, gone in zip(("answers", "cases"), await said_by(house, form, customer, None), strict=True):
         await house.change("admin", USE_CASES[name, Intent.DELETE], Change(gone, Intent.DELETE))
     phone = await synced(house, "wei")
     tables = {place.partition(".")[0] for place in await places_in_tables(house.engine)}
-    assert tables >= {"answer", "service_case", "feed", "audit_entry", "deleted_record"}
+    assert tables >= {"answer", "service_case", "judgement", "feed", "audit_entry", "deleted_record"}
 
     await erase(house, customer)
     assert await places_in_tables(house.engine) == []
@@ -57,9 +59,13 @@ async def test_what_a_consumer_said_is_left_nowhere_and_its_measure_stays(house:
     document = phone.documents["answers", answer]
     assert (document["values"], document["contactId"], document["measures"][0]["value"]) == ({}, None, 2)
     assert phone.documents["cases", case]["subject"] == "•••"
+    assert (phone.documents["judgements", skipped]["note"], phone.documents["judgements", skipped]["reason"]) == (
+        None,
+        "OTHER",
+    )
     assert (await check_feed(house.engine)).findings == []
     assert (await erase(house, customer)).already
-    for name, fields in (("answers", {"formId": form, "values": SAID}), ("cases", TOLD)):
+    for name, fields in (("answers", {"formId": form, "values": SAID}), ("cases", TOLD), ("judgements", skip)):
         wish = create(new_id(), {"customerId": customer, **fields})
         [outcome] = await house.change("wei", USE_CASES[name, Intent.CREATE], wish)
         assert [problem.code for problem in outcome.problems] == [Code.PERSON_ERASED], name

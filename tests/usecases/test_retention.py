@@ -134,6 +134,7 @@ async def test_what_is_past_its_period_goes_and_nothing_else_does(house: House, 
         K.ATTACHMENTS: 1,
         K.ANSWERS: 0,
         K.CLOSED_CASES: 0,
+        K.JUDGEMENTS: 0,
         K.SETTLED_ISSUES: 1,
         K.IMPORT_PROBLEMS: 1,
         K.AUDIT_ENTRIES: 0,
@@ -267,3 +268,20 @@ async def test_words_of_old_answers_and_closed_complaints_go_and_what_they_measu
     assert phone.documents["cases", made["young"][1]]["notes"] == "two weeks"
     again = await carried(house, tmp_path, settings)
     assert (again.rows[K.ANSWERS], again.rows[K.CLOSED_CASES]) == (0, 0)
+
+
+@pytest.mark.requirement("R49")
+async def test_the_note_of_a_judgement_goes_after_its_end_and_the_judgement_stays(house: House, tmp_path: Any) -> None:
+    customer, now, made = await shop(house), house.now_ms, []
+    for days in (150, 50):
+        house.now_ms = now - days * DAY_MS
+        skip = {"kind": "SKIP", "reason": "OTHER", "note": "owner is ill"}
+        made.append(await make(house, "wei", "judgements", customerId=customer, **skip))
+    house.now_ms = now
+    phone = await synced(house, "wei")
+    settings = SETTINGS.model_copy(update={"retain_judgement_days": 100})
+    assert (await carried(house, tmp_path, settings)).rows[K.JUDGEMENTS] == 1
+    await sync(house, "wei", phone)
+    assert [phone.documents["judgements", one]["note"] for one in made] == [None, "owner is ill"]
+    assert phone.documents["judgements", made[0]]["reason"] == "OTHER"
+    assert (await carried(house, tmp_path, settings)).rows[K.JUDGEMENTS] == 0
