@@ -36,6 +36,7 @@ from backend.storage.engine import Engine, open_engine
 from backend.sync.collect import Collected, next_epoch
 from backend.sync.collect import collect as collect_history
 from backend.sync.doctor import Overview, Report, check_feed, look_over, repair_feed
+from backend.sync.purchases import PurchaseReport, check_purchases
 from backend.sync.rebuild import rebuild_feed
 from backend.usecases.uploads import Findings
 from backend.wiring import open_file_service
@@ -71,24 +72,26 @@ def doctor(
             "WHAT, --repair, --rebuild, --json: wanted: feed, files (with --repair only), or nothing for the overview"
         )
     lacking = pending(settings)
-    if what is None:
-        _show_overview(settings, lacking)
+    sound = what is not None or _show_overview(settings, lacking)
     if lacking:
         raise BadSetting(f"{PREFIX}DATABASE_URL: lacks {', '.join(lacking)}; wanted: a database after selvedge migrate")
+    if not sound:
+        raise typer.Exit(DRIFT_FOUND)
     if what == "feed" and asyncio.run(_doctor_feed(settings, repair=repair, rebuild=rebuild, as_json=as_json)):
         raise typer.Exit(DRIFT_FOUND)
     if what == "files" and not asyncio.run(_doctor_files(settings, repair)):
         raise typer.Exit(DRIFT_FOUND)
 
 
-def _show_overview(settings: Settings, lacking: Sequence[str]) -> None:
+def _show_overview(settings: Settings, lacking: Sequence[str]) -> bool:
+    """Whether what is kept of orders is what they say."""
     address = urlsplit(settings.database_url)
     host = f"{address.hostname or ''}:{address.port}" if address.port else address.hostname or ""
     say.print(f"database    {escape(f'{address.scheme}://{host}{address.path}')}", soft_wrap=True)
     say.print(f"migrations  {escape(', '.join(lacking)) + ' to apply' if lacking else 'up to date'}", soft_wrap=True)
     if lacking:
-        return
-    seen = asyncio.run(_look_over(settings))
+        return True
+    seen, purchases = asyncio.run(_look_over_all(settings))
     say.print(f"clock       {seen.clock} (epoch {seen.clock >> EPOCH_BITS}, step {seen.clock % (1 << EPOCH_BITS):,})")
     say.print(f"horizon     {seen.horizon}")
     say.print(f"devices     {seen.devices:,} active")
@@ -99,6 +102,7 @@ def _show_overview(settings: Settings, lacking: Sequence[str]) -> None:
         else "none"
     )
     say.print(f"score run   {told}")
+    say.print(f"statistics  {_purchases_told(purchases)}", soft_wrap=True)
     shown = Table("collection", box=None)
     for name in ("records", "told", "tombstones"):
         shown.add_column(name, justify="right")
@@ -109,6 +113,23 @@ def _show_overview(settings: Settings, lacking: Sequence[str]) -> None:
     for name in COMPUTED_FIELDS:
         kind, _, field = name.partition(".")
         say.print(f"  {name}  {COMPUTED[kind][field]}", soft_wrap=True)
+    return purchases.clean
+
+
+def _purchases_told(found: PurchaseReport) -> str:
+    if found.clean:
+        return f"as the orders say, of {found.sampled:,} customers looked at"
+    whole = "" if found.accounted else "do not account for all orders; "
+    return f"{whole}{len(found.drifted):,} of {found.sampled:,} customers differ: selvedge score --rebuild mends them"
+
+
+async def _look_over_all(settings: Settings) -> tuple[Overview, PurchaseReport]:
+    engine = open_engine(settings.database_url, pool_connections_max=1)
+    await engine.start()
+    try:
+        return await look_over(engine), await check_purchases(engine)
+    finally:
+        await engine.close()
 
 
 async def _look_over(settings: Settings) -> Overview:

@@ -35,7 +35,7 @@ from backend.usecases.insights import (
 
 SCORE_REFUSED = 1
 TOP_SHOWN = 5
-SCORE_PHASES = {"READ": "reading", "COMPUTE": "computing", "WRITE": "writing"}
+SCORE_PHASES = {"COUNT": "counting orders", "READ": "reading", "COMPUTE": "computing", "WRITE": "writing"}
 verbs = typer.Typer()
 
 
@@ -46,6 +46,10 @@ def score(
         str | None, typer.Option(help="Path or id: write only the scores of this territory and those below it.")
     ] = None,
     locale: Annotated[str, typer.Option(help=f"Language of the lines: {', '.join(LOCALES)}.")] = LOCALE_DEFAULT,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="First compare what is kept of customers' orders with the orders; mend it."),
+    ] = False,
     database: Database = None,
 ) -> None:
     """Score every customer, write what changed, and show whom to visit first and why."""
@@ -56,7 +60,7 @@ def score(
         raise BadSetting(f"--as-of: {as_of!r}; wanted: a day as YYYY-MM-DD") from None
     bring_up(settings)
     try:
-        summary, found = asyncio.run(score_customers(settings, day, territory))
+        summary, found = asyncio.run(score_customers(settings, day, territory, rebuild=rebuild))
     except Refused as refused:
         for problem in refused.problems:
             told = render_problem(load_messages(), problem, locale)
@@ -66,7 +70,9 @@ def score(
     _show_ranking(found, locale)
 
 
-async def score_customers(settings: Settings, day: str | None, territory: str | None) -> tuple[RunSummary, Ranking]:
+async def score_customers(
+    settings: Settings, day: str | None, territory: str | None, *, rebuild: bool = False
+) -> tuple[RunSummary, Ranking]:
     engine = open_engine(settings.database_url, pool_connections_max=4)
     await engine.start()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -81,7 +87,8 @@ async def score_customers(settings: Settings, day: str | None, territory: str | 
                 clock=wall_clock_ms,
                 as_of=day,
                 territory_id=territory_id,
-                progress=lambda phase, done, total: bar.update(shown[phase], completed=done, total=total),
+                progress=lambda phase, done, total: bar.update(shown[phase], completed=done, total=total or None),
+                rebuild=rebuild,
             )
         found = await visit_priorities(
             engine, None, settings=settings, on=summary.as_of, first=TOP_SHOWN, territory_id=territory_id

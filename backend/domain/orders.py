@@ -37,6 +37,10 @@ class OrderState(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+UNCOUNTED = (OrderState.DRAFT, OrderState.CANCELLED, OrderState.REJECTED)
+"""Of these nothing was bought: an order counts from when it was submitted, unless it is cancelled or sent back."""
+
+
 class OrderSource(StrEnum):
     """How an order came in (R25); IMPORT is history taken over from another system."""
 

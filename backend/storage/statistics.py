@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from backend.domain.arrays import BoolArray, IntArray, IntColumn, group_sum
@@ -19,7 +20,7 @@ from backend.domain.frozen import KINDS
 from backend.domain.history import OrderColumns
 from backend.domain.money import Rate
 from backend.domain.nightly import LABEL_COLUMNS, MONEY_COLUMNS, SHARE_COLUMNS, StoredScores
-from backend.domain.orders import OrderState
+from backend.domain.orders import UNCOUNTED
 from backend.domain.score_facts import DayFacts, local_days
 from backend.domain.tasks import TaskState
 from backend.domain.times import add_days, day_bounds_ms, day_number
@@ -36,7 +37,7 @@ def _listed(states: Iterable[str]) -> str:
     return ", ".join(f"'{state}'" for state in states)
 
 
-COUNTS = f"o.state NOT IN ({_listed((OrderState.DRAFT, OrderState.CANCELLED, OrderState.REJECTED))})"
+COUNTS = f"o.state NOT IN ({_listed(UNCOUNTED)})"
 """An order counts from the moment it was submitted, unless it was cancelled or sent back; history always does."""
 _AGREED = _listed((VisitState.PLANNED, VisitState.CONFIRMED))
 _SETTLED = _listed((TaskState.DONE, TaskState.CANCELLED))
@@ -155,8 +156,13 @@ async def read_orders(conn: Connection, crowd: Crowd) -> OrderRows:
         *crowd.values,
         crowd.day,
     )
+    return OrderRows(rows, await read_rates(conn))
+
+
+async def read_rates(conn: Connection) -> tuple[Rate, ...]:
+    """All exchange rates into the reporting currency."""
     rates = await conn.fetch("SELECT currency, valid_from, rate_e9 FROM exchange_rate ORDER BY currency, valid_from")
-    return OrderRows(rows, tuple(Rate(*row) for row in rates))
+    return tuple(Rate(*row) for row in rates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +181,31 @@ class Sales:
 def sales_of(found: OrderRows, *, customers_n: int, currency: str) -> Sales:
     """Convert all orders at the rate of their day; raises OUT_OF_RANGE beyond 2^53."""
     customers, days, amounts, currencies = _columns(found.rows, 4)
-    customer = np.array(customers, dtype=np.int64)
-    day = np.array(days, dtype="datetime64[D]").astype(np.int64)
-    names = np.array(currencies, dtype=np.str_)
-    converted = convert_columns(np.array(amounts, dtype=np.int64), names, day, to=currency, rates=found.rates)
-    unknown = ~converted.known
+    return sales_from(
+        np.array(customers, dtype=np.int64),
+        np.array(days, dtype="datetime64[D]").astype(np.int64),
+        np.array(amounts, dtype=np.int64),
+        np.array(currencies, dtype=np.str_),
+        customers_n=customers_n,
+        currency=currency,
+        rates=found.rates,
+    )
+
+
+def sales_from(
+    customer: IntArray,
+    day: IntArray,
+    amount_minor: IntArray,
+    names: npt.NDArray[np.str_],
+    *,
+    customers_n: int,
+    currency: str,
+    rates: Sequence[Rate],
+) -> Sales:
+    """The same of columns, one row per order; `names`: the currency of each."""
+    converted = convert_columns(amount_minor, names, day, to=currency, rates=rates)
+    # a sample without a price is nothing in any currency
+    unknown = ~converted.known & (amount_minor != 0)
     left_out = np.zeros(customers_n, dtype=np.bool_)
     left_out[customer[unknown]] = True
     missing = {

@@ -44,6 +44,7 @@ from backend.sync.issues import Kept, base_at, keep_issues, lost_value, people_o
 from backend.sync.work import Door, Work
 
 ACCEPTED_LATE = "acceptedLateAt"
+ORDERS = "orders"
 NOBODY = ""
 """The author of what no person entered: an import or a rule loses nothing it would not do again."""
 NEVER_STORED = Stored(0, False, {}, {}, 0)
@@ -381,6 +382,9 @@ async def save_drafts(work: Work, name: str, drafts: Sequence[Draft]) -> list[Ou
     await _delete(work, collection, [draft for draft in alive if draft.deleting])
     await _insert(work, collection, [draft for draft in alive if draft.before is None])
     await _update(work, collection, [d for d in alive if d.before is not None and not d.deleting])
+    if name == ORDERS:
+        for draft in alive:
+            work.purchases.changed(draft.before, None if draft.deleting else draft.after)
     await _keep_lost(work, collection, [draft for draft in alive if draft.conflicts or draft.outrun])
     await _keep_away(work, collection, [draft for draft in drafts if draft.part is not None and not draft.problems])
     return [draft.outcome() for draft in drafts]

@@ -18,9 +18,11 @@ from backend.auth.principal import Principal
 from backend.clock import Clock
 from backend.domain.audit import TOLD, AuditAction, AuditEntry, FieldChange, changes_between
 from backend.domain.audit import Door as Door
+from backend.domain.purchases import PurchaseNotes
 from backend.errors import Code, Problem, Refused
 from backend.storage.audit import entry_of, save_audit
 from backend.storage.engine import Connection, Engine, SerializationFailure
+from backend.storage.purchases import keep_purchases
 from backend.storage.savepoints import savepoint
 from backend.storage.steps import tell_standings
 from backend.storage.visibility import HOLDERS
@@ -46,6 +48,8 @@ class Work:
     now_ms: int
     door: Door
     touches: dict[tuple[str, str], Touch] = field(default_factory=dict)
+    purchases: PurchaseNotes = field(default_factory=PurchaseNotes)
+    """What changes in the statistics of customers, by the orders written here."""
     audits: list[AuditEntry] = field(default_factory=list)
     cause_id: str | None = None
     """What everything within is a part of and the audit names it by: an import, a score run, a merge."""
@@ -153,17 +157,17 @@ class Work:
     async def part(self) -> AsyncIterator[None]:
         """A savepoint whose notes are taken back with its rows."""
         touches = {key: touch.copy() for key, touch in self.touches.items()}
-        audits, reseated = len(self.audits), set(self.reseated)
+        audits, reseated, purchases = len(self.audits), set(self.reseated), self.purchases.copy()
         try:
             async with savepoint(self.conn):
                 yield
         except BaseException:
-            self.touches, self.reseated = touches, reseated
+            self.touches, self.reseated, self.purchases = touches, reseated, purchases
             del self.audits[audits:]
             raise
 
     async def leave(self) -> None:
-        """Clock, documents, places, checksums, receipts, audit: in this order, once."""
+        """Clock, purchases, documents, places, checksums, receipts, audit: in this order, once."""
         gone = {
             name: [t.record_id for t in self.touches.values() if t.deleted and t.collection == name] for name in HOLDERS
         }
@@ -175,6 +179,7 @@ class Work:
         if self.touches or self.reseated:
             self.seq = await step_clock(self.conn)
             self.stepped = True
+            await keep_purchases(self.conn, self.purchases)
             if self.reseated:
                 await write_grants(self.conn, self.seq, self.now_ms, self.reseated)
             for record_id in await hanging_on_touched(self.conn, self.touches.values()):

@@ -16,6 +16,7 @@ from backend.domain.permissions import Role
 from backend.errors import SelvedgeError
 from backend.ids import new_id
 from backend.storage.engine import Connection, Engine
+from backend.storage.purchases import count_anew
 from backend.sync.collections import COLLECTIONS
 from backend.sync.work import Door, Work
 
@@ -67,7 +68,8 @@ async def load_demo(
                 await conn.execute_many(_insert_sql(table, fixed), rows)
                 done += len(rows)
                 tell(table.name, done, total)
-        await _look_anew(conn, [table.name for table in tables])
+        await count_anew(conn, records.get("customer", []))
+        await _look_anew(conn, [*(table.name for table in tables), "purchase"])
         seq = 0
         principal = _admin(world)
         for count, work in enumerate(_works(conn, principal, records, clock)):

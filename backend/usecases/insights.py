@@ -43,36 +43,42 @@ from backend.domain.times import day_number, local_day, quarter_of_day
 from backend.domain.visit_uplift import VisitUplift
 from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
-from backend.storage.engine import Engine
+from backend.storage.engine import Connection, Engine
 from backend.storage.feedback import FeedbackRows, feedback_of, read_feedback
 from backend.storage.holding import held_customers
 from backend.storage.judgements import judgements_on
+from backend.storage.purchases import (
+    PurchaseColumns,
+    PurchasesRead,
+    account_differs,
+    purchase_pages,
+    sales_of_purchases,
+)
 from backend.storage.score_policies import read_policy_in_force, write_moves
 from backend.storage.statistics import (
     Crowd,
     FactRows,
     Habits,
     Heads,
-    OrderRows,
     crowd_of,
     facts_of,
     read_facts,
     read_habits,
     read_heads,
-    read_orders,
+    read_rates,
     read_stored_scores,
     read_unqualified,
-    sales_of,
     stored_scores_of,
 )
 from backend.storage.visit_holdouts import ProgrammeRows, read_programmes, uplift_from
 from backend.sync.documents import canonical
 from backend.sync.feed import WHOLE
+from backend.sync.purchases import rebuild_purchases
 from backend.sync.work import Door, Work, in_work
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
-"""Told (phase, done, of how many) while a run goes on; phases are READ, COMPUTE, WRITE."""
+"""Told (phase, done, of how many) while a run goes on; phases are COUNT, READ, COMPUTE, WRITE."""
 
 BEAT_S = 20.0
 ABANDONED_MS = 120_000
@@ -109,7 +115,7 @@ class _Snapshot:
 
     crowd: Crowd
     heads: Heads
-    orders: OrderRows
+    purchases: PurchaseColumns
     habits: Habits
     facts: FactRows
     feedback: FeedbackRows
@@ -133,13 +139,16 @@ async def run_scores(
     territory_id: str | None = None,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
+    rebuild: bool = False,
 ) -> RunSummary:
     """Score the organisation as of a local day (today), write what changed, and say so.
 
     Models, peers and tables always come from the whole organisation; `territory_id` limits what is written to
     the customers of that subtree. A currency without an exchange rate leaves its customers as they were, and
-    the summary names it (NO_EXCHANGE_RATE). Raises NOT_PERMITTED, NOT_FOUND (territory), IN_THE_FUTURE, and
-    BUSY while another run goes on. A run that fails is marked FAILED, one that is stopped CANCELLED.
+    the summary names it (NO_EXCHANGE_RATE). The purchases kept of every customer are what is read; where they do
+    not account for the orders, or with `rebuild`, they are counted anew before. Raises NOT_PERMITTED, NOT_FOUND
+    (territory), IN_THE_FUTURE, and BUSY while another run goes on. A run that fails is marked FAILED, one that is
+    stopped CANCELLED.
     """
     _check_right(principal)
     today = local_day(clock(), settings.organisation_timezone)
@@ -151,7 +160,7 @@ async def run_scores(
     await run.begin(territory_id)
     beat = asyncio.create_task(run.beat())
     try:
-        summary = await run.carry_out(territories)
+        summary = await run.carry_out(territories, rebuild=rebuild)
     except (_Stopped, asyncio.CancelledError) as stop:
         await asyncio.shield(run.end(RunState.CANCELLED))
         if isinstance(stop, asyncio.CancelledError):
@@ -319,8 +328,10 @@ class _Run:
         if self.cancelled():
             raise _Stopped
 
-    async def carry_out(self, territories: frozenset[str] | None) -> RunSummary:
-        """Read, compute, write; each is told to `progress`."""
+    async def carry_out(self, territories: frozenset[str] | None, *, rebuild: bool) -> RunSummary:
+        """Count, read, compute, write; each is told to `progress`."""
+        await self._count(rebuild)
+        self.check()
         self.progress("READ", 0, 1)
         snapshot = await self._read(territories)
         self.progress("READ", 1, 1)
@@ -340,6 +351,31 @@ class _Run:
         await self.end(RunState.FINISHED)
         return self.summary(RunState.FINISHED)
 
+    async def _count(self, rebuild: bool) -> None:
+        """The purchases are what the orders say: orders put into the tables past all works are found here."""
+        if not rebuild:
+            async with self.engine.read() as conn:
+                rebuild = await account_differs(conn)
+        if rebuild:
+            await rebuild_purchases(
+                self.engine,
+                self.principal,
+                clock=self.clock,
+                retries_max=self.settings.write_retries_max,
+                progress=self._counted,
+            )
+
+    def _counted(self, customers_n: int) -> None:
+        self.progress("COUNT", customers_n, 0)
+        self.check()
+
+    async def _read_purchases(self, conn: Connection, ids: Sequence[str]) -> PurchaseColumns:
+        read = PurchasesRead()
+        async for first, page, rows in purchase_pages(conn, ids, self.day):
+            await asyncio.to_thread(read.take, first, page, rows)
+            self.check()
+        return read.columns(await read_rates(conn))
+
     async def _read(self, territories: frozenset[str] | None) -> _Snapshot:
         async with self.engine.read() as conn:
             crowd = await crowd_of(conn, self.day)
@@ -353,7 +389,7 @@ class _Run:
             return _Snapshot(
                 crowd=crowd,
                 heads=heads,
-                orders=await read_orders(conn, crowd),
+                purchases=await self._read_purchases(conn, heads.ids),
                 habits=await read_habits(conn, crowd, len(heads.ids)),
                 facts=await read_facts(conn, crowd),
                 feedback=await read_feedback(conn, crowd),
@@ -370,7 +406,7 @@ class _Run:
     def _gather(self, found: _Snapshot) -> tuple[Night, IntArray]:
         """Rows into the columns of the customers to be scored, and which of the heads those are."""
         heads, customers_n = found.heads, len(found.heads.ids)
-        sales = sales_of(found.orders, customers_n=customers_n, currency=self.settings.reporting_currency)
+        sales = sales_of_purchases(found.purchases, customers_n=customers_n, currency=self.settings.reporting_currency)
         self.left_out_n = int(sales.left_out.sum())
         self.problems = tuple(
             Problem(Code.NO_EXCHANGE_RATE, (currency,), params={"currency": currency, "count": count})

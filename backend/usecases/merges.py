@@ -219,6 +219,7 @@ async def _move_children(work: Work, from_id: str, to_id: str, territory_id: str
         ids = [row[0] for row in rows]
         undo.children[table] = ids
         await _give(work, table, name, ids, to_id, territory_id)
+    work.purchases.recount([from_id, to_id])
     await _drop_score(work, from_id)
 
 
@@ -416,6 +417,7 @@ async def _return_children(work: Work, merged_id: str, survivor_id: str, territo
             survivor_id,
         )
         await _give(work, table, name, [row[0] for row in rows], merged_id, territory_id)
+    work.purchases.recount([survivor_id, merged_id])
     doors = await work.conn.fetch(
         "UPDATE customer SET parent_id = ? WHERE id = ANY(?) AND parent_id = ? RETURNING id",
         merged_id,

@@ -28,7 +28,7 @@ from backend.storage.deleted import (
     scopes_now,
 )
 from backend.storage.visibility import granted_keys_sql, visible_to
-from backend.sync.changes import Change, Outcome, Status, UseCase, load_records
+from backend.sync.changes import ORDERS, Change, Outcome, Status, UseCase, load_records
 from backend.sync.collections import COLLECTIONS
 from backend.sync.feed import read_stored
 from backend.sync.matching import save_keys
@@ -224,6 +224,8 @@ class _Restoring:
             adapted = await self._adapted(copy, territories)
             for table, rows in copy.rows.items():
                 await put_back(self.work.conn, table, [adapted] if rows and rows[0] is copy.row else rows)
+            if copy.collection == ORDERS:
+                self.work.purchases.recount(copy.customers)
 
     async def _adapted(self, copy: Copy, territories: Mapping[str, str | None]) -> Raw:
         """The record's own row as it is to stand now: where its customer stands, with what is still there."""

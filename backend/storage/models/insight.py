@@ -98,3 +98,18 @@ class ScoreLine(Model):
 
     class Meta:
         table = "score_line"
+
+
+class Purchase(Model):
+    """How many orders of a customer are of one day, currency and amount. Kept by whatever changes orders."""
+
+    id = fields.BigIntField(primary_key=True, generated=True)
+    customer_id = Id()
+    day = Day()
+    currency = Text(max_length=3)
+    amount_minor = Minor()
+    orders_n = fields.IntField()
+
+    class Meta:
+        table = "purchase"
+        unique_together = (("customer_id", "day", "currency", "amount_minor"),)
