@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from backend.integrations import lake as lakes
 from backend.storage.engine import open_engine
 from tests import factories, histories
 from tests.databases import fresh_sqlite
+from tests.papers.cdnow import orders as cdnow_orders
 from tests.test_cli import CommandLine, selvedge
 
 __all__ = ["selvedge"]
@@ -93,12 +95,15 @@ def test_score_takes_a_territory_by_its_path_and_says_why_a_list_is_empty(
 
 
 def test_doctor_shows_how_the_database_stands(selvedge: CommandLine, tmp_path: Path, database: str) -> None:
-    selvedge("score", "--as-of", "1998-06-30", "--database", database)
+    loaded = selvedge("doctor", "--database", database)
+    assert (loaded.status, "do not account for all orders" in row(loaded.said, "statistics")) == (1, True)
+    selvedge("score", "--as-of", "1998-06-30", "--rebuild", "--database", database)
     done = selvedge("doctor", "--database", database)
     assert done.status == 0, done.complained
     assert "up to date" in row(done.said, "migrations")
     assert "epoch 1, step" in row(done.said, "clock")
     assert row(done.said, "score run") == "1998-06-30 FINISHED, 2,357 scored, 2,357 changed"
+    assert row(done.said, "statistics") == "as the orders say, of 1,000 customers looked at"
     assert row(done.said, "scores").split() == ["2,357", "2,357", "0"]
     assert row(done.said, "Order.ageDays") == "is reckoned from a day that is given"
     absent = selvedge("doctor", "--database", f"sqlite://{tmp_path / 'absent.sqlite3'}")
@@ -108,6 +113,27 @@ def test_doctor_shows_how_the_database_stands(selvedge: CommandLine, tmp_path: P
     bare = selvedge("doctor", "--database", f"sqlite://{tmp_path / 'bare.sqlite3'}")
     assert (bare.status, "0001_first" in bare.said) == (2, True)
     assert "selvedge migrate" in bare.complained
+
+
+def test_orders_go_into_a_lake_and_are_counted_there(selvedge: CommandLine, tmp_path: Path, database: str) -> None:
+    if lakes.duckdb is None:
+        pytest.skip("the extra `lake` is not installed")
+    folder = str(tmp_path / "lake")
+    purchases_n = len({one for one in zip(*cdnow_orders(), strict=True) if one[2]})
+    done = selvedge("lake", "export", folder, "--database", database)
+    assert (done.status, row(done.said, "orders"), row(done.said, "customers")) == (0, "6,919", "2,357"), (
+        done.complained
+    )
+    made = selvedge("lake", "rebuild", folder, "--as-of", "1998-06-30", "--compare", "--database", database)
+    assert (made.status, row(made.said, "purchases")) == (1, f"{purchases_n:,}"), made.complained
+    assert row(made.said, "compared") == f"{purchases_n:,} rows differ", "loaded into the tables, not counted"
+    for arguments, told in (
+        (("export", folder), "is there already"),
+        (("rebuild", str(tmp_path)), "selvedge lake export"),
+        (("rebuild", folder, "--as-of", "soon"), "--as-of"),
+    ):
+        wrong = selvedge("lake", *arguments, "--database", database)
+        assert (wrong.status, told in wrong.complained) == (2, True), wrong.complained
 
 
 def test_doctor_feed_finds_drift_and_mends_it(selvedge: CommandLine, tmp_path: Path, database: str) -> None:

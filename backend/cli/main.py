@@ -13,6 +13,7 @@ from backend.cli import (
     fleet,
     importing,
     keeping,
+    lake,
     privacy,
     reporting,
     scoring,
@@ -37,6 +38,7 @@ for column in (serving, starting, scoring, evaluating, keeping, backing, privacy
 app.add_typer(importing.importing, name="import")
 app.add_typer(reporting.reports, name="report")
 app.add_typer(fleet.devices, name="devices")
+app.add_typer(lake.lake, name="lake")
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.services, name="service")
 
