@@ -10,18 +10,21 @@ from backend.storage.engine import Connection, Row
 from backend.storage.statistics import COUNTS, Crowd
 
 CELLS_MAX = 500_000
-"""Cells that one question looks at, the newest orders first."""
+"""Articles, or things in baskets, that one question looks at."""
 
 
 async def read_bought(conn: Connection, crowd: Crowd, since: str) -> Bought:
-    """Every cell of the orders that count from a day on up to the crowd's: category, colour code, size, pieces."""
+    """What the orders that count are of, from a day on up to the crowd's: category, colour code, size, and how many
+    pieces of each article, added up."""
     each = "json_each(l.cells) h" if conn.dialect is Dialect.SQLITE else "json_each_text(l.cells::json) h(key, value)"
     rows = await conn.fetch(
-        crowd.sql + "SELECT y.category, r.code, u.size, CAST(h.value AS BIGINT)"
+        # first the pieces of each article, which are few, then what the articles are
+        crowd.sql + ", q AS MATERIALIZED (SELECT l.style_id, l.colour_id, h.key AS sku_id,"
+        " SUM(CAST(h.value AS BIGINT)) AS pieces"
         " FROM sales_order o JOIN c ON c.id = o.customer_id JOIN order_line l ON l.order_id = o.id"
-        f" CROSS JOIN {each} LEFT JOIN style y ON y.id = l.style_id LEFT JOIN colour r ON r.id = l.colour_id"
-        f" LEFT JOIN sku u ON u.id = h.key WHERE {COUNTS} AND o.ordered_on >= ? AND o.ordered_on <= ?"
-        " ORDER BY o.ordered_on DESC, l.id LIMIT ?::bigint",
+        f" CROSS JOIN {each} WHERE {COUNTS} AND o.ordered_on >= ? AND o.ordered_on <= ? GROUP BY 1, 2, 3)"
+        " SELECT y.category, r.code, u.size, CAST(q.pieces AS BIGINT) FROM q LEFT JOIN style y ON y.id = q.style_id"
+        " LEFT JOIN colour r ON r.id = q.colour_id LEFT JOIN sku u ON u.id = q.sku_id LIMIT ?::bigint",
         *crowd.values,
         since,
         crowd.day,
