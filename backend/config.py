@@ -87,6 +87,20 @@ class Settings(BaseSettings):
     )
     predicate_characters_max: int = Field(default=10_000, ge=100, le=100_000, description="longest predicate as text")
     score_rows_per_work: int = Field(default=500, ge=1, le=500, description="scores written in one transaction")
+    rep_day_minutes: int = Field(
+        default=480, ge=1, le=1_440, description="minutes of a rep's day where none are recorded for him"
+    )
+    visit_minutes: int = Field(
+        default=45, ge=1, le=480, description="minutes one visit takes of a capacity, the way there included"
+    )
+    analysis_hour_minor: int = Field(
+        default=5_000, ge=0, description="what an hour of analysis costs, in minor units of the reporting currency"
+    )
+    contribution_runs_kept: int = Field(
+        default=200, ge=1, le=10_000, description="analyses of contribution kept; the oldest go"
+    )
+    goals_open_max: int = Field(default=200, ge=1, le=2_000, description="goals open at once")
+    goals_shown_max: int = Field(default=20, ge=1, le=100, description="goals one question tells the progress of")
     evaluation_customers_max: int = Field(
         default=100_000, ge=20, le=1_000_000, description="customers the arms of one evaluation are drawn from"
     )

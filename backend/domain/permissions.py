@@ -84,6 +84,8 @@ class Collection(StrEnum):
     AUDIT = "audit"
     EVALUATIONS = "evaluations"
     """what was done to customers, judged against others; to SCORE them is to backtest the priority"""
+    IMPLEMENTATION = "implementation"
+    """capacities, analyses of contribution, roll-outs, goals: the five steps; to SCORE is to analyse contribution"""
 
 
 MASKED: frozenset[Role] = frozenset({Role.MARKETER, Role.ANALYST})
@@ -147,6 +149,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.IMPORTS: {_A.READ: _SUB, _A.IMPORT: _SUB},
         _C.AUDIT: {_A.READ: _SUB},
         _C.EVALUATIONS: {_A.READ: _SUB, _A.CREATE: _SUB, _A.UPDATE: _SUB},
+        _C.IMPLEMENTATION: {_A.READ: _SUB, _A.CREATE: _SUB, _A.UPDATE: _SUB, _A.SCORE: _SUB},
     },
     Role.SERVICE_AGENT: {
         _C.CUSTOMERS: {_A.READ: _ALL},
@@ -185,6 +188,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.CUSTOM_FIELDS: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _OWN, _A.IMPORT: _OWN},
         _C.EVALUATIONS: {_A.READ: _ALL, _A.CREATE: _ALL, _A.UPDATE: _ALL},
+        _C.IMPLEMENTATION: {_A.READ: _ALL},
     },
     Role.ANALYST: {
         _C.CUSTOMERS: {_A.READ: _ALL, _A.EXPORT: _ALL, _A.IMPORT: _ALL},
@@ -206,6 +210,7 @@ RIGHTS: Mapping[Role, Rights] = {
         _C.CUSTOM_FIELDS: {_A.READ: _ALL},
         _C.IMPORTS: {_A.READ: _OWN, _A.IMPORT: _OWN},
         _C.EVALUATIONS: {_A.READ: _ALL, _A.CREATE: _ALL, _A.UPDATE: _ALL, _A.SCORE: _ALL},
+        _C.IMPLEMENTATION: {_A.READ: _ALL, _A.SCORE: _ALL},
     },
     Role.BACK_OFFICE: {
         collection: {_A.READ: _ALL}

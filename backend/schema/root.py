@@ -10,9 +10,12 @@ from backend.schema.arguments import prepare_inputs
 from backend.schema.backtests import BacktestMutations, BacktestQueries
 from backend.schema.behaviour import BehaviourQueries
 from backend.schema.bottlenecks import BottleneckQueries
+from backend.schema.capacity import CapacityMutations, CapacityQueries
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
+from backend.schema.cockpit import CockpitMutations, CockpitQueries
 from backend.schema.cohorts import CohortQueries
+from backend.schema.contribution_runs import ContributionRunMutations, ContributionRunQueries
 from backend.schema.cube import CubeQueries
 from backend.schema.custom_fields import CustomFieldQueries
 from backend.schema.decisions import DecisionQueries
@@ -21,6 +24,7 @@ from backend.schema.evaluations import EvaluationMutations, EvaluationQueries
 from backend.schema.execute import core_schema
 from backend.schema.executor import SelectionExecutor, read_attribute
 from backend.schema.feedback import FeedbackQueries
+from backend.schema.goals import GoalMutations, GoalQueries
 from backend.schema.imports import ImportMutations, ImportQueries
 from backend.schema.issues import IssueMutations, IssueQueries
 from backend.schema.judgements import JudgementQueries
@@ -35,6 +39,7 @@ from backend.schema.privacy import PrivacyMutations, PrivacyQueries
 from backend.schema.quality import QualityQueries
 from backend.schema.queries import RecordQueries
 from backend.schema.records import TrailQueries
+from backend.schema.rollouts import RolloutMutations, RolloutQueries
 from backend.schema.rxdb import HEADER_SCALARS, RxdbMutations, RxdbQueries, RxdbSubscriptions
 from backend.schema.scalars import schema_config
 from backend.schema.score_policies import ScorePolicyMutations, ScorePolicyQueries
@@ -57,12 +62,17 @@ class Query(
     FeedbackQueries,
     JudgementQueries,
     PriorityQueries,
+    BacktestQueries,
+    EvaluationQueries,
+    CapacityQueries,
+    ContributionRunQueries,
+    RolloutQueries,
+    GoalQueries,
+    CockpitQueries,
+    CubeQueries,
     PredicateQueries,
     BottleneckQueries,
     QualityQueries,
-    BacktestQueries,
-    EvaluationQueries,
-    CubeQueries,
     CohortQueries,
     AffinityQueries,
     BehaviourQueries,
@@ -100,6 +110,11 @@ class Mutation(
     ScorePolicyMutations,
     BacktestMutations,
     EvaluationMutations,
+    CapacityMutations,
+    ContributionRunMutations,
+    RolloutMutations,
+    GoalMutations,
+    CockpitMutations,
     SyncMutations,
     DeviceMutations,
     ImportMutations,

@@ -31,6 +31,7 @@ MODEL_FILES = (
     "decided",
     "feedback",
     "judged",
+    "implementation",
 )
 ADVISORY_LOCK = 0x53454C56  # any number, the same in every process of this product
 
