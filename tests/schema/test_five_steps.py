@@ -466,7 +466,7 @@ async def test_what_the_system_costs_stands_against_what_was_measured_and_is_not
         await factories.insert(
             conn, "evaluation", id=new_id(), state="CLOSED", subject_kind="CAMPAIGN", subject_id="c", name="Autumn",
             segments="[]", kinds="[]", metric="REVENUE", starts_on="2026-09-01", ends_on="2026-10-01", holdout_bp=1_000,
-            holdout_bp=1_000, salt="s", cost_minor=0, currency="USD", planned_at=1, planned_by="staff:x",
+            salt="s", cost_minor=0, currency="USD", planned_at=1, planned_by="staff:x",
             result='{"gainMinor":100000,"gainLowMinor":25000,"gainHighMinor":175000}',
         )  # fmt: skip
     found = await system()
