@@ -22,18 +22,19 @@ def converted_sql(amount: str, currency: str, day: str, to: str) -> str:
     usual = exponent(to) - 2
     times = _by_currency(currency, {code: 10 ** max(by, 0) for code, by in scale.items()}, 10 ** max(usual, 0))
     over = _by_currency(currency, {code: 10 ** max(-by, 0) for code, by in scale.items()}, 10 ** max(-usual, 0))
-    given = f"SELECT CAST({amount} AS BIGINT) AS a, CAST({rate} AS BIGINT) AS r, {times} AS m, {over} AS d"
+    # without a limit PostgreSQL puts each step into the next, and looks the rate up wherever it is named
+    given = f"SELECT CAST({amount} AS BIGINT) AS a, CAST({rate} AS BIGINT) AS r, {times} AS m, {over} AS d LIMIT 1"
     # amount × rate would need 90 bits: taken apart at 10^9 on both sides nothing is above 2^63
     size = "CAST(a AS DOUBLE PRECISION) * m"
     fits = f"{size} <= {_WHOLE_MAX} AND {size} * r / {_BILLION} <= {_MINOR_MAX}.0 * d AND {size} * r / {_BILLION}"
     apart = (
         f"SELECT d, a * m AS s, r / {_BILLION} AS rh, r % {_BILLION} AS rl"
-        f" FROM ({given}) q WHERE {fits} <= {_WHOLE_MAX}"
+        f" FROM ({given}) q WHERE {fits} <= {_WHOLE_MAX} LIMIT 1"
     )
     crossed = f"(s % {_BILLION}) * rl"
     whole = (
         f"SELECT d, s * rh + (s / {_BILLION}) * rl + {crossed} / {_BILLION} AS w, {crossed} % {_BILLION} AS rest"
-        f" FROM ({apart}) q"
+        f" FROM ({apart}) q LIMIT 1"
     )
     twice, one = f"2 * ((w % d) * {_BILLION} + rest)", f"d * {_BILLION}"
     up = f"CASE WHEN {twice} > {one} OR ({twice} = {one} AND (w / d) % 2 = 1) THEN 1 ELSE 0 END"
