@@ -744,7 +744,7 @@ JUDGEMENTS = Entity(
         **_same("territoryId", "territory_id"),
         **_same("kind", "kind"),
         **_same("createdBy", "created_by"),
-        "standingOn": Filter("{a}.starts_on <= ?::text AND {a}.ends_on >= ?::text AND NOT {a}.withdrawn"),
+        "standingOn": Filter("?::text BETWEEN {a}.starts_on AND {a}.ends_on AND NOT {a}.withdrawn"),
     },
     node=True,
 )

@@ -107,7 +107,6 @@ class JudgementQueries:
         before: Before = None,
     ) -> Connection[Judgement]:
         chosen = filter or JudgementFilter()
-        on = chosen.standing_on
         return select_page(  # type: ignore[no-any-return]
             info,
             "judgements",
@@ -117,7 +116,7 @@ class JudgementQueries:
                 ("territoryId", chosen.territory_id),
                 ("kind", chosen.kind),
                 ("createdBy", chosen.created_by),
-                ("standingOn", None if on is None else (on, on)),
+                ("standingOn", chosen.standing_on),
             ),
             direction=direction,
         )
