@@ -160,6 +160,7 @@ def test_profiling_counts_kinds_segments_and_moves() -> None:
         Move("c0", "2024-01-02", "LHHH", "HHHH", "EXISTING_VALUE"),
         Move("c1", "2024-02-02", "HHHH", "LLLL", "SEVERAL_AXES"),
         Move("c2", "2024-03-02", None, "HHHH", "FIRST_SCORED"),
+        Move("c3", "2024-04-02", "LLLL", "LLLH", "SATISFACTION"),
     ]
     customers = replace(
         records.customers, kind=ints([RETAILER, CHAIN, CHAIN, CHAIN]), completeness=ints([100, 50, 70, 80])
@@ -172,7 +173,7 @@ def test_profiling_counts_kinds_segments_and_moves() -> None:
     assert [(row.label, [one.value for one in row.figures]) for row in part.rows_of(L.SEGMENT)] == [
         ("HHHH", [2, 6_667, 100]), ("LLLL", [1, 3_333, 5]),
     ]  # fmt: skip
-    assert (told(part, F.MOVED_UP), told(part, F.MOVED_DOWN)) == (1, 1)
+    assert (told(part, F.MOVED_UP), told(part, F.MOVED_DOWN)) == (2, 1)
     assert [row.record_id for row in part.rows_of(L.FALLEN)] == ["c1"]
     assert [row.record_id for row in part.rows_of(L.INCOMPLETE)] == ["c1", "c2", "c3"]
     assert (told(part, F.BUYERS), part.figure(F.BUYERS).before, told(part, F.NEW_BUYERS)) == (1, None, 1)
@@ -207,6 +208,15 @@ def test_persistency_tells_who_stays_and_who_is_overdue() -> None:
     assert ages == {"ALL +90": 6_667, "ALL +180": 6_667, "ALL +365": 6_667}
 
 
+def test_who_is_not_gone_yet_counts_as_long_as_it_was_seen() -> None:
+    part = persistency(
+        world(2, [(0, 20 * back, 10) for back in range(21)] + [(1, 20 * back, 10) for back in range(1, 16)])
+    )
+    assert [(row.label, row.figures[0].value) for row in part.rows_of(L.SURVIVAL)][:3] == [
+        ("ALL +90", 10_000), ("ALL +180", 10_000), ("ALL +365", 10_000),
+    ]  # fmt: skip
+
+
 def test_a_steady_change_of_rhythm_is_told_from_chance() -> None:
     def visits_of(who: int, gaps: Sequence[int]) -> list[Order]:
         ago = np.cumsum([3, *gaps])
@@ -214,7 +224,8 @@ def test_a_steady_change_of_rhythm_is_told_from_chance() -> None:
 
     slower = visits_of(0, [47, 43, 39, 35, 31, 28, 26, 24, 22, 21])
     faster = visits_of(1, [11, 13, 15, 18, 21, 25, 30, 36, 43, 52])
-    uneven = visits_of(2, [60, 20, 55, 25, 60, 20, 15, 18, 50, 16])
+    # lately half as long again as before, but up and down all the time
+    uneven = visits_of(2, [20, 100, 20, 60, 60, 20, 15, 60, 20, 15])
     part = persistency(world(3, [*slower, *faster, *uneven]))
     assert [row.record_id for row in part.rows_of(L.SLOWING)] == ["c0"]
     assert [row.record_id for row in part.rows_of(L.QUICKENING)] == ["c1"]
@@ -400,6 +411,16 @@ def test_eight_of_ten_quarters_fall_into_the_interval() -> None:
         came = int(paid[~known & (on <= TODAY + 91)].sum())
         inside += bool(found.low[0] <= came <= found.high[0])
     assert 0.73 * trials <= inside <= 0.88 * trials
+
+
+def test_the_spread_of_one_customers_quarter_by_hand() -> None:
+    history = history_of(world(1, [(0, 30 * back, 100) for back in range(24)]).orders, customers_n=1, as_of_day=TODAY)
+    flat = replace(history, quarter_revenue_minor=np.ones_like(history.quarter_revenue_minor))
+    found = ahead(flat, models(), as_of_day=TODAY, spread=0.5)
+    orders, money = found.orders[0], found.expected[0]
+    # 23 repeat orders, hardly a chance to be gone
+    variance = (money / orders) ** 2 * orders * 1.5 + money**2 / (8.0 + 23)
+    assert ((found.high[0] - money) / Z_80) ** 2 == pytest.approx(variance, rel=1e-3)
 
 
 def test_totals_that_missed_before_widen_the_interval_of_what_is_to_come() -> None:
