@@ -171,8 +171,13 @@ async def _places(conn: Connection, found: str, args: Sequence[object], order: S
 
     PostgreSQL could hand over each column as one array: what that saves here it costs there twice over.
     """
-    rows = await conn.fetch(found, *args)
-    return _in_columns(sorted(rows, key=itemgetter(*map(_COLUMNS.index, order))))
+    places = _in_columns(await conn.fetch(found, *args))
+    keys = list(zip(*(getattr(places, name) for name in order), strict=True))
+    if keys == sorted(keys):
+        # as both databases have them already, though neither promises it
+        return places
+    at = sorted(range(len(keys)), key=keys.__getitem__)
+    return Places(*([column[one] for one in at] for column in places.columns))
 
 
 def _in_columns(rows: Sequence[Sequence[Any]]) -> Places:
