@@ -30,7 +30,7 @@ async def test_both_ways_answer_the_same_to_the_byte(engine: Engine, drawn: list
     assert not report.differences, report.differences[0]
     # a comparison of nothing with nothing would pass too
     assert report.documents > 200
-    assert report.compiled > report.documents
+    assert report.compiled > report.documents - sum(report.refused.values())
     assert report.fallbacks > 0
     assert report.shortcuts > 20
     assert report.answered_bytes > 500_000
