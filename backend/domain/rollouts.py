@@ -45,7 +45,7 @@ STEPS: Mapping[RolloutState, tuple[RolloutState, ...]] = {
 def check_rollout_step(now: RolloutState, then: RolloutState) -> None:
     """Raises INVALID_TRANSITION with the states that are open."""
     if then not in STEPS[now]:
-        raise Refused(Problem(Code.INVALID_TRANSITION, ("state",), tuple(STEPS[now])))
+        raise Refused(Problem(Code.INVALID_TRANSITION, ("state",), tuple(STEPS[now]), {"enum": RolloutState.__name__}))
 
 
 @dataclass(frozen=True, slots=True)
