@@ -37,7 +37,7 @@ from backend.domain.lifecycle import Stage
 from backend.domain.permissions import Action, Collection, Reach, reach
 from backend.domain.rollouts import AGAIN_MIN, RolloutState
 from backend.domain.segments import SEGMENT_CODES
-from backend.domain.strategy import strategies_of
+from backend.domain.strategy import Serve, strategies_of
 from backend.domain.times import DAY_MS
 from backend.domain.visits import VisitState
 from backend.errors import Code, Problem, Refused, refuse_if
@@ -220,7 +220,8 @@ def _followed(found: _Standing, now_ms: int) -> tuple[Followed, ...]:
     wanted = [table.strategy(SEGMENT_CODES.index(row[1]), Stage[row[2]]) for row in found.rows]
     return followed_strategies(
         [one.strategy for one in wanted],
-        np.array([one.cadence_days for one in wanted], dtype=np.int64),
+        # calls and mailings are recorded nowhere yet: what is not visited cannot be held against visits
+        np.array([one.cadence_days if one.serve is Serve.FIELD else 0 for one in wanted], dtype=np.int64),
         np.array([(now_ms - row[3]) // DAY_MS for row in found.rows], dtype=np.int64),
         np.array([row[5] for row in found.rows], dtype=np.int64),
     )
