@@ -35,24 +35,24 @@ def _extra() -> None:
         pytest.skip(reason)
 
 
-async def traded(house: House, seed: int, orders_n: int = 400) -> list[str]:
-    """Shops with random orders in four currencies, some without a rate on their day, some samples, some not counted."""
+async def traded(house: House, seed: int, orders_n: int = 500) -> list[str]:
+    """Shops with random orders in five currencies, some without a rate on their day, some samples, some not counted."""
     dice = Random(seed)
     async with house.engine.write() as conn:
         ids = await histories.customers(conn, 30, territory_id=house.patches["north"])
         for currency, day, rate_e9 in (
             ("USD", "2023-01-01", 7_100_000_001), ("USD", "2026-06-01", 6_999_999_999),
-            ("KRW", "2023-01-01", 5_153_333), ("KWD", "2026-01-01", 23_456_789_012),
+            ("KRW", "2023-01-01", 5_153_333), ("KWD", "2026-01-01", 23_456_789_012), ("EUR", "2020-01-01", 500_000_000),
         ):  # fmt: skip
             await factories.insert(
                 conn, "exchange_rate", id=new_id(), currency=currency, valid_from=day, rate_e9=rate_e9
             )
-        for currency in ("CNY", "USD", "KRW", "KWD"):
+        for currency in ("CNY", "USD", "KRW", "KWD", "EUR"):
             for state in ("CLOSED", "CLOSED", "SUBMITTED", "CANCELLED", "DRAFT"):
                 rows = [
                     (dice.choice(ids[:-3]), add_days(TODAY, -int(1_300 * dice.random() ** 2)),
                      dice.choice([0, 1, -250, 49_999, dice.randint(1, 10**7)]))
-                    for _ in range(orders_n // 20)
+                    for _ in range(orders_n // 25)
                 ]  # fmt: skip
                 await histories.orders(conn, rows, currency=currency, state=state)
     return ids
@@ -89,8 +89,8 @@ async def test_duckdb_makes_the_same_statistics_of_parquet_to_the_digit(
 ) -> None:
     await traded(house, seed)
     told: list[tuple[str, int, int]] = []
-    lake = await exported(house, tmp_path / "lake", rows_per_file=150, progress=lambda *step: told.append(step))
-    assert told == [("orders", 150, 400), ("orders", 300, 400), ("orders", 400, 400)]
+    lake = await exported(house, tmp_path / "lake", rows_per_file=200, progress=lambda *step: told.append(step))
+    assert told == [("orders", 200, 500), ("orders", 400, 500), ("orders", 500, 500)]
     assert len(names_in(lake.folder / "orders")) == 3
     for day in (TODAY, add_days(TODAY, -500)):
         made = rebuild_statistics(lake, as_of=day)
@@ -151,7 +151,7 @@ async def test_a_lake_names_what_is_wrong_with_its_folder(
 
 
 async def test_an_export_that_was_cut_short_leaves_no_folder_and_is_begun_again(house: House, tmp_path: Path) -> None:
-    await traded(house, 4, orders_n=40)
+    await traded(house, 4, orders_n=50)
 
     def cut(_what: str, _done: int, _total: int) -> None:
         raise KeyboardInterrupt
@@ -159,5 +159,5 @@ async def test_an_export_that_was_cut_short_leaves_no_folder_and_is_begun_again(
     with pytest.raises(KeyboardInterrupt):
         await exported(house, tmp_path / "lake", progress=cut)
     assert names_in(tmp_path) == ["lake.part"]
-    assert (await exported(house, tmp_path / "lake")).orders_n == 40
+    assert (await exported(house, tmp_path / "lake")).orders_n == 50
     assert names_in(tmp_path) == ["lake"]
