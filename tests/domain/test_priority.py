@@ -109,6 +109,25 @@ def test_the_reference_client_reproduces_every_vector():
     assert any(line["points"] for case in file["cases"] for line in case["expected"]["lines"][-1:]), "clip used"
 
 
+@pytest.mark.requirement("R28")
+def test_the_reference_client_stands_everybody_where_judgements_put_them():
+    file = json.loads((CONTRACT / "vectors" / "priority.json").read_text(encoding="utf-8"))
+    scored = {case["customerId"]: case["expected"] for case in file["cases"]}
+    made = file["judgements"]
+    for told in file["judged"]:
+        assert reference.rank(scored, made, told["on"], told["me"]) == told["ranking"]
+        for name, place in told["places"].items():
+            mine = [one for one in made if one["customerId"] == name]
+            assert reference.judged(scored[name]["score"], mine, told["on"], told["me"]) == place, name
+    assert len({tuple(told["ranking"]) for told in file["judged"]}) == len(file["judged"]), "each day and person differ"
+    assert any(place["skipped"] for told in file["judged"] for place in told["places"].values())
+    sent = {**made[1], "id": "a", "createdAt": "2026-11-22T00:00:00.000Z", "score": 5}
+    unsent = {**made[1], "id": "b", "createdAt": None, "createdBy": None, "score": 6}
+    assert reference.judged(50, [unsent, sent], made[1]["startsOn"], "me")["rankedAt"] == 6
+    own = {**unsent, "kind": "SKIP", "score": None}
+    assert reference.judged(50, [own], made[1]["startsOn"], "me")["skipped"], "not sent yet: said here"
+
+
 def test_the_device_part_uses_whole_numbers_and_the_standard_library_only():
     tree = ast.parse(Path(reference.__file__).read_text(encoding="utf-8"))
     imported = {

@@ -21,7 +21,7 @@ async def report(house: House, who: str = "manager", **options: object) -> Judge
 
 @pytest.fixture
 async def past(house: House) -> list[str]:
-    """60 days ago 20 of 60 shops that had ordered a month before were skipped, of which none ordered; the others did."""
+    """60 days ago 20 of 60 shops that had ordered before were skipped, of which none ordered; the others did."""
     house.now_ms = NOON_MS - 60 * DAY_MS
     ids = await shops(house, 60)
     before = [(shop, add_days(THEN, -20), 10_000) for shop in ids]

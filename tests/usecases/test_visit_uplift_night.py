@@ -84,6 +84,12 @@ async def test_enough_visits_held_out_move_what_a_visit_brings_and_few_leave_the
     moved = [shop for shop in shops if after[shop] != before[shop]]
     assert len(moved) == second.customers_changed
     assert {after[shop][1] for shop in moved} == {1}
+    facts = {customer: orjson.loads(one) for customer, one in await fetch(
+        house.engine, "SELECT customer_id, facts FROM customer_score")}  # fmt: skip
+    parts = [after[shop][0] / facts[shop]["valueAtStakeMinor"] for shop in moved]  # type: ignore[operator]
+    low, high = found["base"]["value"], found["peak"]["value"]
+    assert low - 0.001 <= min(parts) <= low + 0.01, "on time"
+    assert max(parts) <= high + 0.001
     assert (await night(house))[0].customers_changed == 0
 
     found_list = await ranking(house, on=add_days(STARTS, 31), first=100)
