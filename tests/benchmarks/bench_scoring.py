@@ -50,8 +50,8 @@ CUSTOMERS, ORDERS_EACH = 20_000, 5
 IDLE_SECONDS, THINK_SECONDS = 10.0, 0.005
 RATIO_MUST = 2.0
 TODAY = "2026-11-22"
-QUESTION = {"query": "{ me { id } customers(first: 20) { nodes { id nameEn } } }"}
-RUN = {"query": "mutation { runScores { run { state customersScored customersChanged } problems { code } } }"}
+QUESTION = {"query": "{ me { id name } tasks(first: 20) { nodes { id title } } }"}
+RUN = {"query": "mutation { runScores { __typename ... on ScoresRun { customersScored customersChanged } } }"}
 
 
 async def company(url: str, customers_n: int) -> tuple[Principal, str]:
@@ -135,6 +135,8 @@ def bench(url: str, folder: Path, customers_n: int) -> None:
                 running.start()
                 during = told(name, asked(client, over, None))
                 running.join()
+                if '"ScoresRun"' not in answers[0]:
+                    raise SystemExit(f"no run to measure: {answers[0][:300]}")
                 seconds, grown = time.perf_counter() - began, (server.memory_kb("VmHWM") - resting) / 1024
                 ratio = during / before
                 say(
