@@ -1,6 +1,7 @@
 """Which improvements to begin: never more than there is, nothing better left lying, and what is left out explained."""
 
 from itertools import combinations
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -49,6 +50,23 @@ def brute_force(items: list[Candidate], room: Room) -> int:
 @settings(max_examples=40)
 @given(candidates, rooms)
 def test_the_choice_is_worth_what_trying_all_of_them_finds(items: list[Candidate], room: Room) -> None:
+    chosen, proven = best_choice(items, room)
+    assert proven
+    assert sum(one.worth for one in chosen) == brute_force(items, room)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_choices_that_are_hard_to_tell_apart_are_told_apart(seed: int) -> None:
+    """Whatever is worth more takes more of both, so that a bound a little too low would cut the best off."""
+    random = Random(seed)
+    items = []
+    for place in range(10):
+        five = Grades(*(random.randint(1, 5) for _ in range(5)))
+        size = worth(five)
+        items.append(
+            Candidate(f"{place:02d}", five, size * 10 + random.randint(0, 40), size * 7 + random.randint(0, 30))
+        )
+    room = Room(sum(one.minutes for one in items) // 2, sum(one.budget_minor for one in items) // 2, 7)
     chosen, proven = best_choice(items, room)
     assert proven
     assert sum(one.worth for one in chosen) == brute_force(items, room)
