@@ -51,9 +51,7 @@ class LineWeight:
 class StrategyRow:
     segment: str = strawberry.field(description="The segment's code.")
     segment_name: str = strawberry.field(description="Its name in the reader's language.")
-    stage: LifecycleStage | None = strawberry.field(
-        description="The stage it stands for alone; null: all others."
-    )
+    stage: LifecycleStage | None = strawberry.field(description="The stage it stands for alone; null: all others.")
     objective: str = strawberry.field(description="What to reach, as a code.")
     objective_text: str = strawberry.field(description="What to reach, in the reader's language.")
     strategy: str = strawberry.field(description="How, as a code.")
