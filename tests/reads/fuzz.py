@@ -39,7 +39,7 @@ ROOT_FIELDS = (
     "node", "customer", "customers", "contact", "contacts", "visit", "visits", "order", "orders", "task", "tasks",
     "territory", "territories", "people", "scores", "scoreRuns", "styles", "seasons", "priceLists", "syncIssue",
     "syncIssues", "syncStatus", "importBatch", "importBatches", "matchQueue", "auditTrail", "customField",
-    "customFields",
+    "customFields", "form", "forms", "answer", "answers", "case", "cases", "judgement", "judgements",
 )  # fmt: skip
 """Every field of the root that is answered by a selection."""
 DOCUMENTS, HYPOTHESIS_SHARE, SWEPT = 5_000, 0.1, 3

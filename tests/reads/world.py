@@ -330,6 +330,9 @@ class _World(Filler):
         previous = None
         for _ in range(self.rng.randrange(4)):
             previous = await self.row(work.Visit, **place, rep_id=rep, rescheduled_from_id=previous)
+        if previous is not None:
+            ahead = {"state": VisitState.PLANNED.value, "planned_at": NOW_MS + 86_400_123}
+            await self.row(work.Visit, **place, **ahead, rep_id=rep, rescheduled_from_id=None)
         for _ in range(self.rng.randrange(5)):
             order_id = await self.row(
                 work.SalesOrder, **place, rep_id=self.rng.choice([rep, None]), season_id=self.season, currency="KRW"
@@ -442,13 +445,19 @@ class _World(Filler):
         visits, styles = self.world.ids["visit"], self.world.ids["style"]
         for customer_id in self.world.ids["customer"]:
             place = {"customer_id": customer_id, "territory_id": self.world.territory_of[customer_id]}
+
+            def own(record_id: str | None, territory_id: str | None = place["territory_id"]) -> str | None:
+                """Nobody speaks of a visit or an order that is not his own."""
+                elsewhere = record_id is not None and self.world.territory_of.get(record_id) != territory_id
+                return None if elsewhere else record_id
+
             root = None
             for number in range(self.rng.randrange(3)):
                 answer = self.id()
                 await self.row(
                     feedback.Answer,
                     id=answer, form_id=self.rng.choice(forms), corrects_id=root, root_id=root or answer,
-                    visit_id=self.rng.choice([None, *visits]), style_id=self.rng.choice([None, *styles]),
+                    visit_id=own(self.rng.choice([None, *visits])), style_id=self.rng.choice([None, *styles]),
                     contact_id=self.rng.choice([None, *self.world.ids["contact"]]), **place,
                 )  # fmt: skip
                 root = answer if number == 0 else root
@@ -457,8 +466,9 @@ class _World(Filler):
             for _ in range(self.rng.randrange(3)):
                 await self.row(
                     feedback.ServiceCase,
-                    visit_id=self.rng.choice([None, *visits]), style_id=self.rng.choice([None, *styles]),
-                    order_id=self.rng.choice([None, *self.world.ids["sales_order"]]),
+                    visit_id=own(self.rng.choice([None, *visits])), style_id=self.rng.choice([None, *styles]),
+                    order_id=own(self.rng.choice([None, *self.world.ids["sales_order"]])),
+                    contact_id=self.aside.choice([None, *self.world.ids["contact"]]),
                     assignee_id=self.world.people["rep1"], **place,
                 )  # fmt: skip
             for _ in range(self.rng.randrange(3)):

@@ -14,7 +14,7 @@ from tests.reads.fuzz import CURSOR_GIVEN, Questions, compare, hypothesis_docume
 from tests.reads.world import EVERYBODY, PRINCIPALS, World, make_world
 
 HYPOTHESIS_DOCUMENTS = 40
-WRITTEN_DOCUMENTS = 70
+WRITTEN_DOCUMENTS = 100
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
