@@ -24,7 +24,10 @@ from backend.integrations.lake import (
 from backend.storage.engine import open_engine
 
 DIFFERS = 1
-lake = typer.Typer(help="Orders as Parquet, and statistics made of them by DuckDB; needs the extra `lake`.")
+lake = typer.Typer(
+    help="Orders as Parquet, and statistics made of them by DuckDB; needs the extra `lake`.",
+    epilog="Example: selvedge lake export /var/lake/2026-11-22",
+)
 Folder = Annotated[Path, typer.Argument(help="The folder.")]
 Memory = Annotated[int, typer.Option(min=64, help="What DuckDB may hold, in MB; beyond it goes to disk.")]
 

@@ -18,7 +18,8 @@ from backend.sync.work import Door, in_work
 
 SYNCING_ROLES = frozenset({Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ADMIN})
 """Marketers and analysts read online; they hold no slice of the company on a device."""
-_STREAMED = frozenset(Collection) - {Collection.IMPORTS, Collection.AUDIT, Collection.EVALUATIONS}
+_NOT_SYNCED = frozenset({Collection.IMPORTS, Collection.AUDIT, Collection.EVALUATIONS, Collection.IMPLEMENTATION})
+_STREAMED = frozenset(Collection) - _NOT_SYNCED
 """What a stream carries; a service that takes it may read each."""
 PAGE_BYTES_LEAST = 1_000
 """The smallest page a client may ask for."""

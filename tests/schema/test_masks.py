@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from graphql import (
+    GraphQLArgument,
     GraphQLEnumType,
     GraphQLField,
     GraphQLInterfaceType,
@@ -86,6 +87,9 @@ def _own(declared: Field, number: int, given: Any, place: int) -> Any:
         return {OWN_KEY: f"qzxv said {place}"}
     if declared.name in ("nameZh", "nameKo"):
         return f"{given}{chr(0x4E00 + place)}"
+    if given is None and declared.kind is Kind.TEXT:
+        # what is said once for all is no field somebody goes on filling in
+        return f"qzxv {declared.name} once {place}"
     return given
 
 
@@ -201,8 +205,8 @@ def questions(known: dict[str, list[str]], depth_max: int = DEPTH_MAX) -> list[Q
         variables: list[dict[str, Any]] = [{}]
         if "id" in field.args:
             variables = every
-        elif "customerId" in field.args and isinstance(field.args["customerId"].type, GraphQLNonNull):
-            variables = [{"customerId": one} for one in known["customers"]]
+        elif owner := next((one for one in OWNERS if one in field.args and _is_needed(field.args[one])), None):
+            variables = [{owner: one} for one in known["customers"]]
         elif "sort" in field.args:
             variables = [{"sort": order} for order in _orders(field)]
         head = ", ".join(f"${one}: {field.args[one].type}" for one in variables[0])
@@ -231,17 +235,24 @@ def _orders(field: GraphQLField) -> list[str]:
 ARGUMENTS: Mapping[str, str] = {
     "first": str(PAGE), "limit": str(PAGE), "collection": '"contacts"', "scope": '"organisation"', "buckets": "1",
     "schemaVersion": "1", "candidate": '{nameEn: "Qzxvanna"}', "fromLatE7": "0", "fromLonE7": "0", "on": '"2026-11-22"',
-    "from": '"2026-11-01"', "until": '"2026-11-22"', "heldOut": "true",
+    "code": "LOYALTY", "from": '"2026-11-01"', "until": '"2026-11-22"', "heldOut": "true",
     "filter": '{text: "completeness >= 0"}', "dimensions": "[{by: CITY}]", "measures": "[CUSTOMERS]",
 }  # fmt: skip
+
+
+OWNERS = ("customerId", "customer")
+"""What queries about one customer call it."""
+
+
+def _is_needed(arg: GraphQLArgument) -> bool:
+    return isinstance(arg.type, GraphQLNonNull) and arg.default_value is Undefined
 
 
 def _call(field: GraphQLField, variables: Mapping[str, object]) -> str:
     """The arguments of a field: those that vary, a page of some size, and whatever else it cannot do without."""
     told = {name: f"${name}" for name in variables}
     for name, arg in field.args.items():
-        needed = isinstance(arg.type, GraphQLNonNull) and arg.default_value is Undefined
-        if name not in told and (needed or name == "first"):
+        if name not in told and (_is_needed(arg) or name == "first"):
             told[name] = ARGUMENTS[name]
     return f"({', '.join(f'{name}: {value}' for name, value in told.items())})" if told else ""
 
