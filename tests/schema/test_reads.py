@@ -65,13 +65,16 @@ async def test_each_root_selection_is_one_statement_whatever_the_size_of_the_lis
 
 
 async def test_the_second_question_of_a_shape_finds_its_plan(asker: Asker) -> None:
-    first, second = asker.world.customers["rep1"][:2]
+    first, *others = asker.world.customers["rep1"]
     await asker.data("rep1", WHOLE, {"id": first, "few": 1})
     assert asker.reads.plan_hits == 0
-    data = await asker.data("rep1", WHOLE, {"id": second, "few": 2})
-    assert asker.reads.plan_hits == 1
-    assert data["customer"]["id"] == second
+    answers = {}
+    for other in others:
+        answers[other] = await asker.data("rep1", WHOLE, {"id": other, "few": 2})
+        assert asker.reads.plan_hits == 1
+        assert answers[other]["customer"]["id"] == other
     # another role has other masks, so another plan
+    second, data = next(one for one in answers.items() if one[1]["customer"]["contacts"]["nodes"])
     masked = await asker.data("ANALYST", WHOLE, {"id": second, "few": 2})
     assert asker.reads.plan_hits == 0
     assert masked["customer"]["contacts"] != data["customer"]["contacts"]
