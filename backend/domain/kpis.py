@@ -91,8 +91,8 @@ class KpiInputs:
 
     `orders`: in the reporting currency; `visit_customer`, `visit_day`: (v,) completed visits; `reps_n`: active reps;
     `visiting_reps_n`: of them, how many recorded a visit in the period and in the one before it; `visit_cost_minor`:
-    what one visit costs; `wallet_share_bp`: (w,) the newest share of wallet each customer stated, None where nobody
-    can be asked.
+    what one visit costs; `wallet_share_bp`: (n,) the newest share of wallet each customer had stated by the end of
+    either period, None where nobody is ever asked.
     """
 
     orders: OrderColumns
@@ -102,7 +102,7 @@ class KpiInputs:
     reps_n: int
     visiting_reps_n: Mapping[Period, int]
     visit_cost_minor: int
-    wallet_share_bp: IntColumn | None = None
+    wallet_share_bp: Mapping[Period, IntColumn] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,11 +245,11 @@ def _win_rate(_inputs: KpiInputs, _period: Period) -> Kpi:
     return _none(NoFigure.NOT_RECORDED)
 
 
-def _share_of_wallet(inputs: KpiInputs, _period: Period) -> Kpi:
+def _share_of_wallet(inputs: KpiInputs, period: Period) -> Kpi:
     """Mean of the newest shares customers stated; `part`: how many did, `whole`: customers."""
-    stated = inputs.wallet_share_bp
-    if stated is None:
+    if inputs.wallet_share_bp is None:
         return _none(NoFigure.NOT_RECORDED)
+    stated = inputs.wallet_share_bp[period]
     values = stated.values[stated.known].astype(np.float64)
     if not values.size:
         return _none(NoFigure.NOTHING_TO_COUNT, 0, inputs.customers_n)
@@ -315,7 +315,7 @@ def sources_used(code: KpiCode, inputs: KpiInputs, period: Period) -> tuple[Sour
         Source.USERS: SourceUsed(Source.USERS, inputs.reps_n > 0, rows_n=inputs.reps_n),
     }
     if inputs.wallet_share_bp is not None:
-        stated_n = int(inputs.wallet_share_bp.known.sum())
+        stated_n = int(inputs.wallet_share_bp[period].known.sum())
         found[Source.ANSWERS] = SourceUsed(Source.ANSWERS, stated_n > 0, rows_n=stated_n)
     return tuple(found.get(source, SourceUsed(source, recorded=False)) for source in KPI_SOURCES[code])
 

@@ -175,7 +175,7 @@ def _key_figure(code: KpiCode) -> Example:
         reps_n=4,
         visiting_reps_n={period: 3},
         visit_cost_minor=100,
-        wallet_share_bp=IntColumn.of(_STATED_BP),
+        wallet_share_bp={period: IntColumn.of(_STATED_BP)},
     )
     found = kpi(code, inputs, period)
     given = {

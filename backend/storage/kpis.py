@@ -1,6 +1,7 @@
 """What key figures are computed from: visits made by whom, and the reps of a scope."""
 
 from backend.auth.principal import Principal, Role
+from backend.domain.forms import Measured
 from backend.domain.visits import VisitState
 from backend.storage.engine import Connection, Row
 from backend.storage.statistics import Crowd
@@ -12,6 +13,19 @@ async def read_visits_made(conn: Connection, crowd: Crowd) -> list[Row]:
     return await conn.fetch(
         crowd.sql + "SELECT c.n, v.check_in_at, v.rep_id FROM visit v JOIN c ON c.id = v.customer_id"
         f" WHERE v.state = '{VisitState.COMPLETED.value}' AND v.check_in_at < c.day_ends",
+        *crowd.values,
+    )
+
+
+async def read_wallet_shares(conn: Connection, crowd: Crowd) -> list[Row]:
+    """Rows (customer n, share in per cent, instant) of what customers stated up to the crowd's day, as corrected last,
+    in the order of their telling."""
+    return await conn.fetch(
+        crowd.sql + "SELECT c.n, m.value, a.answered_at FROM answer a JOIN c ON c.id = a.customer_id"
+        f" JOIN answer_measure m ON m.answer_id = a.id AND m.measure = '{Measured.WALLET_SHARE.value}'"
+        " WHERE a.answered_at < c.day_ends AND NOT EXISTS (SELECT 1 FROM answer later WHERE later.root_id = a.root_id"
+        " AND (later.created_at > a.created_at OR (later.created_at = a.created_at AND later.id > a.id)))"
+        " ORDER BY a.answered_at, a.id",
         *crowd.values,
     )
 

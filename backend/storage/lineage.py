@@ -21,8 +21,8 @@ async def read_customer_sources(conn: Connection, customer_id: str) -> list[Sour
         customer_id,
     )
     [visits] = await conn.fetch(
-        "SELECT COUNT(*), MIN(v.check_in_at), MAX(v.check_in_at), MAX(k.timezone) FROM visit v JOIN customer k"
-        f" ON k.id = v.customer_id WHERE v.customer_id = ? AND v.state = '{VisitState.COMPLETED.value}'",
+        "SELECT COUNT(v.id), MIN(v.check_in_at), MAX(v.check_in_at), MAX(k.timezone) FROM customer k LEFT JOIN visit v"
+        f" ON v.customer_id = k.id AND v.state = '{VisitState.COMPLETED.value}' WHERE k.id = ?",
         customer_id,
     )
     [tasks] = await conn.fetch("SELECT COUNT(*) FROM task WHERE customer_id = ?", customer_id)
@@ -32,11 +32,23 @@ async def read_customer_sources(conn: Connection, customer_id: str) -> list[Sour
         customer_id,
         customer_id,
     )
+    [answers] = await conn.fetch(
+        "SELECT COUNT(*), MIN(answered_at), MAX(answered_at) FROM answer WHERE customer_id = ?", customer_id
+    )
+    [cases] = await conn.fetch(
+        "SELECT COUNT(*), MIN(opened_at), MAX(opened_at) FROM service_case WHERE customer_id = ?", customer_id
+    )
     zone = visits[3] or TIMEZONE_DEFAULT
-    days = [None if at is None else local_day(at, zone) for at in visits[1:3]]
+
+    def used(source: Source, row: Row) -> SourceUsed:
+        first, last = (None if at is None else local_day(at, zone) for at in row[1:3])
+        return SourceUsed(source, row[0] > 0, first, last, row[0])
+
     return [
         SourceUsed(Source.ORDERS, orders[0] > 0, orders[1], orders[2], orders[0]),
-        SourceUsed(Source.VISITS, visits[0] > 0, days[0], days[1], visits[0]),
+        used(Source.VISITS, visits),
+        used(Source.ANSWERS, answers),
+        used(Source.CASES, cases),
         SourceUsed(Source.TASKS, tasks[0] > 0, rows_n=tasks[0]),
         SourceUsed(Source.PEERS, peers[0] > 0, rows_n=peers[0]),
     ]

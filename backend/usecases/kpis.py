@@ -8,6 +8,7 @@ import numpy as np
 
 from backend.auth.principal import Principal
 from backend.config import Settings
+from backend.domain.arrays import IntColumn
 from backend.domain.kpis import Kpi, KpiCode, KpiInputs, Period, check_period, kpi, sources_used
 from backend.domain.score_facts import local_days
 from backend.domain.sources import SourceUsed
@@ -15,7 +16,7 @@ from backend.domain.times import day_number
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Engine, Row
 from backend.storage.holding import held_customers
-from backend.storage.kpis import read_reps, read_visits_made
+from backend.storage.kpis import read_reps, read_visits_made, read_wallet_shares
 from backend.storage.statistics import Crowd, Heads, OrderRows, crowd_of, read_heads, read_orders, sales_of
 
 
@@ -46,6 +47,7 @@ class _Read:
     crowd: Crowd
     orders: OrderRows
     visits: Sequence[Row]
+    shares: Sequence[Row]
     reps: frozenset[str]
 
 
@@ -76,6 +78,7 @@ async def key_figures(
             crowd=crowd,
             orders=await read_orders(conn, crowd),
             visits=await read_visits_made(conn, crowd),
+            shares=await read_wallet_shares(conn, crowd),
             reps=frozenset(await read_reps(conn, principal, territory_id)),
         )
     few = 0 < len(read.heads.ids) < settings.cube_group_customers_min
@@ -106,9 +109,20 @@ def _compute(
             for span in (period, period.before)
         },
         visit_cost_minor=settings.visit_cost_minor,
+        wallet_share_bp={span: _stated(read, customers_n, span) for span in (period, period.before)},
     )
     items = tuple(
         KpiFound(code, kpi(code, inputs, period), kpi(code, inputs, period.before), sources_used(code, inputs, period))
         for code in codes
     )
     return KpisFound(first_day, last_day, customers_n, int(sales.left_out.sum()), items)
+
+
+def _stated(read: _Read, customers_n: int, period: Period) -> IntColumn:
+    """(n,) the newest share of wallet stated by the end of a period, basis points."""
+    customer, per_cent, moments = (np.array([row[at] for row in read.shares], dtype=np.int64) for at in range(3))
+    told = local_days(moments, read.heads.zone[customer], read.crowd.zones) <= period.last
+    values, known = np.zeros(customers_n, dtype=np.int64), np.zeros(customers_n, dtype=np.bool_)
+    # rows stand in the order of their telling: the last one of a customer stays
+    values[customer[told]], known[customer[told]] = per_cent[told] * 100, True
+    return IntColumn(values, known)

@@ -40,7 +40,7 @@ def world(
         reps_n=reps_n,
         visiting_reps_n={MAY: visiting},
         visit_cost_minor=50,
-        wallet_share_bp=wallet,
+        wallet_share_bp=None if wallet is None else {MAY: wallet},
     )
 
 

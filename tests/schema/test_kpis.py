@@ -4,7 +4,7 @@ import pytest
 
 from backend.ids import new_id
 from backend.usecases.customers import change_customers
-from tests import histories
+from tests import factories, histories
 from tests.house import House, create
 from tests.usecases.asking import ask, data
 
@@ -66,6 +66,7 @@ async def test_a_rep_reads_the_figures_of_his_customers(house: House, shops: lis
     assert shown("DAYS_TO_SECOND_ORDER") == (9, None, 1, 1, None)
     assert shown("ADOPTION") == (10_000, 10_000, 1, 1, None)
     assert shown("WIN_RATE") == (None, None, 0, 0, "NOT_RECORDED")
+    assert shown("SHARE_OF_WALLET") == (None, None, 0, 3, "NOTHING_TO_COUNT")
     assert figures["WIN_RATE"]["sources"] == [
         {"source": "OPPORTUNITIES", "name": "Opportunities", "recorded": False, "from": None, "until": None, "rows": 0}
     ]
@@ -94,6 +95,23 @@ async def test_who_reads_sums_only_is_told_none_of_few_customers(house: House, s
     fifth = create(new_id(), {"nameEn": "E", "kind": "RETAILER", "territoryId": house.patches["south"]})
     await house.change("admin", change_customers, fifth)
     assert (await data(house, "analyst", KPIS, **asked))["kpis"]["items"][0]["value"] == 514_000
+
+
+@pytest.mark.requirement("R6")
+async def test_shares_of_wallet_are_those_stated_by_the_end_of_each_period(house: House, shops: list[str]) -> None:
+    async with house.engine.write() as conn:
+        for shop, per_cent, day in ((shops[0], 20, 1), (shops[1], 60, 25), (shops[0], 40, 40)):
+            answer, at = new_id(), house.now_ms - day * 86_400_000
+            await factories.insert(conn, "answer", id=answer, form_id=new_id(), customer_id=shop, root_id=answer,
+                                   said="{}", answered_at=at, created_at=at, created_by="system")  # fmt: skip
+            await factories.insert(conn, "answer_measure", id=new_id(), answer_id=answer, position=0,
+                                   measure="WALLET_SHARE", question="share", value=per_cent)  # fmt: skip
+    found = (await data(house, "wei", KPIS, **{"from": "2026-11-01", "codes": ["SHARE_OF_WALLET"]}))["kpis"]
+    [item] = found["items"]
+    # before November one had said 40 and the other 60; since then the first says 20
+    assert (item["value"], item["previous"], item["part"], item["whole"]) == (4_000, 5_000, 2, 3)
+    [source] = item["sources"]
+    assert (source["source"], source["recorded"], source["rows"]) == ("ANSWERS", True, 2)
 
 
 async def test_figures_and_why_there_are_none_speak_the_readers_language(house: House, shops: list[str]) -> None:
