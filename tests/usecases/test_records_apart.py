@@ -207,17 +207,21 @@ async def test_restoring_the_whole_and_deleting_the_part_at_once_ends_without_th
         name, change = wishes[0]
         told += await USE_CASES[name, change.intent](work, [change])
         other = asyncio.ensure_future(second())
-        await _until_somebody_waits(house)
+        await _until_it_waits(house, other)
     await other
     assert [outcome.status for outcome in told] == [Status.APPLIED, Status.APPLIED]
     assert await house.row("customer_contact", link, "id") == ()
     assert await house.row("contact", contact, "id") == (contact,)
 
 
-async def _until_somebody_waits(house: House) -> None:
-    async with house.engine.read() as conn:
-        waiting: object = None
-        while not waiting:
-            waiting = await conn.fetch(
-                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
+async def _until_it_waits(house: House, other: asyncio.Future[None]) -> None:
+    """Returns once somebody waits for a lock, and at the latest when `other` has ended.
+
+    Each look is a transaction of its own: within one PostgreSQL shows the list of those connected as it was at the
+    first look, and whoever connects after it would never be seen to wait.
+    """
+    looking = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(60):
+        while not other.done() and not await house.engine.fetch(looking):  # noqa: ASYNC110 - nobody tells it
+            await asyncio.sleep(0.01)
+    assert not other.done(), "nobody had to wait"
