@@ -32,7 +32,7 @@ test: $(VENV)/.dev $(VENV)/.graphiql ## the whole suite, on SQLite and PostgreSQ
 	$(PYTEST) -q -n $(WORKERS) -m "not mutants"
 
 mutants: $(VENV)/.dev ## the product broken on purpose in some fifty ways: the long tests must each notice
-	$(PYTEST) -q -n $(WORKERS) -m mutants
+	$(PYTEST) -q -n $(WORKERS) -m mutants -o timeout=1800
 
 lint: $(VENV)/.dev ## style, format and the floors of the house
 	$(BIN)/ruff check $(SOURCES)

@@ -11,7 +11,6 @@ from backend.auth.principal import Principal
 from backend.config import Settings
 from backend.domain.money import Money
 from backend.domain.names import query_keys
-from backend.domain.permissions import Action, Collection
 from backend.domain.predicate_columns import lower_ascii
 from backend.domain.predicates import (
     CUSTOM_PREFIX,
@@ -65,16 +64,6 @@ class Moment:
     currency: str
 
 
-def sums_orders(principal: Principal) -> bool:
-    """Whether somebody may know what orders add up to."""
-    return readable(principal, ENTITIES["orders"]) or principal.may(Action.AGGREGATE, Collection.ORDERS)
-
-
-def sums_only(principal: Principal) -> bool:
-    """Whether he may know sums of orders, and not the orders themselves."""
-    return not readable(principal, ENTITIES["orders"]) and sums_orders(principal)
-
-
 def permitted(vocabulary: Vocabulary, principal: Principal | None) -> Vocabulary:
     """What of a vocabulary somebody may compare: not what he may not read, be it a collection or personal.
 
@@ -87,7 +76,7 @@ def permitted(vocabulary: Vocabulary, principal: Principal | None) -> Vocabulary
         if found.personal and principal.masked:
             return True
         if found.reads == "orders" and found.sums:
-            return not sums_orders(principal)
+            return not principal.counts_orders
         return bool(found.reads) and not readable(principal, ENTITIES[found.reads])
 
     return vocabulary.without(frozenset(name for name, found in vocabulary.fields.items() if withheld(found)))
@@ -113,7 +102,7 @@ def compares_orders(predicate: Predicate, vocabulary: Vocabulary) -> bool:
 
 def order_scope(scopes: Scopes, alias: str) -> Sql:
     """What orders count for somebody, given that their customer is in scope: those he reads, or whose sums he may."""
-    return Sql("1 = 1") if sums_only(scopes.principal) else scopes.scope(ENTITIES["orders"], alias)
+    return Sql("1 = 1") if scopes.principal.only_counts_orders else scopes.scope(ENTITIES["orders"], alias)
 
 
 def zone_case(given: Given, alias: str, moments: Mapping[str, int]) -> Sql:

@@ -13,7 +13,6 @@ from backend.domain.behaviour import Behaviour, behaviour_of
 from backend.domain.cohorts import CohortTable, cohort_table
 from backend.domain.history import OrderColumns, history_of
 from backend.domain.look_alikes import LookAlikeFeature, look_alikes
-from backend.domain.permissions import Action, Collection
 from backend.domain.sources import Source, SourceUsed
 from backend.domain.times import add_days, day_from_number, day_number
 from backend.errors import Code, Problem, Refused
@@ -85,20 +84,12 @@ class CohortsFound:
     sources: tuple[SourceUsed, ...]
 
 
-def _sums_only(principal: Principal) -> bool:
-    """Whether somebody may know sums of orders and not the orders. Raises NOT_PERMITTED where he may neither."""
-    if principal.may(Action.READ, Collection.ORDERS):
-        return False
-    if principal.may(Action.AGGREGATE, Collection.ORDERS):
-        return True
-    raise Refused(Problem(Code.NOT_PERMITTED, ("orders",)))
-
-
 async def _crowd(
     conn: Connection, principal: Principal, settings: Settings, scope: Scope, as_of: str, today: str
 ) -> Crowd:
     """The customers of a scope, at least one; raises NOT_FOUND, NOT_PERMITTED and IN_THE_FUTURE."""
-    sums_only = _sums_only(principal)
+    if not principal.counts_orders:
+        raise Refused(Problem(Code.NOT_PERMITTED, ("orders",)))
     if as_of > today:
         raise Refused(Problem(Code.IN_THE_FUTURE, ("asOf",), (today,)))
     if scope.customer_id is not None and scope.territory_id is not None:
@@ -110,7 +101,7 @@ async def _crowd(
     counted = await conn.fetch(f"SELECT COUNT(*) FROM customer k WHERE {crowd.where}", *crowd.args)
     if scope.customer_id is not None and not counted[0][0]:
         raise Refused(Problem(Code.NOT_FOUND, ("customerId",)))
-    if sums_only and 0 < counted[0][0] < settings.cube_group_customers_min:
+    if principal.only_counts_orders and 0 < counted[0][0] < settings.cube_group_customers_min:
         # what few customers do together is what each of them does
         raise Refused(Problem(Code.NOT_PERMITTED, ("orders",), (str(settings.cube_group_customers_min),)))
     return crowd
@@ -196,7 +187,7 @@ async def who_is_alike(
 
     Needs the right to read orders one by one. Raises NOT_PERMITTED, NOT_FOUND, OUT_OF_RANGE and IN_THE_FUTURE.
     """
-    if _sums_only(principal):
+    if principal.only_counts_orders:
         raise Refused(Problem(Code.NOT_PERMITTED, ("orders",)))
     if not 1 <= first <= settings.nested_page_rows_max:
         raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.nested_page_rows_max))))
@@ -258,6 +249,6 @@ async def retention(
         crowd = await _crowd(conn, principal, settings, scope, as_of, today)
         sold = await _sold(conn, crowd, settings)
     table = await asyncio.to_thread(cohort_table, sold.orders, as_of_day=day_number(as_of))
-    least = settings.cube_group_customers_min if _sums_only(principal) else None
+    least = settings.cube_group_customers_min if principal.only_counts_orders else None
     hidden = np.zeros(table.size_n.shape, dtype=np.bool_) if least is None else table.size_n < least
     return CohortsFound(as_of, len(sold.ids), int(sold.left_out.sum()), table, hidden, least, _sources(sold.orders))

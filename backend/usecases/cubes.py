@@ -22,7 +22,7 @@ from backend.domain.sources import Source, SourceUsed
 from backend.errors import Code, Problem, Refused
 from backend.reads.cube import cube_statement, in_order
 from backend.reads.entities import ENTITIES, readable
-from backend.reads.predicates import Moment, compares_orders, permitted, predicate_limits, sums_only, sums_orders
+from backend.reads.predicates import Moment, compares_orders, permitted, predicate_limits
 from backend.storage.engine import Connection, Engine
 from backend.storage.statistics import crowd_of
 from backend.sync.custom import custom_fields_of
@@ -78,7 +78,7 @@ async def customer_cube(
             wish,
             defined=defined,
             masked=principal.masked,
-            may=lambda name: sums_orders(principal) if name == "orders" else readable(principal, ENTITIES[name]),
+            may=lambda name: principal.counts_orders if name == "orders" else readable(principal, ENTITIES[name]),
             allowed=vocabulary.fields,
         )
         if as_of > today:
@@ -114,7 +114,7 @@ async def _answer(
     refuse_too_many(len(rows), groups_max)
     groups = in_order([statement.group(row) for row in rows])
     told_of_orders = wish.asks_orders or (predicate is not None and compares_orders(predicate, vocabulary))
-    least_n = settings.cube_group_customers_min if told_of_orders and sums_only(principal) else None
+    least_n = settings.cube_group_customers_min if told_of_orders and principal.only_counts_orders else None
     gone = frozenset() if least_n is None else suppressed(groups, least_n)
     orders = [statement.orders_of(row) for row in rows if row[0] == len(wish.sides)]
     return CubeFound(

@@ -12,7 +12,7 @@ from backend.domain.predicates import PredicateField, Vocabulary
 from backend.errors import Code, Problem, Refused
 from backend.reads.entities import ENTITIES, readable
 from backend.reads.matching import matching_statement
-from backend.reads.predicates import Moment, compares_orders, permitted, predicate_limits, sums_only
+from backend.reads.predicates import Moment, compares_orders, permitted, predicate_limits
 from backend.storage.engine import Connection, Engine
 from backend.storage.statistics import crowd_of
 from backend.sync.custom import custom_fields_of
@@ -65,7 +65,8 @@ async def matching_customers(
         sql, values = matching_statement(predicate, whole, principal, conn.dialect, moment, first=first + 1)
         rows = await conn.fetch(sql, *values)
     count = rows[0][0] if rows else 0
-    few = sums_only(principal) and compares_orders(predicate, whole) and 0 < count < settings.cube_group_customers_min
+    told_of_orders = principal.only_counts_orders and compares_orders(predicate, whole)
+    few = told_of_orders and 0 < count < settings.cube_group_customers_min
     ids = () if few else tuple(row[1] for row in rows[:first])
     return Matching(write_text(predicate, whole), write_json(predicate, whole), None if few else count, ids)
 
