@@ -17,6 +17,7 @@ from backend.storage.models.customers import Contact, Customer, CustomerContact
 from backend.storage.models.feedback import Answer, AnswerMeasure, ServiceCase
 from backend.storage.models.judged import Judgement
 from backend.storage.models.work import OrderLine, SalesOrder, Task, Visit
+from backend.storage.visibility import follows
 
 Raw = dict[str, Any]
 """column → value, as the table holds it"""
@@ -234,9 +235,9 @@ async def scopes_now(conn: Connection, copies: Sequence[Copy]) -> dict[str, set[
     found: dict[str, set[str]] = {}
     for copy in copies:
         live = [standing[customer] for customer in copy.customers if customer in standing]
-        follows = {f"territory:{territory}" if territory else "unassigned" for territory in live}
+        beside = {follows(copy.scopes, territory) for territory in live}
         own = {scope for scope in copy.scopes if scope.startswith("user:")} if live else set(copy.scopes)
-        found[copy.key] = own | follows
+        found[copy.key] = own | beside
     return found
 
 

@@ -2,7 +2,8 @@
 
 A *place* is a scope a record stands in; a *grant* is a scope someone holds. A record is visible when one of
 its places meets an open grant. The feed's places and the predicate of the reads are printed from `PLACES`.
-Scopes: `territory:<id>`, `user:<id>`, `unassigned`, `catalogue`, `organisation`.
+Scopes: `territory:<id>`, `user:<id>`, `unassigned`, `catalogue`, `organisation`; and `tasks:<territory>` and
+`unassigned_tasks`, because not everybody who reads the customers of a territory reads what its people have to do.
 """
 
 import re
@@ -65,9 +66,9 @@ _OWN_PLACES: Mapping[str, tuple[Place, ...]] = {
     "visits": _by_territory("visit"),
     "orders": _by_territory("sales_order"),
     "tasks": (
-        Place("territory", "task p", "p.id", "p.territory_id",
+        Place("tasks", "task p", "p.id", "p.territory_id",
               "p.customer_id IS NOT NULL AND p.territory_id IS NOT NULL", in_row=True),
-        Place("unassigned", "task p", "p.id", None, "p.customer_id IS NOT NULL AND p.territory_id IS NULL",
+        Place("unassigned_tasks", "task p", "p.id", None, "p.customer_id IS NOT NULL AND p.territory_id IS NULL",
               in_row=True),
         Place("user", "task p", "p.id", "p.assignee_id", in_row=True),
     ),
@@ -85,6 +86,14 @@ _OWN_PLACES: Mapping[str, tuple[Place, ...]] = {
     "priceLists": (Place("catalogue", "price_list p", "p.id", in_row=True),),
     "syncIssues": (Place("user", "sync_issue p", "p.id", "p.user_id", in_row=True),),
 }  # fmt: skip
+
+
+def follows(scopes: Iterable[str], territory_id: str | None) -> str:
+    """The scope that what stood in `scopes` for its customer's sake stands in once that customer is in a territory."""
+    if any(scope == "unassigned_tasks" or scope.startswith("tasks:") for scope in scopes):
+        return f"tasks:{territory_id}" if territory_id else "unassigned_tasks"
+    return f"territory:{territory_id}" if territory_id else "unassigned"
+
 
 HOLDERS = ("customers", "contacts", "visits", "orders", "tasks")
 """What attachments hang on."""
@@ -119,6 +128,18 @@ def places_sql(collection: str) -> str:
         f"WHERE {place.record} = ANY(?) AND {place.where}"
         for place in PLACES[collection]
     )
+
+
+def place_columns(collection: str) -> frozenset[str] | None:
+    """The columns of a record's own row that decide where it stands; None where other rows have a say.
+
+    While none of them is written, its places are what they were.
+    """
+    places = PLACES[collection]
+    if not all(place.in_row for place in places):
+        return None
+    told = " ".join(f"{place.record} {place.key or ''} {place.where}" for place in places)
+    return frozenset(_OWN_COLUMN.findall(told)) if "SELECT" not in told else None
 
 
 def _scope_expression(place: Place) -> str:
@@ -308,6 +329,7 @@ class _AskedOnce:
 
 _ASKED_EACH_TIME = _AskedEachTime()
 _OF_PLACE = re.compile(r"\bp\.")
+_OWN_COLUMN = re.compile(r"\bp\.(\w+)")
 
 
 def _visible_by(place: Place, alias: str, record: str, grants: _AskedEachTime | _AskedOnce) -> str:
@@ -347,7 +369,7 @@ def devices_seen(principal: Principal, alias: str) -> tuple[str, int] | None:
     return f"({alias}.user_id = ?)", 1
 
 
-_WORKING_SCOPES = "g.scope > 'territory:' AND g.scope < 'user;'"
+_WORKING_SCOPES = "g.scope > 'tasks:' AND g.scope < 'user;'"
 """Territories, what stands in none, and people: not what everybody holds."""
 
 

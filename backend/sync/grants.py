@@ -7,7 +7,7 @@ user load the scope again.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from backend.domain.permissions import Role
+from backend.domain.permissions import Action, Collection, Reach, Role, reach
 from backend.domain.territories import TerritoryKind, is_at_or_below
 from backend.storage.engine import Connection
 
@@ -43,19 +43,32 @@ def scopes_of(user_id: str, organisation: Organisation) -> set[str]:
     if user_id in organisation.services:
         everywhere = organisation.services[user_id]
         patches = organisation.patches if everywhere else organisation.patches_below(user_id)
-        return {*EVERYONE, *(f"territory:{patch}" for patch in patches), *(("unassigned",) if everywhere else ())}
+        return {*EVERYONE, *_standing_in(patches, everywhere), *_tasks_in(patches, everywhere)}
     role = organisation.roles[user_id]
     scopes = {*EVERYONE, f"user:{user_id}"}
     everywhere = role in SEES_EVERY_TERRITORY
     patches = organisation.patches if everywhere else organisation.patches_below(user_id)
-    scopes |= {f"territory:{patch}" for patch in patches}
-    if everywhere or (role is Role.MANAGER and organisation.holds_a_root(user_id)):
-        scopes.add("unassigned")
+    of_nobody = everywhere or (role is Role.MANAGER and organisation.holds_a_root(user_id))
+    scopes |= _standing_in(patches, of_nobody)
+    match reach(role, Action.READ, Collection.TASKS):
+        case Reach.OWN:
+            # his own queue, and what is to be done in territories he holds himself
+            scopes |= _tasks_in(organisation.patches_below(user_id), False)
+        case Reach.SUBTREE | Reach.ALL:
+            scopes |= _tasks_in(patches, of_nobody)
     if role is Role.ADMIN:
         scopes |= {f"user:{other}" for other in organisation.roles}
     if role is Role.MANAGER:
         scopes |= {f"user:{rep}" for rep in organisation.roles if _reports_to(rep, user_id, organisation)}
     return scopes
+
+
+def _standing_in(patches: Iterable[str], of_nobody: bool) -> set[str]:
+    return {f"territory:{patch}" for patch in patches} | ({"unassigned"} if of_nobody else set())
+
+
+def _tasks_in(patches: Iterable[str], of_nobody: bool) -> set[str]:
+    return {f"tasks:{patch}" for patch in patches} | ({"unassigned_tasks"} if of_nobody else set())
 
 
 def _reports_to(rep: str, manager: str, organisation: Organisation) -> bool:

@@ -229,6 +229,12 @@ async def make_world(engine: Engine, seed: int = 7) -> World:
         return await _World(conn, seed).make()
 
 
+def _scopes_of(territories: list[str], *, tasks: bool = True) -> list[str]:
+    """What stands in territories and in none; what is to be done there only for who reads others' tasks."""
+    customers = [*(f"territory:{one}" for one in territories), "unassigned"]
+    return [*customers, *(f"tasks:{one}" for one in territories), "unassigned_tasks"] if tasks else customers
+
+
 class _World(Filler):
     async def make(self) -> World:
         await self.people()
@@ -250,9 +256,9 @@ class _World(Filler):
         self.south = await self.row(territories.Territory, parent_id=root, path="/cn/south")
         self.world.territories = [root, self.north, self.south]
         scopes = {
-            "rep1": [f"territory:{self.north}"],
-            "rep2": [f"territory:{self.south}"],
-            "manager": [f"territory:{self.north}", f"territory:{self.south}", f"territory:{root}", "unassigned"],
+            "rep1": [f"territory:{self.north}", f"tasks:{self.north}"],
+            "rep2": [f"territory:{self.south}", f"tasks:{self.south}"],
+            "manager": _scopes_of(self.world.territories),
         }
         for who in PRINCIPALS:
             role = {"rep1": "REP", "rep2": "REP", "manager": "MANAGER"}.get(who, who)
@@ -261,7 +267,7 @@ class _World(Filler):
             await grant(
                 self.conn,
                 user_id,
-                *scopes.get(who, scopes["manager"]),
+                *scopes.get(who, _scopes_of(self.world.territories, tasks=role == Role.ADMIN)),
                 f"user:{user_id}",
                 "catalogue",
                 "organisation",
@@ -377,11 +383,12 @@ class _World(Filler):
 
     async def others(self) -> None:
         """Who reads but is not of the field: a back office and another system."""
-        everywhere = [f"territory:{one}" for one in self.world.territories]
         office = await self.row(people.User, role=BACK_OFFICE, active=True)
-        await grant(self.conn, office, *everywhere, "unassigned", f"user:{office}", "catalogue", "organisation")
+        everywhere = _scopes_of(self.world.territories)
+        await grant(self.conn, office, *everywhere, f"user:{office}", "catalogue", "organisation")
         service = self.id()
-        await grant(self.conn, service, f"territory:{self.north}", "catalogue", "organisation")
+        north = (f"territory:{self.north}", f"tasks:{self.north}")
+        await grant(self.conn, service, *north, "catalogue", "organisation")
         self.world.people |= {BACK_OFFICE: office, SERVICE: service}
         # who answers for whom
         for who in ("manager", Role.ADMIN.value):

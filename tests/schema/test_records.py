@@ -271,9 +271,11 @@ async def test_a_manager_reads_what_his_people_did_and_what_was_done_within_his_
     async def narrow(work: Any) -> None:
         """The manager holds the north alone from now on."""
         await work.conn.execute(
-            "UPDATE user_scope SET revoked_seq = 1, revoked_at = 1 WHERE user_id = ? AND scope IN (?, ?, ?)",
+            "UPDATE user_scope SET revoked_seq = 1, revoked_at = 1 WHERE user_id = ? AND scope IN (?, ?, ?, ?, ?)",
             house.people["manager"].user_id,
             f"territory:{house.patches['south']}",
+            f"tasks:{house.patches['south']}",
+            "unassigned_tasks",
             f"user:{house.people['na'].user_id}",
             "unassigned",
         )

@@ -120,9 +120,11 @@ class Model:
     def scopes(self, user_id: str) -> set[str]:
         scopes = {"organisation", "catalogue", f"user:{user_id}"}
         if user_id == self.manager:
-            scopes |= {f"territory:{patch}" for patch in self.patches} | {"unassigned"}
+            scopes |= {f"{kind}:{patch}" for kind in ("territory", "tasks") for patch in self.patches}
+            scopes |= {"unassigned", "unassigned_tasks"}
             return scopes | {f"user:{rep}" for rep in self.reps if any(u == rep for u, _ in self.held)}
-        return scopes | {f"territory:{patch}" for rep, patch in self.held if rep == user_id}
+        mine = [patch for rep, patch in self.held if rep == user_id]
+        return scopes | {f"{kind}:{patch}" for kind in ("territory", "tasks") for patch in mine}
 
     def where(self, customer_id: str) -> str:
         at = self.records["customers", customer_id]["territoryId"]
@@ -143,6 +145,7 @@ class Model:
                 return at or {f"user:{fields['createdBy']}"}
             case "tasks":
                 at = {self.where(fields["customerId"])} if fields["customerId"] else set()
+                at = {"unassigned_tasks" if one == "unassigned" else f"tasks:{one.partition(':')[2]}" for one in at}
                 return at | {f"user:{fields['assigneeId']}"}
             case _:
                 return {self.where(fields["customerId"])}
