@@ -21,6 +21,8 @@ class Source(StrEnum):
     """complaints"""
     PEERS = "PEERS"
     """orders of comparable customers"""
+    GOALS = "GOALS"
+    """goals that are in force"""
     USERS = "USERS"
     """reps who are active"""
     COSTS = "COSTS"

@@ -1,24 +1,33 @@
 """What the 7P report reads of one scope: few statements, each over the whole crowd."""
 
+from dataclasses import dataclass
+
 import orjson
 
 from backend.auth.principal import Principal
 from backend.domain.catalogue import ArticleState
 from backend.domain.evaluations import EvaluationState, SubjectKind
+from backend.domain.goals import GoalRecord
+from backend.domain.kpis import KpiCode
+from backend.domain.territories import is_at_or_below
+from backend.domain.times import add_days, day_start_ms
 from backend.storage.dialects import Dialect
 from backend.storage.engine import Connection, Row
 from backend.storage.evaluations import sees_evaluations
+from backend.storage.implementation import read_goals, sees_steps
 from backend.storage.statistics import COUNTS, Crowd
 
 EFFECTS_MAX = 100
 BROKEN_COLOURS_MAX = 1_000
+GOALS_MAX = 200
 
 
 async def read_report_customers(conn: Connection, crowd: Crowd) -> list[Row]:
-    """(id, kind, zone or None, stage or None, completeness, name zh, ko, en, parent id or None) in the order of ids, as
-    `Crowd` numbers them."""
+    """(id, kind, zone or None, stage or None, completeness, name zh, ko, en, parent id or None, territory id or None)
+    in the order of ids, as `Crowd` numbers them."""
     return await conn.fetch(
-        "SELECT k.id, k.kind, k.timezone, s.stage, k.completeness_percent, k.name_zh, k.name_ko, k.name_en, k.parent_id"
+        "SELECT k.id, k.kind, k.timezone, s.stage, k.completeness_percent, k.name_zh, k.name_ko, k.name_en,"
+        " k.parent_id, k.territory_id"
         f" FROM customer k LEFT JOIN customer_score s ON s.customer_id = k.id WHERE {crowd.where} ORDER BY k.id",
         *crowd.args,
     )
@@ -102,3 +111,60 @@ async def read_effects(
         *crowd.args,
     )
     return [(row[0], row[1], row[2], orjson.loads(row[3]), row[4]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeGoal:
+    """A goal of the scope or below it. `nodes`: the territories it is about, None for the whole organisation; `own`:
+    set for exactly the scope."""
+
+    goal: GoalRecord
+    nodes: frozenset[str] | None
+    own: bool
+
+
+async def read_revenue_goals(
+    conn: Connection, principal: Principal | None, territory_id: str | None, day: str, timezone: str
+) -> list[ScopeGoal]:
+    """Goals for revenue in force on a day, of a territory and those below it, without one of all the caller holds; as
+    far as the caller sees goals, the next due first. `principal` None is the operator, who sees all.
+
+    Who holds a part only is told no goal of the whole: his customers' orders say nothing of it. What holds everywhere
+    for him is the goal of the one territory he is seated at.
+    """
+    seen = ("1 = 1", []) if principal is None else sees_steps(principal, "g")
+    if seen is None:
+        return []
+    paths = {str(row[0]): str(row[1]) for row in await conn.fetch("SELECT id, path FROM territory")}
+    whole = territory_id is None and not seen[1]
+    own = territory_id
+    if territory_id is None and principal is not None and not whole:
+        seats = await conn.fetch(
+            "SELECT m.territory_id FROM territory_member m WHERE m.user_id = ? AND m.valid_to IS NULL LIMIT 2",
+            principal.holder,
+        )
+        own = str(seats[0][0]) if len(seats) == 1 else None
+    where = ["g.metric = ?", "g.starts_on <= ?", "g.due_on >= ?", "g.set_at < ?"]
+    ends_ms = day_start_ms(add_days(day, 1), timezone)
+    args: list[object] = [KpiCode.REVENUE.value, day, day, ends_ms]
+    where.append("(g.closed_at IS NULL OR g.closed_at >= ?)")
+    args.append(ends_ms)
+    if territory_id is not None:
+        where.append("g.territory_id = ANY(?)")
+        args.append(_below(paths, territory_id))
+    elif not whole:
+        where.append("g.territory_id IS NOT NULL")
+    found = await read_goals(conn, seen, " AND ".join(where), args, GOALS_MAX)
+    return [
+        ScopeGoal(
+            one,
+            None if one.territory_id is None else frozenset(_below(paths, one.territory_id)),
+            one.territory_id is None if whole else one.territory_id == own,
+        )
+        for one in found
+    ]
+
+
+def _below(paths: dict[str, str], territory_id: str) -> list[str]:
+    top = paths.get(territory_id)
+    return [] if top is None else [node for node, path in paths.items() if is_at_or_below(path, top)]

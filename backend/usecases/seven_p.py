@@ -13,13 +13,23 @@ from backend.domain.affinity import AffinityItem
 from backend.domain.arrays import BASIS_POINTS, BoolArray, IntArray, IntColumn
 from backend.domain.behaviour import Bought
 from backend.domain.catalogue import ArticleState
+from backend.domain.evaluations import EvaluationMetric
 from backend.domain.exchange import convert_columns
 from backend.domain.frozen import KINDS, fitted_of
+from backend.domain.kpis import Period
 from backend.domain.money import Rate
 from backend.domain.score_facts import local_days
 from backend.domain.segment_moves import Move
 from backend.domain.seven_p.all_parts import seven_parts
-from backend.domain.seven_p.records import BrokenRun, CustomerColumns, Effect, LineColumns, Records, ScoreColumns
+from backend.domain.seven_p.records import (
+    BrokenRun,
+    CustomerColumns,
+    Effect,
+    LineColumns,
+    Records,
+    RevenueGoal,
+    ScoreColumns,
+)
 from backend.domain.seven_p.report import YEAR_DAYS, Part
 from backend.domain.times import add_days, day_number
 from backend.errors import Code, Problem, Refused
@@ -30,12 +40,14 @@ from backend.storage.holding import held_customers
 from backend.storage.kpis import read_visits_made
 from backend.storage.score_policies import read_moves
 from backend.storage.seven_p import (
+    ScopeGoal,
     read_broken_runs,
     read_effects,
     read_report_customers,
     read_report_lines,
     read_report_orders,
     read_report_scores,
+    read_revenue_goals,
 )
 from backend.storage.statistics import Crowd, OrderRows, crowd_of, sales_of
 from backend.storage.values import read_models
@@ -85,6 +97,7 @@ class _Read:
     baskets: Sequence[Row]
     broken: Sequence[Row]
     effects: Sequence[tuple[str, str, str, dict[str, Any], int]]
+    goals: Sequence[ScopeGoal]
     models: dict[str, Any] | None
 
 
@@ -120,7 +133,13 @@ async def seven_p_report(
         if sums_only and 0 < len(customers) < settings.cube_group_customers_min:
             # what few customers bring together is what each of them brings
             raise Refused(Problem(Code.NOT_PERMITTED, ("orders",), (str(settings.cube_group_customers_min),)))
-        read = await _read(conn, principal, crowd, customers, as_of)
+        # a goal is nobody's own: of one customer there is none
+        goals = (
+            await read_revenue_goals(conn, principal, scope.territory_id, as_of, settings.organisation_timezone)
+            if scope.customer_id is None
+            else []
+        )
+        read = await _read(conn, principal, crowd, customers, goals, as_of)
     return await asyncio.to_thread(
         _compute, read, settings, as_of, settings.cube_group_customers_min if sums_only else 0
     )
@@ -135,7 +154,12 @@ async def _crowd(conn: Connection, principal: Principal | None, scope: ReportSco
 
 
 async def _read(
-    conn: Connection, principal: Principal | None, crowd: Crowd, customers: Sequence[Row], as_of: str
+    conn: Connection,
+    principal: Principal | None,
+    crowd: Crowd,
+    customers: Sequence[Row],
+    goals: Sequence[ScopeGoal],
+    as_of: str,
 ) -> _Read:
     year_ago = add_days(as_of, 1 - YEAR_DAYS)
     rates = await conn.fetch("SELECT currency, valid_from, rate_e9 FROM exchange_rate ORDER BY currency, valid_from")
@@ -156,6 +180,7 @@ async def _read(
         baskets=await read_baskets(conn, crowd, AffinityItem.CATEGORY.value, add_days(as_of, 1 - 2 * YEAR_DAYS)),
         broken=await read_broken_runs(conn, crowd, year_ago),
         effects=await read_effects(conn, principal, crowd, as_of),
+        goals=goals,
         models=await read_models(conn, as_of),
     )
 
@@ -216,6 +241,7 @@ def _records(read: _Read, settings: Settings, as_of: str, rows_from_n: int) -> R
         models_version=models.calibration.version if models is not None and known else None,
         visit_cost_minor=settings.visit_cost_minor,
         goods_share=None if margin is None else 1.0 - margin / BASIS_POINTS,
+        goals=[_goal(one, read.customers, as_of) for one in read.goals],
         cells_cut=len(read.bought.units) >= CELLS_MAX,
         rows_from_n=rows_from_n,
     )
@@ -303,4 +329,24 @@ def _effect(found: tuple[str, str, str, dict[str, Any], int]) -> Effect:
         gain_low_minor=result.get("gainLowMinor"),
         gain_high_minor=result.get("gainHighMinor"),
         cost_minor=cost,
+        metric=EvaluationMetric(result.get("metric", EvaluationMetric.REVENUE)),
+        lift=result.get("lift"),
+        low=result.get("low"),
+        high=result.get("high"),
+        treated_mean=result.get("treatedMean"),
+        control_mean=result.get("controlMean"),
+    )
+
+
+def _goal(found: ScopeGoal, customers: Sequence[Row], as_of: str) -> RevenueGoal:
+    today = day_number(as_of)
+    window = Period(today - found.goal.window_days + 1, today)
+    return RevenueGoal(
+        id=found.goal.id,
+        name=found.goal.name,
+        target_minor=found.goal.target,
+        window=window,
+        reaches_back=window.first < day_number(found.goal.starts_on),
+        members=np.array([found.nodes is None or row[9] in found.nodes for row in customers], dtype=np.bool_),
+        own=found.own,
     )

@@ -14,6 +14,7 @@ from backend.config import load_messages
 from backend.domain.arrays import Basis, IntArray, IntColumn
 from backend.domain.behaviour import Bought
 from backend.domain.calibration import Calibration
+from backend.domain.evaluations import EvaluationMetric
 from backend.domain.frozen import KINDS
 from backend.domain.history import OrderColumns, history_of
 from backend.domain.kpis import NoFigure, Period
@@ -30,8 +31,17 @@ from backend.domain.seven_p.profiling import profiling
 from backend.domain.seven_p.profitability import profitability, waterfall, whale_rows
 from backend.domain.seven_p.promotion import discount_response, promotion
 from backend.domain.seven_p.prospecting import Z_80, ahead, prospecting, seasons
-from backend.domain.seven_p.records import BrokenRun, CustomerColumns, Effect, LineColumns, Records, ScoreColumns
+from backend.domain.seven_p.records import (
+    BrokenRun,
+    CustomerColumns,
+    Effect,
+    LineColumns,
+    Records,
+    RevenueGoal,
+    ScoreColumns,
+)
 from backend.domain.seven_p.report import Part, SevenPCaveat, SevenPFigure, SevenPList, SevenPPart, year_until
+from backend.domain.sources import Source
 from backend.domain.spend import SpendFit
 
 F, L, C = SevenPFigure, SevenPList, SevenPCaveat
@@ -362,6 +372,43 @@ def test_performance_by_hand() -> None:
     )  # fmt: skip
 
 
+def goal(target: int, days: int, members: Sequence[int], *, own: bool = False, back: bool = False) -> RevenueGoal:
+    return RevenueGoal(f"g{target}", f"Sell {target}", target, Period(TODAY - days + 1, TODAY), back,
+                       np.array(members, dtype=np.bool_), own)  # fmt: skip
+
+
+@pytest.mark.requirement("R12", "R21")
+def test_attainment_is_what_was_sold_in_the_days_of_the_goal_set_for_this_scope() -> None:
+    orders = [(0, 0, 300), (0, 89, 200), (0, 90, 7_000), (1, 5, 40), (2, 5, -40)]
+    goals = [goal(80, 10, [0, 1, 1]), goal(1_000, 90, [1, 1, 1], own=True), goal(50, 90, [0, 1, 0], back=True)]
+    part = performance(world(3, orders, goals=goals))
+    found = part.figure(F.ATTAINMENT)
+    assert (found.value, found.n) == (5_000, 3)
+    assert [(row.record_id, row.label, [figure.value for figure in row.figures]) for row in part.rows_of(L.GOAL)] == [
+        ("g1000", "Sell 1000", [5_000, 500, 1_000]),
+        ("g80", "Sell 80", [0, 0, 80]),
+        ("g50", "Sell 50", [8_000, 40, 50]),
+    ]
+    assert [one.count for one in part.caveats if one.code is C.GOAL_REACHES_BACK] == [1]
+    assert C.GOALS_NOT_RECORDED not in caveats(part)
+    assert [(one.recorded, one.rows_n) for one in part.sources if one.source is Source.GOALS] == [(True, 3)]
+
+
+def test_goals_of_others_are_no_plan_of_this_scope_and_few_customers_are_not_told_apart() -> None:
+    goals = [goal(80, 10, [0, 1, 1]), goal(90, 10, [1, 1, 1])]
+    part = performance(world(3, [(1, 5, 40)], goals=goals))
+    assert told(part, F.ATTAINMENT) is NoFigure.NOT_RECORDED
+    assert C.GOALS_NOT_RECORDED in caveats(part)
+    assert [row.record_id for row in part.rows_of(L.GOAL)] == ["g80", "g90"]
+    sums = performance(world(3, [(1, 5, 40)], goals=goals, rows_from_n=3))
+    assert [row.record_id for row in sums.rows_of(L.GOAL)] == ["g90"]
+    # a target of nothing is reached by nobody, and without any order nothing is known to be missed
+    assert told(performance(world(1, [(0, 5, 40)], goals=[goal(0, 10, [1], own=True)])), F.ATTAINMENT) is (
+        NoFigure.NOTHING_TO_COUNT
+    )
+    assert told(performance(world(1, goals=[goal(9, 10, [1], own=True)])), F.ATTAINMENT) is NoFigure.NOTHING_TO_COUNT
+
+
 # --- prospecting --------------------------------------------------------------------------------------------------
 
 
@@ -496,6 +543,33 @@ def test_promotion_knows_only_what_was_held_against_others() -> None:
     assert (shown.value, shown.low, shown.high) == (0, -400, 400)
     assert (told(part, F.CAMPAIGNS), told(part, F.ROI), part.score, part.n) == (2, 10_000, 100, 200)
     assert told(part, F.CANNIBALISATION) is NoFigure.NOT_RECORDED
+
+
+@pytest.mark.requirement("R24")
+def test_response_is_told_of_campaigns_that_asked_who_ordered_and_every_lift_with_its_interval() -> None:
+    buyers = Effect("e1", "Who ordered", "2024-05-01", 300, 100, 5, -9, 9, 500, EvaluationMetric.BUYERS,
+                    0.09, 0.021, 0.159, 0.69, 0.6)  # fmt: skip
+    others = replace(buyers, id="e2", treated_n=100, treated_mean=0.29, ends_on="2024-05-02")
+    money = replace(buyers, id="e3", metric=EvaluationMetric.REVENUE, lift=20.0, low=-10.0, high=50.0,
+                    treated_mean=220.0, control_mean=200.0, ends_on="2024-05-03")  # fmt: skip
+    part = promotion(world(1, effects=[buyers, others, money]))
+    response = part.figure(F.RESPONSE)
+    assert (response.value, response.n) == (5_900, 400)
+    lifts = {
+        row.record_id: [(one.code, one.value, one.low, one.high, one.n) for one in row.figures[3:]]
+        for row in part.rows_of(L.CAMPAIGN)
+    }
+    assert lifts == {
+        "e1": [(F.RESPONSE, 6_900, None, None, 300), (F.RESPONSE_LIFT, 900, 210, 1_590, 400)],
+        "e2": [(F.RESPONSE, 2_900, None, None, 100), (F.RESPONSE_LIFT, 900, 210, 1_590, 200)],
+        "e3": [(F.RELATIVE_LIFT, 1_000, -500, 2_500, 400)],
+    }
+    only_money = promotion(world(1, effects=[money]))
+    assert told(only_money, F.RESPONSE) is NoFigure.NOT_RECORDED
+    [nobody] = promotion(world(1, effects=[replace(money, control_mean=0.0)])).rows_of(L.CAMPAIGN)
+    assert nobody.figures[3].missing is NoFigure.NOTHING_TO_COUNT
+    drawn = orjson.dumps(chart_of(part, Words(load_messages(), "en", "USD"))).decode()
+    assert drawn.count('"campaign":"Who ordered"') == 3 + 2 + 1
 
 
 @pytest.mark.requirement("R24")

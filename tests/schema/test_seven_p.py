@@ -127,6 +127,100 @@ async def test_one_customer_and_one_day_may_be_asked_for(house: House, shops: li
     assert found["PERSISTENCY"]["n"] == 1
 
 
+async def set_goal(house: House, name: str, target: int, territory: str | None, **more: Any) -> str:
+    """A goal for revenue over 91 days, in force since forty days ago."""
+    found = new_id()
+    async with house.engine.write() as conn:
+        await factories.insert(
+            conn, "goal", **{"id": found, "name": name, "metric": "REVENUE", "territory_id": territory,
+            "window_days": 91, "baseline": 1, "target": target, "starts_on": add_days(TODAY, -40),
+            "due_on": add_days(TODAY, 40), "reason": "The season", "judged_by": "Invoices",
+            "owner_id": house.people["manager"].user_id, "set_at": house.now_ms - 86_400_000,
+            "set_by": "staff:x", **more},
+        )  # fmt: skip
+    return found
+
+
+@pytest.mark.requirement("R6", "R12", "R21")
+async def test_attainment_is_of_the_goal_of_just_this_scope_and_is_not_recorded_elsewhere(
+    house: House, shops: list[str]
+) -> None:
+    # of the last 91 days there are four orders of each of two shops in the north, and one in the south
+    sold = 4 * 9 * (1_000 + 5_000)
+    north, south = house.patches["north"], house.patches["south"]
+    goals = {
+        "north": await set_goal(house, "North", 2 * sold, north),
+        "south": await set_goal(house, "South", 154, south),
+        "over": await set_goal(house, "Over", 9, north, due_on=add_days(TODAY, -1)),
+        "closed": await set_goal(house, "Closed", 9, north, closed_at=house.now_ms - 86_400_000),
+        "other": await set_goal(house, "Other", 9, north, metric="WIN_RATE"),
+        "whole": await set_goal(house, "Whole", 4 * (sold + 77), None, due_on=add_days(TODAY, 41)),
+    }
+
+    async def told(who: str, **asked: Any) -> tuple[Any, list[tuple[str, list[Any]]]]:
+        part = parts_of(await data(house, who, SEVEN_P, **asked))["PERFORMANCE"]
+        assert all(one["collection"] == "goals" for one in rows(part, "GOAL"))
+        listed = [(one["recordId"], [f["value"] for f in one["figures"]]) for one in rows(part, "GOAL")]
+        return value(part, "ATTAINMENT"), listed
+
+    of_north = (goals["north"], [5_000, sold, 2 * sold])
+    of_south = (goals["south"], [5_000, 77, 154])
+    of_all = (goals["whole"], [2_500, sold + 77, 4 * (sold + 77)])
+    assert await told("manager", territory=north) == (5_000, [of_north])
+    everything = await told("admin")
+    assert (everything[0], everything[1][0]) == (2_500, of_all)
+    assert sorted(everything[1][1:]) == sorted([of_north, of_south])
+    # all that a manager holds is what the node he is seated at holds, and the goal of the whole is not his
+    assert (await told("manager"))[0] == "NOT_RECORDED"
+    async with house.engine.read() as conn:
+        [[root]] = await conn.fetch("SELECT parent_id FROM territory WHERE id = ?", north)
+    of_root = (await set_goal(house, "Root", sold + 77, root), [10_000, sold + 77, sold + 77])
+    value_of_root, listed = await told("manager")
+    assert (value_of_root, listed[0]) == (10_000, of_root)
+    assert sorted(listed[1:]) == sorted([of_north, of_south])
+    # one customer has no goal, and who sees no goals is told of none
+    assert await told("manager", customer=shops[0]) == ("NOT_RECORDED", [])
+    assert await told("wei") == ("NOT_RECORDED", [])
+    # who reads sums only is told of no territory with so few customers: five in all, four, one
+    assert await told("analyst") == (2_500, [of_all, of_root])
+    # before it was set there was none
+    assert await told("manager", territory=north, asOf=add_days(TODAY, -20)) == ("NOT_RECORDED", [])
+
+
+@pytest.mark.requirement("R24")
+async def test_campaigns_that_were_judged_tell_response_and_lift_with_its_interval(
+    house: House, shops: list[str]
+) -> None:
+    result = {
+        "treatedN": 30, "controlN": 10, "metric": "BUYERS", "lift": 0.09, "low": 0.01, "high": 0.17,
+        "treatedMean": 0.5, "controlMean": 0.41, "gainMinor": 700, "gainLowMinor": -100, "gainHighMinor": 1_500,
+    }  # fmt: skip
+    found = new_id()
+    async with house.engine.write() as conn:
+        for place, (kind, state) in enumerate(
+            [("CAMPAIGN", "CLOSED"), ("CAMPAIGN", "ABORTED"), ("STRATEGY", "CLOSED")]
+        ):
+            record = found if place == 0 else new_id()
+            await factories.insert(
+                conn, "evaluation", id=record, state=state, subject_kind=kind, subject_id="autumn", name="Autumn mail",
+                segments="[]", kinds="[]", metric="BUYERS", starts_on=add_days(TODAY, -60),
+                ends_on=add_days(TODAY, -10), holdout_bp=2_500, salt="s", cost_minor=350, currency="USD",
+                planned_at=house.now_ms, planned_by="staff:x", result=orjson.dumps(result).decode(),
+            )  # fmt: skip
+            await factories.insert(
+                conn, "evaluation_arm", id=new_id(), evaluation_id=record, customer_id=shops[0],
+                held_out=False, stratum="NONE",
+            )  # fmt: skip
+    part = parts_of(await data(house, "manager", SEVEN_P, territory=house.patches["north"]))["PROMOTION"]
+    assert (value(part, "RESPONSE"), value(part, "CAMPAIGNS"), value(part, "ROI")) == (5_000, 1, 10_000)
+    [row] = rows(part, "CAMPAIGN")
+    assert row["recordId"] == found
+    [lift] = [one for one in row["figures"] if one["code"] == "RESPONSE_LIFT"]
+    assert (lift["value"], lift["low"], lift["high"]) == (900, 100, 1_700)
+    elsewhere = parts_of(await data(house, "admin", SEVEN_P, territory=house.patches["south"]))["PROMOTION"]
+    assert (value(elsewhere, "RESPONSE"), rows(elsewhere, "CAMPAIGN")) == ("NOT_RECORDED", [])
+
+
 @pytest.mark.parametrize("locale", ["en", "zh-CN", "ko"])
 async def test_without_records_there_are_no_rows_but_a_reason_in_the_readers_language(
     house: House, locale: str

@@ -4,7 +4,7 @@ Words are the reader's; colours are told apart by those who do not see red or gr
 Amounts are drawn in a round unit that the axis names. *Source*: R18–R24.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from backend.domain.arrays import BASIS_POINTS
@@ -22,7 +22,7 @@ from backend.domain.seven_p.pictures import (
     value_of,
     view,
 )
-from backend.domain.seven_p.report import Part, SevenPFigure, SevenPList, SevenPPart
+from backend.domain.seven_p.report import Part, Row, SevenPFigure, SevenPList, SevenPPart
 
 _F, _L = SevenPFigure, SevenPList
 
@@ -253,7 +253,35 @@ def _performance(part: Part, words: Words) -> list[Spec]:
             "y": {"field": "revenue", "type": "quantitative", "title": unit.unit},
         },
     )
-    return [steps_view(words.name(_F.GROWTH), steps, words, max(40, 26 * len(steps))), quarters]
+    growth = steps_view(words.name(_F.GROWTH), steps, words, max(40, 26 * len(steps)))
+    return [_bullets(part, words), growth, quarters]
+
+
+def _bullets(part: Part, words: Words) -> Spec:
+    """Goals as bullets: a bar as far as was sold, a tick where the target stands."""
+    rows = part.rows_of(_L.GOAL)
+    unit = RoundMoney([value_of(row, code) for row in rows for code in (_F.REVENUE, _F.TARGET)], words.currency)
+    values = [
+        {"goal": row.label, "at": at, "sold": unit.of(value_of(row, _F.REVENUE)),
+         "target": unit.of(value_of(row, _F.TARGET))}
+        for at, row in enumerate(rows)
+    ]  # fmt: skip
+    y = {"field": "goal", "type": "nominal", "sort": {"field": "at"}, "title": None}
+    return view(
+        words.name(_F.ATTAINMENT),
+        values,
+        max(40, 22 * len(values)),
+        layer=[
+            {
+                "mark": {"type": "bar", "color": PALETTE[4], "height": 10, "tooltip": True},
+                "encoding": {"y": y, "x": {"field": "sold", "type": "quantitative", "title": unit.unit}},
+            },
+            {
+                "mark": {"type": "tick", "color": PALETTE[7], "thickness": 3, "size": 18, "tooltip": True},
+                "encoding": {"y": y, "x": {"field": "target", "type": "quantitative"}},
+            },
+        ],
+    )
 
 
 def _prospecting(part: Part, words: Words) -> list[Spec]:
@@ -337,38 +365,46 @@ def _product(part: Part, words: Words) -> list[Spec]:
 
 
 def _promotion(part: Part, words: Words) -> list[Spec]:
+    """Point and interval of every campaign: what it brought in money, then by how much more customers responded."""
     rows = part.rows_of(_L.CAMPAIGN)
     unit = RoundMoney([row.figures[0].high for row in rows], words.currency)
+    return [
+        _intervals(rows, _F.INCREMENT, words, unit.of, {"title": unit.unit}),
+        *(
+            _intervals(rows, code, words, percent, {"title": None, "axis": {"format": "+.0%"}})
+            for code in (_F.RESPONSE_LIFT, _F.RELATIVE_LIFT)
+        ),
+    ]
+
+
+def _intervals(
+    rows: Sequence[Row],
+    code: SevenPFigure,
+    words: Words,
+    scaled: Callable[[int | None], float | None],
+    axis: Mapping[str, Any],
+) -> Spec:
+    found = [(row.label, one) for row in rows for one in row.figures if one.code is code and one.value is not None]
     values = [
-        {
-            "campaign": row.label,
-            "at": at,
-            **{name: unit.of(getattr(row.figures[0], name)) for name in ("value", "low", "high")},
-        }
-        for at, row in enumerate(rows)
+        {"campaign": name, "at": at, **{end: scaled(getattr(one, end)) for end in ("value", "low", "high")}}
+        for at, (name, one) in enumerate(found)
     ]
     y = {"field": "campaign", "type": "nominal", "sort": {"field": "at"}, "title": None}
-    return [
-        view(
-            words.name(_F.INCREMENT),
-            values,
-            max(40, 24 * len(values)),
-            layer=[
-                {
-                    "mark": {"type": "rule", "color": WHOLE},
-                    "encoding": {
-                        "y": y,
-                        "x": {"field": "low", "type": "quantitative", "title": unit.unit},
-                        "x2": {"field": "high"},
-                    },
-                },
-                {
-                    "mark": {"type": "point", "filled": True, "size": 60, "color": WHOLE, "tooltip": True},
-                    "encoding": {"y": y, "x": {"field": "value", "type": "quantitative"}},
-                },
-            ],
-        )
-    ]
+    return view(
+        words.name(code),
+        values,
+        max(40, 24 * len(values)),
+        layer=[
+            {
+                "mark": {"type": "rule", "color": WHOLE},
+                "encoding": {"y": y, "x": {"field": "low", "type": "quantitative", **axis}, "x2": {"field": "high"}},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 60, "color": WHOLE, "tooltip": True},
+                "encoding": {"y": y, "x": {"field": "value", "type": "quantitative"}},
+            },
+        ],
+    )
 
 
 _DRAWN: Mapping[SevenPPart, Callable[[Part, Words], list[Spec]]] = {

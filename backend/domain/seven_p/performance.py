@@ -1,4 +1,7 @@
-"""Performance: growth and what made it, and how often a visit brings an order. *Source*: R21.
+"""Performance: what was planned, growth and what made it, and how often a visit brings an order. *Source*: R12, R21.
+
+Attainment is revenue over the days a goal is taken over, of its target: of the goal set for exactly this scope, and
+goal by goal of those below it.
 
 Growth is taken apart into volume (more pieces at last year's mean price), price (each category's own price) and mix
 (what remains: other categories than last year); the three add up to the growth to the cent.
@@ -11,8 +14,9 @@ import numpy as np
 from backend.domain.arrays import BASIS_POINTS, Basis, IntArray
 from backend.domain.kpis import NoFigure, Period, Unit
 from backend.domain.seven_p.quarters import quarter_rows
-from backend.domain.seven_p.records import Records, absent, used, within
+from backend.domain.seven_p.records import Records, RevenueGoal, absent, used, within
 from backend.domain.seven_p.report import (
+    ROWS_MAX,
     RULES_VERSION,
     YEAR_DAYS,
     Caveat,
@@ -28,11 +32,13 @@ from backend.domain.seven_p.report import (
     not_recorded,
     nothing,
     points,
+    share,
     trend_of,
     year_until,
 )
-from backend.domain.sources import Source
+from backend.domain.sources import Source, SourceUsed
 from backend.domain.survival import wilson_interval
+from backend.domain.times import day_from_number
 
 UNCHANGED = 50.0
 """The score of a year like the one before."""
@@ -71,8 +77,9 @@ def performance(records: Records) -> Part:
     then = _score(revenue[1], revenue[2]) if records.reaches(earlier) else None
     rows, growth = _categories(records, year, before) if known else ([], None)
     quarters = quarter_rows(records)
+    goals = _goal_rows(records)
     figures = (
-        not_recorded(_F.ATTAINMENT, Unit.BASIS_POINTS),
+        _attainment(records, next((one for one in records.goals if one.own), None)),
         money(_F.REVENUE, revenue[0], revenue[1] if known else None),
         _growth_rate(revenue, whole_before=records.reaches(earlier))
         if known
@@ -85,7 +92,7 @@ def performance(records: Records) -> Part:
     )
     n = int((records.revenue(year) != 0).sum())
     caveats = [
-        Caveat(_C.GOALS_NOT_RECORDED),
+        *_goal_caveats(records),
         Caveat(_C.SHIPMENTS_NOT_RECORDED),
         Caveat(_C.INVOICES_NOT_RECORDED),
         Caveat(_C.RETURNS_NOT_RECORDED),
@@ -101,17 +108,61 @@ def performance(records: Records) -> Part:
         score,
         trend_of(score, then),
         figures,
-        (*quarters, *rows),
+        (*goals, *quarters, *rows),
         Basis.PARTLY_RECORDED if records.orders.day.size else Basis.NOT_RECORDED,
         n,
         tuple(caveats),
         (
             used(Source.ORDERS, records.orders.day, today, before.first),
             used(Source.VISITS, records.visit_day, today, before.first),
+            _goals_used(records),
             *absent(Source.INVOICES, Source.RETURNS, Source.FREIGHT),
         ),
         RULES_VERSION,
     )
+
+
+def _attainment(records: Records, goal: RevenueGoal | None) -> Figure:
+    """Revenue over the goal's days in shares of its target; a target of nothing or less cannot be attained."""
+    if goal is None:
+        return not_recorded(_F.ATTAINMENT, Unit.BASIS_POINTS)
+    if goal.target_minor <= 0 or not records.orders.day.size:
+        return nothing(_F.ATTAINMENT, Unit.BASIS_POINTS)
+    sold = records.revenue(goal.window)[goal.members]
+    return share(_F.ATTAINMENT, int(sold.sum()), goal.target_minor, n=int((sold != 0).sum()))
+
+
+def _goal_rows(records: Records) -> list[Row]:
+    """Every goal with what was sold and what was to be; of few customers nothing to who reads sums only."""
+    told = [one for one in records.goals if int(one.members.sum()) >= records.rows_from_n]
+    return [
+        Row(
+            _L.GOAL,
+            (
+                _attainment(records, one),
+                money(_F.REVENUE, int(records.revenue(one.window)[one.members].sum())),
+                money(_F.TARGET, one.target_minor),
+            ),
+            label=one.name,
+            collection="goals",
+            record_id=one.id,
+        )
+        for one in sorted(told, key=lambda one: not one.own)[:ROWS_MAX]
+    ]
+
+
+def _goal_caveats(records: Records) -> list[Caveat]:
+    missing = [] if any(one.own for one in records.goals) else [Caveat(_C.GOALS_NOT_RECORDED)]
+    back = sum(one.reaches_back for one in records.goals)
+    return [*missing, *([Caveat(_C.GOAL_REACHES_BACK, back)] if back else [])]
+
+
+def _goals_used(records: Records) -> SourceUsed:
+    if not records.goals:
+        return SourceUsed(Source.GOALS, recorded=False)
+    first = min(one.window.first for one in records.goals)
+    last = max(one.window.last for one in records.goals)
+    return SourceUsed(Source.GOALS, True, day_from_number(first), day_from_number(last), len(records.goals))
 
 
 def _score(now: int, before: int) -> int | None:

@@ -4,11 +4,14 @@ Only what was held against customers left alone says what a campaign brought; ca
 part of the product yet, so before the first evaluated one there is no score.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from backend.domain.arrays import BASIS_POINTS, Basis, FloatArray, IntArray
+from backend.domain.evaluations import EvaluationMetric
 from backend.domain.kpis import Unit
-from backend.domain.seven_p.records import Records, absent, used, within
+from backend.domain.seven_p.records import Effect, Records, absent, used, within
 from backend.domain.seven_p.report import (
     ROWS_MAX,
     RULES_VERSION,
@@ -51,7 +54,7 @@ def promotion(records: Records) -> Part:
     listed, net = int(lines.listed_minor.sum()), int(lines.net_minor.sum())
     figures = (
         count(_F.CAMPAIGNS, len(effects)) if effects else not_recorded(_F.CAMPAIGNS, Unit.COUNT),
-        not_recorded(_F.RESPONSE, Unit.BASIS_POINTS),
+        _response(effects),
         money(_F.INCREMENT, gain, n=len(effects)) if effects else not_recorded(_F.INCREMENT, Unit.MONEY_MINOR),
         _roi(gain, cost) if effects else not_recorded(_F.ROI, Unit.BASIS_POINTS),
         not_recorded(_F.CANNIBALISATION, Unit.BASIS_POINTS),
@@ -74,6 +77,7 @@ def promotion(records: Records) -> Part:
                 ),
                 _roi(one.gain_minor or 0, one.cost_minor),
                 count(_F.CUSTOMERS, one.treated_n, n=one.treated_n + one.control_n),
+                *_lift(one),
             ),
             label=one.name,
             collection="evaluations",
@@ -102,6 +106,33 @@ def promotion(records: Records) -> Part:
         (campaigns, used(Source.ORDERS, records.orders.day, year.last, year.first), *absent(Source.RETURNS)),
         RULES_VERSION,
     )
+
+
+def _response(effects: Sequence[Effect]) -> Figure:
+    """Of all treated customers of campaigns that were judged by who ordered at all, those who did."""
+    judged = [one for one in effects if one.metric is EvaluationMetric.BUYERS and one.treated_mean is not None]
+    treated = sum(one.treated_n for one in judged)
+    if not treated:
+        return not_recorded(_F.RESPONSE, Unit.BASIS_POINTS)
+    return share(_F.RESPONSE, sum((one.treated_mean or 0.0) * one.treated_n for one in judged), treated, n=treated)
+
+
+def _lift(effect: Effect) -> tuple[Figure, ...]:
+    """What was measured against customers left alone, with its interval: for buyers the response and by how many more
+    in a hundred, for revenue and orders the lift as a share of what those left alone showed, whose own
+    uncertainty is in the interval of the difference only."""
+    lift, low, high, base = effect.lift, effect.low, effect.high, effect.control_mean
+    if lift is None or low is None or high is None:
+        return ()
+    n = effect.treated_n + effect.control_n
+    if effect.metric is EvaluationMetric.BUYERS:
+        return (
+            _response([effect]),
+            ranged(_F.RESPONSE_LIFT, Unit.BASIS_POINTS, (lift, low, high), BASIS_POINTS, n=n),
+        )
+    if base is None or base <= 0:
+        return (nothing(_F.RELATIVE_LIFT, Unit.BASIS_POINTS),)
+    return (ranged(_F.RELATIVE_LIFT, Unit.BASIS_POINTS, (lift, low, high), BASIS_POINTS / base, n=n),)
 
 
 def _roi(gain: int, cost: int) -> Figure:

@@ -11,6 +11,7 @@ import numpy as np
 from backend.domain.arrays import BoolArray, IntArray, IntColumn
 from backend.domain.behaviour import Bought
 from backend.domain.calibration import Calibration
+from backend.domain.evaluations import EvaluationMetric
 from backend.domain.history import OrderColumns
 from backend.domain.kpis import Period
 from backend.domain.segment_moves import Move
@@ -90,7 +91,9 @@ class BrokenRun:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What an evaluated campaign came to. Money in minor units over all treated; `lift_*`: per customer."""
+    """What an evaluated campaign came to. Money in minor units over all treated; `lift`: of the metric per customer
+    with its interval; `treated_mean`, `control_mean`: the metric of an arm's customers; None where nothing can be said.
+    """
 
     id: str
     name: str
@@ -101,7 +104,27 @@ class Effect:
     gain_low_minor: int | None
     gain_high_minor: int | None
     cost_minor: int
-    responded_bp: int | None = None
+    metric: EvaluationMetric = EvaluationMetric.REVENUE
+    lift: float | None = None
+    low: float | None = None
+    high: float | None = None
+    treated_mean: float | None = None
+    control_mean: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevenueGoal:
+    """A goal for revenue that is in force on the day. `window`: the days it is taken over, up to the day;
+    `reaches_back`: they begin before the goal does; `members`: (n,) True for the customers of its territory; `own`: set
+    for exactly the scope of the report, not for a territory below it."""
+
+    id: str
+    name: str
+    target_minor: int
+    window: Period
+    reaches_back: bool
+    members: BoolArray
+    own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +134,8 @@ class Records:
     `orders`: of customers not left out, with `order_ids` row for row; `baskets`: (order, item) rows of categories in
     one order, items named by `basket_names`; `cells_cut`: more cells than were looked at; `models`: of the run of that
     day or before, None before the first; `goods_share`: cost of goods as a share of the list price where a margin is
-    declared; `rows_from_n`: groups of fewer customers are not told to who reads sums only, 0 for others.
+    declared; `goals`: those of the scope and below it, as far as the reader sees goals, the next due first;
+    `rows_from_n`: groups of fewer customers are not told to who reads sums only, 0 for others.
     """
 
     as_of_day: int
@@ -132,6 +156,7 @@ class Records:
     models_version: str | None
     visit_cost_minor: int
     goods_share: float | None = None
+    goals: Sequence[RevenueGoal] = ()
     cells_cut: bool = False
     rows_from_n: int = 0
 
