@@ -21,6 +21,7 @@ from backend.errors import BadSetting, Code, Problem, Refused
 from backend.storage.batches import ROWS_MIN, TYPES, handed_over, set_based
 from backend.storage.dialects import Dialect, for_postgres, for_sqlite, sqlite_argument
 from backend.storage.lane import PLANNED_ONCE, Full, Gone, Lane
+from backend.telemetry import logger
 
 Row = tuple[Any, ...]
 StepListener = Callable[[int], None]
@@ -29,6 +30,11 @@ StandingsListener = Callable[[frozenset[str] | None], None]
 """Is told whose sign-ins, devices or roles changed, right after the commit; None: perhaps anybody's."""
 BUSY_TIMEOUT_MS = 5_000
 SQLITE_READERS = 2
+TURN_SECONDS_MAX = 30
+"""How long one waits for SQLite's writing connection, or for a reading one; where two wait for what each other hold,
+one is told so."""
+CLOSE_SECONDS_MAX = 5
+"""How long closing waits for those who still use a connection; then it is taken from them."""
 STATEMENTS_PREPARED_MAX = 100
 """Of one connection; asyncpg's own number."""
 STATEMENT_PREPARED_BYTES_MAX = 100_000
@@ -37,6 +43,7 @@ LANE_CONNECTIONS = 4
 """Of a pool with twice as many or more: kept for statements that are planned once."""
 DISK_FREE_BYTES_FULL = 65_536
 """With less than this free, a failed write is put down to the full disk."""
+_LOG = logger(__name__)
 
 
 class SerializationFailure(Exception):
@@ -106,9 +113,15 @@ def _sqlite_trouble(error: sqlite3.OperationalError) -> Exception | None:
         return SerializationFailure(str(error))
     if name == "SQLITE_FULL" or name.startswith("SQLITE_IOERR_SHM"):
         return DatabaseTrouble(Code.STORAGE_FULL)
-    if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
+    # interrupted: the engine was closed meanwhile
+    if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_INTERRUPT")):
         return DatabaseTrouble(Code.UNAVAILABLE)
     return None
+
+
+async def _close_each(opened: Sequence[aiosqlite.Connection]) -> None:
+    for raw in opened:
+        await raw.close()
 
 
 class PostgresConnection:
@@ -197,7 +210,8 @@ class Engine(Protocol):
 
     async def start(self) -> None: ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close every connection, within seconds: whoever still uses one finds it gone."""
 
     def write(self) -> "AsyncTransaction":
         """A transaction, committed when its block ends.
@@ -265,10 +279,23 @@ class SqliteEngine:
         return raw
 
     async def close(self) -> None:
-        for raw in [*self._all_readers, *([self._writer] if self._writer else [])]:
-            await raw.close()
+        # the writer last: who closes last takes the log into the file
+        opened = [*self._all_readers, *([self._writer] if self._writer else [])]
         self._all_readers.clear()
+        self._readers = asyncio.Queue()
         self._writer = None
+        closing = asyncio.ensure_future(_close_each(opened))
+        _, waiting = await asyncio.wait({closing}, timeout=CLOSE_SECONDS_MAX)
+        if waiting:
+            # a statement runs on in its thread, perhaps for nobody any more
+            for raw in opened:
+                with suppress(ValueError):  # closed already
+                    await raw.interrupt()
+            await asyncio.wait({closing}, timeout=CLOSE_SECONDS_MAX)
+        if closing.cancel():
+            _LOG.error("a connection does not close", code=Code.INTERNAL.value)
+        else:
+            closing.result()
 
     def connections(self) -> tuple[int, int]:
         opened = len(self._all_readers) + (self._writer is not None)
@@ -277,8 +304,8 @@ class SqliteEngine:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Connection]:
         assert self._writer is not None, "engine not started"
-        async with self._write_turn:
-            raw = self._writer
+        raw = self._writer
+        async with self._turn_to_write():
             with self._trouble_told():
                 try:
                     await raw.execute_fetchall("BEGIN IMMEDIATE")
@@ -298,8 +325,30 @@ class SqliteEngine:
                     raise
 
     @asynccontextmanager
+    async def _turn_to_write(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(TURN_SECONDS_MAX):
+                await self._write_turn.acquire()
+        except TimeoutError:
+            raise Refused(Problem(Code.BUSY)) from None
+        try:
+            yield
+        finally:
+            self._write_turn.release()
+
+    async def _reader(self) -> aiosqlite.Connection:
+        assert self._all_readers, "engine not started"
+        with suppress(asyncio.QueueEmpty):
+            return self._readers.get_nowait()
+        try:
+            async with asyncio.timeout(TURN_SECONDS_MAX):
+                return await self._readers.get()
+        except TimeoutError:
+            raise Refused(Problem(Code.BUSY)) from None
+
+    @asynccontextmanager
     async def read(self) -> AsyncIterator[Connection]:
-        raw = await self._readers.get()
+        raw = await self._reader()
         try:
             with self._trouble_told():
                 try:
@@ -309,15 +358,19 @@ class SqliteEngine:
                 finally:
                     await asyncio.shield(raw.rollback())
         finally:
-            self._readers.put_nowait(raw)
+            self._give_back(raw)
 
     async def fetch(self, sql: str, *args: object, steady: bool = False) -> list[Row]:
-        raw = await self._readers.get()
+        raw = await self._reader()
         try:
             with self._trouble_told():
                 # cancelled, the statement runs on in its thread and is finished there before the next one begins
                 return await SqliteConnection(raw).fetch(sql, *args)
         finally:
+            self._give_back(raw)
+
+    def _give_back(self, raw: aiosqlite.Connection) -> None:
+        if raw in self._all_readers:  # else the engine was closed meanwhile
             self._readers.put_nowait(raw)
 
     @contextmanager
@@ -327,6 +380,11 @@ class SqliteEngine:
                 yield
         except DatabaseTrouble as trouble:
             raise Refused(Problem(self._reason(trouble.code))) from trouble
+        except (ValueError, sqlite3.ProgrammingError) as error:
+            if self._writer is not None:
+                raise
+            # the connection was closed under whoever used it
+            raise Refused(Problem(Code.UNAVAILABLE)) from error
 
     def _reason(self, code: Code) -> Code:
         """A write that failed on a disk without room failed for want of it, whatever SQLite calls it."""
@@ -392,10 +450,15 @@ class PostgresEngine:
         return raw
 
     async def close(self) -> None:
-        await self._lane.close()
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
+        await self._lane.close(CLOSE_SECONDS_MAX)
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS_MAX):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
 
     def connections(self) -> tuple[int, int]:
         if self._pool is None:
@@ -450,9 +513,10 @@ class PostgresEngine:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection of the pool; what befalls it is told as `write` and `read` say."""
-        assert self._pool is not None, "engine not started"
+        pool = self._pool
+        assert pool is not None, "engine not started"
         try:
-            raw = await self._pool.acquire(timeout=self._pool_wait_seconds_max)
+            raw = await pool.acquire(timeout=self._pool_wait_seconds_max)
         except TimeoutError:
             raise Refused(Problem(Code.BUSY)) from None
         except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
@@ -471,7 +535,7 @@ class PostgresEngine:
                 raise Refused(Problem(code)) from error
             raise
         finally:
-            await self._pool.release(raw)
+            await pool.release(raw)
 
 
 def _give_up(raw: asyncpg.Connection, error: BaseException | None) -> None:

@@ -46,6 +46,8 @@ class Lane:
         self.connections_max = connections_max
         self._wait_seconds_max = wait_seconds_max
         self._free: list[_Kept] = []
+        self._all: set[_Kept] = set()
+        self._closings = 0
         self._waiting: deque[asyncio.Future[_Kept | None]] = deque()
         self.opened = 0
         """Connections that are open, or being opened."""
@@ -84,12 +86,19 @@ class Lane:
         self._give(kept)
         return rows
 
-    async def close(self) -> None:
-        """Ends those that nobody uses; there must be no others."""
-        while self._free:
-            kept = self._free.pop()
+    async def close(self, seconds_max: float) -> None:
+        """Ends all: those that nobody uses each within so long, the others at once, which whoever uses them is told."""
+        self._closings += 1
+        free, self._free = self._free, []
+        for kept in self._all - set(free):
+            kept.raw.terminate()
+        for kept in free:
+            self._all.discard(kept)
             self.opened -= 1
-            await kept.raw.close()
+            try:
+                await kept.raw.close(timeout=seconds_max)
+            except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError):
+                kept.raw.terminate()
 
     def _taken(self) -> "_Kept | None":
         now_s = asyncio.get_running_loop().time()
@@ -106,14 +115,20 @@ class Lane:
             if handed is not None:
                 return handed
         self.opened += 1
+        closings = self._closings
         try:
-            return _Kept(await self._connect())
+            kept = _Kept(await self._connect())
         except BaseException as error:
             self.opened -= 1
             self._make_room()
             if isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError)):
                 raise Gone(error) from error
             raise
+        if closings != self._closings:
+            self._drop(kept)
+            raise Gone(ConnectionAbortedError("closed while it was opened"))
+        self._all.add(kept)
+        return kept
 
     async def _waited(self) -> "_Kept | None":
         """What another has done with; None where there is room for one more."""
@@ -145,6 +160,7 @@ class Lane:
 
     def _drop(self, kept: "_Kept") -> None:
         self.opened -= 1
+        self._all.discard(kept)
         kept.raw.terminate()
         self._make_room()
 
