@@ -37,7 +37,8 @@ def read_operations(folder: Path = OPERATIONS_DIR) -> list[Operation]:
     """The documents of a folder, by the names of their files; raises `BadSetting` for what cannot be read."""
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
-        return [Operation(path, path.read_text("utf-8")) for path in paths]
+        # as the bytes are: read as text, line ends of another system would have another hash
+        return [Operation(path, path.read_bytes().decode("utf-8")) for path in paths]
     except (OSError, UnicodeDecodeError) as error:
         raise BadSetting(f"{folder}: {error}") from None
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import get_args
 
@@ -157,9 +158,15 @@ async def test_a_folder_of_further_documents_is_trusted_too(door: Door, tmp_path
     folder = tmp_path / "ours"
     folder.mkdir()
     (folder / "free.graphql").write_text(FREE)
+    by_windows = "query Windows {\r\n  __typename\r\n}\r\n"
+    (folder / "windows.graphql").write_bytes(by_windows.encode())
     token = await token_of(door)
     async with strict(door, "STAFF", trusted_documents_dir=folder) as served:
         assert "data" in await served.ask(FREE, token=token)
+        hash_of_bytes = sha256((folder / "windows.graphql").read_bytes()).hexdigest()
+        answer = await served.post({"documentId": f"sha256:{hash_of_bytes}"}, authorization=f"Bearer {token}")
+        assert set(answer.json()) == {"data"}
+        assert "data" in await served.ask(by_windows, token=token)
         answer = await served.post({"documentId": document_hash(FREE)}, authorization=f"Bearer {token}")
         assert set(answer.json()) == {"data"}
 
