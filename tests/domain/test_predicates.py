@@ -19,8 +19,10 @@ from backend.domain.predicate_columns import MoneyColumn, SetColumn, TextColumn,
 from backend.domain.predicate_json import read_json, write_json
 from backend.domain.predicate_text import read_text, write_text
 from backend.domain.predicates import (
+    OPS,
     Condition,
     Every,
+    Kind,
     Not,
     OnDay,
     Op,
@@ -290,6 +292,24 @@ def test_the_page_names_every_field_and_what_it_shows_is_read() -> None:
     for line in text.group(1).splitlines():
         assert refs(read_text(line, shown))
     assert refs(read_json(orjson.loads(document.group(1)), shown))
+
+
+CALLED = {"words": Kind.CHOICE, "texts": Kind.TEXT, "`name`": Kind.SEARCH, "numbers": Kind.NUMBER, "money": Kind.MONEY,
+          "days": Kind.DAY, "counted days": Kind.AGE, "yes or no": Kind.BOOL, "sets": Kind.SET,
+          "`territory`": Kind.TREE}  # fmt: skip
+
+
+def test_the_page_says_of_what_each_operator_may_be_said() -> None:
+    table = PAGE.partition("| said | of | means |")[2].partition("\n\n")[0]
+    told: dict[Op, set[Kind]] = {}
+    for said, of in re.findall(r"^\| ([^|]*`[^|]*) \| ([^|]+) \|", table, re.MULTILINE):
+        but, kinds = (
+            of.startswith("all but "),
+            {CALLED[one] for one in re.split(", | and ", of.removeprefix("all but "))},
+        )
+        for written in re.findall("`([^`]+)`", said):
+            told[Op(written.removeprefix("is ").partition(" ")[0])] = set(Kind) - kinds if but else kinds
+    assert told == {op: {kind for kind in Kind if op in OPS[kind]} for op in Op}
 
 
 def test_over_no_rows_nothing_is_chosen() -> None:
