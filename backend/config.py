@@ -86,6 +86,9 @@ class Settings(BaseSettings):
         default=200, ge=1, le=2_000, description="longest text a predicate compares with"
     )
     predicate_characters_max: int = Field(default=10_000, ge=100, le=100_000, description="longest predicate as text")
+    score_apart: bool = Field(
+        default=True, description="a score run that a client asks for gets a process of its own; else a thread"
+    )
     score_rows_per_work: int = Field(default=500, ge=1, le=500, description="scores written in one transaction")
     rep_day_minutes: int = Field(
         default=480, ge=1, le=1_440, description="minutes of a rep's day where none are recorded for him"
@@ -103,6 +106,9 @@ class Settings(BaseSettings):
     goals_shown_max: int = Field(default=20, ge=1, le=100, description="goals one question tells the progress of")
     evaluation_customers_max: int = Field(
         default=100_000, ge=20, le=1_000_000, description="customers the arms of one evaluation are drawn from"
+    )
+    advisor_evaluations_max: int = Field(
+        default=2_000, ge=10, le=20_000, description="closed evaluations the campaign advisor looks at, the newest"
     )
 
     token_issuer: str = Field(

@@ -10,6 +10,7 @@ from backend.schema.arguments import prepare_inputs
 from backend.schema.backtests import BacktestMutations, BacktestQueries
 from backend.schema.behaviour import BehaviourQueries
 from backend.schema.bottlenecks import BottleneckQueries
+from backend.schema.campaign_advisor import CampaignAdvisorQueries
 from backend.schema.capacity import CapacityMutations, CapacityQueries
 from backend.schema.changes import RecordMutations
 from backend.schema.clock import ClockQueries
@@ -75,6 +76,7 @@ class Query(
     QualityQueries,
     CohortQueries,
     AffinityQueries,
+    CampaignAdvisorQueries,
     BehaviourQueries,
     KpiQueries,
     DecisionQueries,

@@ -13,7 +13,7 @@ from backend.domain.permissions import Action, Collection, Reach, reach
 from backend.domain.times import day_bounds_ms
 from backend.storage.engine import Connection, Row
 from backend.storage.statistics import COUNTS, SCORED
-from backend.storage.visibility import granted_keys_sql, visible_to
+from backend.storage.visibility import BELOW_SEATS, visible_to
 
 COLUMNS = (
     "id", "state", "subject_kind", "subject_id", "name", "strategy", "territory_id", "segments", "kinds", "metric",
@@ -53,8 +53,7 @@ def sees_evaluations(principal: Principal, alias: str) -> tuple[str, list[object
         return None
     if how_far is Reach.ALL:
         return "1 = 1", []
-    held = f"{alias}.territory_id IN ({granted_keys_sql('territory')})"
-    return f"({alias}.territory_id IS NULL OR {held})", [principal.holder]
+    return f"({alias}.territory_id IS NULL OR {alias}.territory_id IN ({BELOW_SEATS}))", [principal.holder]
 
 
 async def read_evaluations(

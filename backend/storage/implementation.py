@@ -11,6 +11,7 @@ from backend.domain.kpis import KpiCode
 from backend.domain.permissions import Action, Collection, Reach, reach
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection, Row
+from backend.storage.visibility import BELOW_SEATS
 
 CAPACITY = (
     "id", "territory_id", "starts_on", "ends_on", "working_days", "reps_n", "reps_assumed_n", "rep_minutes",
@@ -23,14 +24,6 @@ GOAL = (
 )  # fmt: skip
 
 
-_BELOW_SEATS = (
-    "SELECT t.id FROM territory t JOIN territory top ON t.path = top.path"
-    " OR substr(t.path, 1, length(top.path) + 1) = top.path || '/' JOIN territory_member m ON m.territory_id = top.id"
-    " WHERE m.user_id = ? AND m.valid_to IS NULL"
-)
-"""Every node at or below those somebody is seated at: regions too, which grants of patches do not name."""
-
-
 def sees_steps(principal: Principal, alias: str) -> tuple[str, list[object]] | None:
     """The predicate "this principal sees the row `alias`" by its `territory_id`, and its arguments; None for who sees
     none. What concerns the whole organisation concerns every subtree."""
@@ -39,7 +32,7 @@ def sees_steps(principal: Principal, alias: str) -> tuple[str, list[object]] | N
         return None
     if how_far is Reach.ALL:
         return "1 = 1", []
-    return f"({alias}.territory_id IS NULL OR {alias}.territory_id IN ({_BELOW_SEATS}))", [principal.holder]
+    return f"({alias}.territory_id IS NULL OR {alias}.territory_id IN ({BELOW_SEATS}))", [principal.holder]
 
 
 async def may_place(conn: Connection, principal: Principal, action: Action, territory_id: str | None) -> bool:
@@ -51,7 +44,7 @@ async def may_place(conn: Connection, principal: Principal, action: Action, terr
         return how_far is Reach.ALL
     if how_far is Reach.ALL:
         return bool(await conn.fetch("SELECT id FROM territory WHERE id = ?", territory_id))
-    return bool(await conn.fetch(f"{_BELOW_SEATS} AND t.id = ?", principal.holder, territory_id))
+    return bool(await conn.fetch(f"{BELOW_SEATS} AND t.id = ?", principal.holder, territory_id))
 
 
 async def scope_read(conn: Connection, principal: Principal, territory_id: str | None) -> str | None:

@@ -9,6 +9,7 @@ Scopes: `territory:<id>`, `user:<id>`, `unassigned`, `catalogue`, `organisation`
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.domain.permissions import DEVICES_RIGHT, Action, Collection, Reach, reach
@@ -130,6 +131,7 @@ def places_sql(collection: str) -> str:
     )
 
 
+@cache
 def place_columns(collection: str) -> frozenset[str] | None:
     """The columns of a record's own row that decide where it stands; None where other rows have a say.
 
@@ -396,6 +398,14 @@ def trail_seen(principal: Principal, alias: str) -> str | None:
     )
     own = f"{alias}.actor = 'staff:' || {{user}}"
     return f"({own} OR {team} OR {within})"
+
+
+BELOW_SEATS = (
+    "SELECT t.id FROM territory t JOIN territory top ON t.path = top.path"
+    " OR substr(t.path, 1, length(top.path) + 1) = top.path || '/' JOIN territory_member m ON m.territory_id = top.id"
+    " WHERE m.user_id = ? AND m.valid_to IS NULL"
+)
+"""Every node at or below those somebody is seated at: regions too, which grants of patches do not name."""
 
 
 def territories_held(principal: Principal) -> tuple[str, list[str | int]]:

@@ -44,7 +44,7 @@ from backend.storage.evaluations import (
     read_window,
     sees_evaluations,
 )
-from backend.storage.visibility import granted_keys_sql
+from backend.storage.visibility import BELOW_SEATS
 from backend.storage.visit_holdouts import read_programmes, uplift_from
 from backend.sync.documents import canonical
 from backend.sync.work import Work
@@ -315,8 +315,7 @@ async def _may_place(conn: Connection, principal: Principal, territory_id: str |
     if everywhere:
         rows = await conn.fetch("SELECT id FROM territory WHERE id = ?", territory_id)
     else:
-        held = granted_keys_sql("territory")
-        rows = await conn.fetch(f"SELECT key FROM ({held}) h WHERE key = ?", principal.holder, territory_id)
+        rows = await conn.fetch(f"{BELOW_SEATS} AND t.id = ?", principal.holder, territory_id)
     return bool(rows)
 
 

@@ -120,11 +120,12 @@ async def test_what_was_injected_is_found_with_its_interval_and_its_return(house
     result = found.result
     assert result is not None
     assert (found.state, found.lesson) == (EvaluationState.CLOSED, "Visits helped.")
-    assert result["low"] <= 2_000 <= result["high"]
-    assert result["lift"] == pytest.approx(2_000, abs=150)
+    # what is sold spreads by 200, so the error is 200·√(1/60 + 1/20) = 52: the arms, drawn anew each time, may miss it
+    assert result["lift"] == pytest.approx(2_000, abs=300)
+    assert result["high"] - result["low"] == pytest.approx(4 * 52, rel=0.3)
     assert (result["verdict"], result["basis"]) == ("BETTER", "REVENUE")
     assert (result["treatedN"], result["controlN"]) == (60, 20)
-    assert result["gainMinor"] == pytest.approx(120_000, rel=0.08)
+    assert result["gainMinor"] == pytest.approx(60 * result["lift"], abs=1)
     assert result["netMinor"] == result["gainMinor"] - 30_000
     assert result["returnRatio"] == pytest.approx(result["gainMinor"] / 30_000, abs=1e-5)
     assert result["relative"] == pytest.approx(result["lift"] / result["controlMean"], abs=1e-4)
@@ -297,6 +298,26 @@ async def test_a_manager_evaluates_in_his_subtree_and_reads_what_concerns_all(ho
         assert problems(refused) == [(Code.NOT_PERMITTED, ())]
         with pytest.raises(Refused):
             await seen(house, who)
+
+
+async def test_a_manager_evaluates_on_every_node_at_or_below_his_seat_and_on_none_beside_it(
+    house: House, shops: list[str]
+) -> None:
+    async with house.engine.write() as conn:
+        [(region,)] = await conn.fetch("SELECT id FROM territory WHERE path = '/cn'")
+        area = await factories.territory(conn, "/cn/west", parent_id=region, kind="AREA")
+        beside = await factories.territory(conn, "/cnx", kind="REGION")
+    for node in (region, area):
+        found = await plan(house, "manager", territory_id=node)
+        assert found in {one.id for one in await seen(house, "manager")}
+    regions = await plan(house, "manager", territory_id=region)
+    await freeze(house, regions, "manager")
+    assert set(await arms(house, regions)) > set(shops), "the south is below the region too"
+    theirs = await plan(house, territory_id=beside)
+    assert theirs not in {one.id for one in await seen(house, "manager")}
+    with pytest.raises(Refused) as refused:
+        await plan(house, "manager", territory_id=beside)
+    assert problems(refused) == [(Code.NOT_FOUND, ("territoryId",))]
 
 
 async def test_who_is_held_out_is_told_page_by_page_to_whom_may_know(house: House, shops: list[str]) -> None:
