@@ -18,6 +18,8 @@ hypothesis.settings.register_profile(
     "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("house")
+PATIENCE = "statement_timeout = '240s'\n"
+"""Of the server: who waits for a lock that is never let go is told so before the test's own time is over."""
 RUN_FOLDER = pytest.StashKey[RunFolder]()
 
 
@@ -55,7 +57,7 @@ def sqlite_template(run_folder: RunFolder) -> Path:
 def postgres_server(run_folder: RunFolder) -> str:
     """Where no PostgreSQL can be had the test is skipped with the reason; in CI that is a failure."""
     try:
-        return run_folder.postgres_url()
+        return run_folder.postgres_url(more=PATIENCE)
     except Unavailable as error:
         if os.environ.get("CI"):
             pytest.fail(f"CI needs PostgreSQL: {error}", pytrace=False)

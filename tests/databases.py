@@ -27,6 +27,7 @@ from backend.storage.migrate import migrate
 USER = "selvedge"
 TEMPLATE = "template_migrated"
 STARTS_MAX = 3
+PROGRAM_SECONDS_MAX = 120
 IN_MEMORY = Path("/dev/shm")
 IN_MEMORY_BYTES_MIN = 4 * 2**30
 """With so much room there, the throw-away server keeps its files in memory: each test makes and drops a database of
@@ -274,6 +275,7 @@ def _run(program: str, *arguments: str | Path) -> None:
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
+            timeout=PROGRAM_SECONDS_MAX,
         )
         if done.returncode != 0:
             output.seek(0)

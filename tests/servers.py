@@ -17,6 +17,9 @@ from backend.web.listener import server_config
 from backend.wiring import Services
 
 JsonObject = dict[str, Any]
+PATIENCE_SECONDS = 60
+GRACEFUL_SECONDS = 10
+"""How long connections that a test left open may stay."""
 
 
 class _Server(uvicorn.Server):
@@ -65,16 +68,21 @@ async def serve(settings: Settings, *, clock: Clock = wall_clock_ms) -> AsyncIte
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     port = listening.getsockname()[1]
-    server = _Server(server_config(app, settings, timeout_keep_alive=30))
+    config = server_config(app, settings, timeout_keep_alive=30, timeout_graceful_shutdown=GRACEFUL_SECONDS)
+    server = _Server(config)
     running = asyncio.ensure_future(server.serve(sockets=[listening]))
     try:
-        while not server.started:
-            if running.done():
-                running.result()
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not server.started:
+                if running.done():
+                    running.result()
+                await asyncio.sleep(0.005)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             yield Served(app, port, client, server.server_state.connections)
     finally:
         server.should_exit = True
-        await running
-        listening.close()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await running
+        finally:
+            listening.close()

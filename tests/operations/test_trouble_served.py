@@ -83,8 +83,9 @@ class Rep:
         """Write one task after the other; one that was refused is sent again as it was."""
         while not over.is_set():
             record_id = new_id()
-            while not await self.write(record_id):  # noqa: ASYNC110 - nobody tells a client that it may come again
-                await asyncio.sleep(0.02)
+            async with asyncio.timeout(2 * PATIENCE_SECONDS):
+                while not await self.write(record_id):  # noqa: ASYNC110 - nobody tells a client that it may come again
+                    await asyncio.sleep(0.02)
 
 
 async def until(holds: Callable[[], Awaitable[bool]], seconds: float = PATIENCE_SECONDS) -> None:

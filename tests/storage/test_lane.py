@@ -73,8 +73,9 @@ async def test_who_waits_too_long_is_told_so(engine: Engine) -> None:
 async def test_a_connection_that_was_ended_is_replaced(engine: Engine, answered: int) -> None:
     task = asyncio.create_task(engine.fetch("SELECT pg_sleep(60)", steady=True))
     await engine.fetch("SELECT 1")
-    while await engine.fetch("SELECT 1 FROM pg_stat_activity WHERE pid = ? AND state <> 'active'", answered):
-        pass
+    async with asyncio.timeout(60):
+        while await engine.fetch("SELECT 1 FROM pg_stat_activity WHERE pid = ? AND state <> 'active'", answered):
+            assert not task.done(), "it sleeps on another connection"
     await engine.fetch("SELECT pg_terminate_backend(?)", answered)
     with pytest.raises(Refused) as refused:
         await task

@@ -299,12 +299,12 @@ async def test_many_who_ask_at_once_are_read_once_and_nobody_after_a_change_is_t
 
     monkeypatch.setattr(world.engine, "fetch", slow)
     many = [asyncio.ensure_future(world.sessions.standing(session.access_token)) for _ in range(8)]
-    await found.acquire()
+    await asyncio.wait_for(found.acquire(), 60)
     many[0].cancel()
     await world.execute("UPDATE device SET state = 'REVOKED'")
     world.sessions.forget()
     later = asyncio.ensure_future(world.sessions.standing(session.access_token))
-    await found.acquire()
+    await asyncio.wait_for(found.acquire(), 60)
     go.set()
     first, *others = await asyncio.gather(*many, return_exceptions=True)
     assert isinstance(first, asyncio.CancelledError)

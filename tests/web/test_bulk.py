@@ -31,6 +31,8 @@ else:
     from backports import zstd
 
 SHOPS = 40
+PATIENCE_SECONDS = 60
+"""A stream that does not end is a failure, and no test that waits for ever."""
 
 
 @pytest.fixture
@@ -320,7 +322,8 @@ async def call(
         "raw_path": b"/sync/bulk", "query_string": b"", "scheme": "http", "server": ("127.0.0.1", 1), "client": None,
         "headers": [(b"authorization", f"Bearer {rep.token}".encode())],
     }  # fmt: skip
-    await rep.door.served.app(scope, receive or wait, send)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await rep.door.served.app(scope, receive or wait, send)
 
 
 async def test_a_device_revoked_while_it_streams_hears_no_more(rep: Rep) -> None:
@@ -399,7 +402,8 @@ async def test_more_streams_than_may_be_open_are_asked_to_come_later(rep: Rep) -
             await going_on.wait()
 
     streams = [asyncio.ensure_future(call(rep, send)) for _ in range(2)]
-    await begun.wait()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await begun.wait()
     answer = await rep.get()
     assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (503, "BUSY")
     assert answer.headers["retry-after"]
