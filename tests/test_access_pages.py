@@ -1,4 +1,4 @@
-"""What docs/ACCESS.md and docs/PRIVACY.md list is what the code declares: no more, no less, and by the same numbers."""
+"""What docs/ACCESS.md, docs/PRIVACY.md and docs/LIMITS.md list is what the code declares: by the same numbers."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,7 @@ from backend.domain.privacy import KEPT_OF_CUSTOMER
 from backend.domain.retention import RetentionClass
 from backend.domain.throttling import ACCOUNT_WAITS, ADDRESS_WAITS, DEVICE_WAITS, MINUTE_MS, Waits
 from backend.sync.grants import SEES_EVERY_TERRITORY
+from backend.sync.mentions import FIELD_MENTIONS_MAX
 from backend.sync.protocol import SYNCING_ROLES
 from backend.usecases.oidc import STATE_MS
 from backend.usecases.retention import STEPS
@@ -19,6 +20,16 @@ from backend.usecases.watching import PENDING_ROWS_MAX, PENDING_SECONDS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ACCESS, PRIVACY = (re.sub(r"\s+", " ", (DOCS / name).read_text("utf-8")) for name in ("ACCESS.md", "PRIVACY.md"))
+
+
+LIMIT = re.compile(r"^\| (?:[^|]+) \| ([^|]*`[A-Z_]{4,}`[^|]*) \| ([–\d,; ]+) \|", re.MULTILINE)
+
+
+INNER = {"clock_offset_days_max", "document_cache_entries_max", "goals_shown_max", "password_hash_workers_max",
+         "person_export_rows_max", "plan_cache_entries_max", "pool_connections_max", "pool_wait_seconds_max",
+         "rxdb_stream_rows_max", "statement_seconds_max", "today_customers_max", "today_rows_max",
+         "write_retries_max"}  # fmt: skip
+"""Bounds of what the server does, not of what somebody sends, or told where they belong."""
 
 
 def default(name: str) -> object:
@@ -97,6 +108,22 @@ def test_pulls_are_written_down_when_the_page_says() -> None:
     assert f"a second after {PENDING_ROWS_MAX} rows" in PRIVACY
     assert PENDING_SECONDS == 60
     assert "after a minute" in PRIVACY
+
+
+def test_every_bound_is_told_with_its_default_and_none_is_left_out() -> None:
+    page = (DOCS / "LIMITS.md").read_text("utf-8")
+    told = {}
+    for names, values in LIMIT.findall(page):
+        pairs = zip(re.findall(r"`([A-Z_]+)`|–", names), re.split("[,;] ", values.strip()), strict=True)
+        told |= {name.lower(): value.replace(",", "") for name, value in pairs if name}
+    assert told == {name: str(default(name)) for name in told}
+    named = {name.lower() for name in re.findall(r"`([A-Z_]+)`", page)}
+    bounds = {name for name in Settings.model_fields if name.endswith(("_max", "_per_minute"))}
+    assert bounds - named <= INNER, "say on the page whom it bounds"
+
+
+def test_as_many_mentions_of_a_person_are_listed_as_the_page_says() -> None:
+    assert f"at most {FIELD_MENTIONS_MAX} per field" in PRIVACY
 
 
 def test_nothing_closer_than_the_city_is_kept_of_an_erased_consumer() -> None:
