@@ -112,7 +112,7 @@ def test_pulls_are_written_down_when_the_page_says() -> None:
 
 def test_every_bound_is_told_with_its_default_and_none_is_left_out() -> None:
     page = (DOCS / "LIMITS.md").read_text("utf-8")
-    told = {}
+    told: dict[str, str] = {}
     for names, values in LIMIT.findall(page):
         pairs = zip(re.findall(r"`([A-Z_]+)`|–", names), re.split("[,;] ", values.strip()), strict=True)
         told |= {name.lower(): value.replace(",", "") for name, value in pairs if name}

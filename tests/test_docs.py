@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from graphql import GraphQLError, parse, specified_rules, validate
@@ -225,6 +226,35 @@ def test_the_readmes_claim_what_the_table_of_requirements_says() -> None:
         claim = next(line for line in read(name).splitlines() if line.startswith("- ") and "56" in line)
         numbers = [int(number) for number in re.findall(r"\d+", claim)]
         assert numbers == [len(NUMBERS), *(states[state] for state in STATES)], claim
+
+
+OTHER_SETTINGS = {"browser_tests", "write_conversations"}
+"""Said to tests, not to the server."""
+VERBS: Any = get_command(app)
+
+
+def shown_verbs(text: str) -> set[tuple[str, ...]]:
+    """Command lines of ours on a page: the words after `selvedge`, comments and what follows a pipe left out."""
+    lines = re.findall(r"^(?:\$ )?selvedge (.+)$", text, re.MULTILINE) + re.findall(r"`selvedge ([^`\n]+)`", text)
+    return {tuple(re.sub(r"\s+#.*|\s[|&].*|\\$", "", line).split()) for line in lines}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_is_typed_is_taken_and_what_is_named_is_there(page: Path) -> None:
+    """Verbs with their options, settings, and files of ours in the running text."""
+    text = page.read_text("utf-8")
+    for words in shown_verbs(text):
+        verb, rest = VERBS, list(words)
+        while rest and rest[0] in getattr(verb, "commands", {}):
+            verb = verb.commands[rest.pop(0)]
+        assert not hasattr(verb, "commands") or not rest or rest[0].startswith("…"), words
+        known = {option for given in verb.params for option in (*given.opts, *given.secondary_opts)} | {"--help"}
+        assert {word.partition("=")[0] for word in rest if word.startswith("--")} <= known, words
+    named = {name.lower() for name in re.findall(rf"\b{PREFIX}([A-Z][A-Z_]*[A-Z])\b", text)}
+    assert named <= set(Settings.model_fields) | OTHER_SETTINGS
+    paths = re.findall(r"`((?:backend|deploy|docs|examples|mobile_contract|tests)/[\w./-]+)`", text)
+    # those of the worked example are for its reader to make
+    assert [path for path in paths if not (ROOT / path).exists() and "promises" not in path] == []
 
 
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
