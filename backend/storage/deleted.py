@@ -43,7 +43,8 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A deleted record. `rows`: table → its rows, its own table's first; `part_of`: the key of what it went with."""
+    """A deleted record. `rows`: table → its rows, its own table's first; `part_of`: the key of what it went with;
+    `merged_since`: ids it named that were merged away since, and are not what its row names any more."""
 
     collection: str
     record_id: str
@@ -53,6 +54,7 @@ class Copy:
     part_of: str | None = None
     deleted_at_ms: int = 0
     deleted_by: str = ""
+    merged_since: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -262,7 +264,9 @@ def _following(copy: Copy, survivors: Mapping[str, str]) -> Copy:
     (table, own), *parts = copy.rows.items()
     row = {**copy.row, **{name: survivors.get(copy.row[name], copy.row[name]) for name in _NAMING if name in copy.row}}
     customers = sorted({survivors.get(customer, customer) for customer in copy.customers})
-    return replace(copy, rows={table: [row, *own[1:]], **dict(parts)}, customers=customers)
+    merged_since = tuple(sorted({copy.row[name] for name in _NAMING if copy.row.get(name) in survivors}))
+    rows = {table: [row, *own[1:]], **dict(parts)}
+    return replace(copy, rows=rows, customers=customers, merged_since=merged_since)
 
 
 def _copy(row: Sequence[Any]) -> Copy:

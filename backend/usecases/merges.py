@@ -18,6 +18,7 @@ from backend.domain.permissions import Action, may
 from backend.domain.territories import AssignmentSource
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id, new_id
+from backend.storage.merged import point_back
 from backend.storage.visibility import granted_keys_sql
 from backend.sync.attached import rehang
 from backend.sync.changes import Change, Draft, Intent, load_records, save_drafts
@@ -254,6 +255,7 @@ async def _return_said(work: Work, merged_id: str, survivor_id: str, undo: _Undo
         )
         for (record_id,) in rows:
             work.touched(name, record_id, ("contactId",))
+        await point_back(work.conn, name, undo.children.get(table, []), "contact_id", survivor_id, merged_id)
 
 
 async def _drop_score(work: Work, customer_id: str) -> None:
@@ -417,6 +419,7 @@ async def _return_children(work: Work, merged_id: str, survivor_id: str, territo
             survivor_id,
         )
         await _give(work, table, name, [row[0] for row in rows], merged_id, territory_id)
+        await point_back(work.conn, name, undo.children.get(table, []), "customer_id", survivor_id, merged_id)
     work.purchases.recount([survivor_id, merged_id])
     doors = await work.conn.fetch(
         "UPDATE customer SET parent_id = ? WHERE id = ANY(?) AND parent_id = ? RETURNING id",
@@ -450,6 +453,8 @@ async def _return_links(work: Work, collection: str, merged_id: str, survivor_id
         survivor_id,
     )
     ids = [row[0] for row in rows]
+    moved = undo.children.get("customer_contact", [])
+    await point_back(work.conn, "customerContacts", moved, own, survivor_id, merged_id)
     await work.conn.execute(f"UPDATE customer_contact SET {own} = ? WHERE id = ANY(?)", merged_id, ids)
     if collection == CUSTOMERS:
         await work.conn.execute("UPDATE customer_contact SET territory_id = ? WHERE id = ANY(?)", territory_id, ids)

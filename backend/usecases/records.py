@@ -27,6 +27,7 @@ from backend.storage.deleted import (
     scopes_held,
     scopes_now,
 )
+from backend.storage.merged import note_brought_back
 from backend.storage.visibility import granted_keys_sql, visible_to
 from backend.sync.changes import ORDERS, Change, Outcome, Status, UseCase, load_records
 from backend.sync.collections import COLLECTIONS
@@ -202,6 +203,7 @@ class _Restoring:
             return
         work = self.work
         await self._put_back(copies)
+        await note_brought_back(work.conn, copies)
         for copy in copies:
             work.restored(copy.collection, copy.record_id)
             work.audit(AuditAction.RESTORE, copy.collection, copy.record_id)

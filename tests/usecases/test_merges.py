@@ -195,6 +195,69 @@ async def test_a_merge_is_undone_with_everything_that_changed_hands(house: House
     await sound(house)
 
 
+@pytest.mark.parametrize("restored", ["within the merge", "after it was undone", "deleted before, after it was undone"])
+async def test_what_was_deleted_when_a_merge_was_undone_or_before_goes_to_whom_it_belonged(
+    house: House, restored: str
+) -> None:
+    survivor, merged, last = [await customer(house, who) for who in ("wei", "na", "na")]
+    visit = await visit_at(house, merged, "na")
+    task = await make(house, "na", "tasks", customerId=merged, title="call")
+    contact = await make(house, "na", "contacts", nameZh="李娜")
+    link = await make(house, "na", "customerContacts", customerId=merged, contactId=contact)
+    gone = (("visits", visit, "visit"), ("tasks", task, "task"), ("customerContacts", link, "customer_contact"))
+
+    async def each(intent: Intent) -> None:
+        for name, record_id, _ in gone:
+            [outcome] = await house.change("admin", USE_CASES[name, intent], Change(record_id, intent))
+            assert outcome.status is Status.APPLIED, outcome
+
+    if restored != "after it was undone":
+        await each(Intent.DELETE)
+    [first] = await merge(house, survivor, merged)
+    if restored == "after it was undone":
+        await each(Intent.DELETE)
+    [second] = await merge(house, last, survivor)
+    if restored == "within the merge":
+        await each(Intent.RESTORE)
+        for _, record_id, table in gone:
+            assert await house.row(table, record_id, "customer_id") == (last,)
+    later = await visit_at(house, last, "na")
+    await house.work("admin", lambda work: undo_merge(work, second))
+    await house.work("admin", lambda work: undo_merge(work, first))
+    if restored != "within the merge":
+        await each(Intent.RESTORE)
+    for _, record_id, table in gone:
+        assert await house.row(table, record_id, "customer_id", "territory_id") == (merged, house.patches["south"])
+    assert await house.row("visit", later, "customer_id") == (last,)
+    await sound(house)
+
+
+@pytest.mark.parametrize("within", [True, False])
+async def test_a_link_deleted_while_its_contact_was_another_one_names_the_right_one_again(
+    house: House, within: bool
+) -> None:
+    shop, other = await customer(house), await customer(house, nameZh="春风")
+    survivor, merged = [await make(house, "wei", "contacts", nameZh="李娜") for _ in range(2)]
+    await make(house, "wei", "customerContacts", customerId=other, contactId=survivor)
+    await make(house, "wei", "customerContacts", customerId=other, contactId=merged)
+    link = await make(house, "wei", "customerContacts", customerId=shop, contactId=merged)
+
+    async def each(*intents: Intent) -> None:
+        for intent in intents:
+            [outcome] = await house.change("admin", USE_CASES["customerContacts", intent], Change(link, intent))
+            assert outcome.status is Status.APPLIED, outcome
+
+    if within:
+        await each(Intent.DELETE)
+    [merge_id] = await merge(house, survivor, merged, collection="contacts")
+    await each(Intent.RESTORE if within else Intent.DELETE)
+    await house.work("admin", lambda work: undo_merge(work, merge_id))
+    if not within:
+        await each(Intent.RESTORE)
+    assert await house.row("customer_contact", link, "contact_id") == (merged,)
+    await sound(house)
+
+
 async def test_undoing_keeps_what_was_changed_since_and_happens_once(house: House) -> None:
     survivor, merged = await customer(house), await customer(house, taxId="91310000MA1FL00001")
     [merge_id] = await merge(house, survivor, merged)

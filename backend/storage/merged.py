@@ -1,0 +1,68 @@
+"""What was deleted while its record was merged into another one: where it belongs once the merge is taken back.
+
+A deleted record that is brought back lands on the survivor. It belonged to the one merged away, and goes back to that
+with everything else; so the merge is told of it (`note_brought_back`). One that stays deleted beyond the undoing is
+told which record it names again (`point_back`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from backend.storage.deleted import Copy, copies_of, save_copies
+from backend.storage.engine import Connection
+
+
+async def note_brought_back(conn: Connection, copies: Iterable[Copy]) -> None:
+    """Add records to what the undoing of the merges since gives back, the later merges of a survivor too."""
+    for copy in copies:
+        for alias_id in copy.merged_since:
+            named: str | None = alias_id
+            while named is not None:
+                named = await _note(conn, named, copy)
+
+
+async def _note(conn: Connection, alias_id: str, copy: Copy) -> str | None:
+    """Tell the merge that made an alias of this id; returns what it was merged into, None where it was not."""
+    rows = await conn.fetch(
+        "SELECT m.id, m.survivor_id, m.undo FROM record_alias a JOIN record_merge m ON m.id = a.merge_id"
+        " WHERE a.alias_id = ? AND m.state = 'MERGED'",
+        alias_id,
+    )
+    if not rows:
+        return None
+    merge_id, survivor_id, text = rows[0]
+    undo = orjson.loads(text)
+    given = _given_back(undo, copy)
+    if copy.record_id not in given:
+        given.append(copy.record_id)
+        await conn.execute("UPDATE record_merge SET undo = ? WHERE id = ?", orjson.dumps(undo).decode(), merge_id)
+    return str(survivor_id)
+
+
+def _given_back(undo: dict[str, Any], copy: Copy) -> list[str]:
+    """The list of an undo that records of this collection are on."""
+    if copy.collection == "attachments":
+        listed: list[str] = undo["attachments"]
+    elif copy.collection == "customers":
+        listed = undo["doors"]
+    else:
+        listed = undo["children"].setdefault(next(iter(copy.rows)), [])
+    return listed
+
+
+async def point_back(
+    conn: Connection, collection: str, ids: Sequence[str], column: str, survivor_id: str, merged_id: str
+) -> None:
+    """Deleted records among these that name the survivor name the record again that it was merged with."""
+    copies = []
+    for copy in (await copies_of(conn, collection, ids, lock=True)).values():
+        (table, own), *parts = copy.rows.items()
+        if own[0].get(column) != survivor_id:
+            continue
+        rows = {table: [{**own[0], column: merged_id}, *own[1:]], **dict(parts)}
+        customers = [merged_id if one == survivor_id and column == "customer_id" else one for one in copy.customers]
+        copies.append(replace(copy, rows=rows, customers=customers))
+    await save_copies(conn, copies)
