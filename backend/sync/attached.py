@@ -1,7 +1,7 @@
 """What hangs on records goes with them: deleted when they are, seen wherever they are, renamed when they are.
 
 A work that deletes or moves a record need not know that anything hangs on it. On leaving, what hangs on records it
-deleted is deleted, and what hangs on records it touched is looked at again, because its places are theirs.
+deleted is deleted, and what hangs on records that may have moved is looked at again, because its places are theirs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,10 +27,10 @@ async def delete_with_records(conn: Connection, touches: Iterable[Touch], now_ms
 
 
 async def hanging_on_touched(conn: Connection, touches: Iterable[Touch]) -> list[str]:
-    """What hangs on the records touched. After the clock step: then nothing added meanwhile is missed."""
+    """What hangs on records that may have moved. After the clock step: then nothing added meanwhile is missed."""
     touched: dict[str, list[str]] = {}
     for touch in touches:
-        if touch.collection in HOLDERS and not touch.deleted:
+        if touch.collection in HOLDERS and not touch.deleted and not touch.stays:
             touched.setdefault(touch.collection, []).append(touch.record_id)
     return await hanging_on(conn, touched)
 

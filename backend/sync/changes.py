@@ -34,7 +34,7 @@ from backend.domain.merge import WHOLE, Conflict, merge_change, with_paths
 from backend.errors import Code, Problem
 from backend.ids import is_id
 from backend.storage.deleted import Copy, keep_away, key_of
-from backend.storage.visibility import visible_to
+from backend.storage.visibility import place_columns, visible_to
 from backend.sync.collections import COLLECTIONS, Child, Collection, column_of
 from backend.sync.custom import custom_fields_of
 from backend.sync.deleted import gone_parts, keep_deleted
@@ -476,14 +476,17 @@ async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -
     """Rows that change the same columns go in one statement."""
     fields = {declared.name: declared for declared in collection.own_fields}
     children = {child.name for child in collection.children}
+    placed_by, stays = place_columns(collection.name), set[str]()
     by_names: dict[tuple[str, ...], list[Draft]] = defaultdict(list)
     for draft in drafts:
         before = draft.before or {}
         names = tuple(name for name, value in draft.after.items() if value != before.get(name) and name not in children)
         by_names[names].append(draft)
     for names, group in by_names.items():
+        columns = [collection.columns.get(name, column_of(name)) for name in names]
+        if placed_by is not None and placed_by.isdisjoint(columns):
+            stays.update(draft.id for draft in group)
         if names:
-            columns = [collection.columns.get(name, column_of(name)) for name in names]
             assignments = ", ".join(f'"{column}" = ?' for column in columns)
             await work.conn.execute_many(
                 f"UPDATE {collection.table} SET {assignments} WHERE {collection.record_column} = ?",
@@ -493,7 +496,8 @@ async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -
         changed = [d for d in drafts if d.before is not None and d.after[child.name] != d.before[child.name]]
         await _save_children(work, child, changed)
     for draft in drafts:
-        work.touched(collection.name, draft.id, draft.accepted, _captures(work, collection, draft), draft.joined)
+        captured = _captures(work, collection, draft)
+        work.touched(collection.name, draft.id, draft.accepted, captured, draft.joined, stays=draft.id in stays)
         if draft.accepted:
             _tell(
                 work,

@@ -42,6 +42,8 @@ class Touch:
     deleted: bool = False
     restored: bool = False
     """it was deleted and is back: what its fields remember of who wrote them still holds"""
+    stays: bool = False
+    """whoever wrote it knows that nothing changed by which its places are told"""
 
     def copy(self) -> "Touch":
         return replace(self, paths=set(self.paths), captured=dict(self.captured), joined=set(self.joined))
@@ -166,11 +168,11 @@ async def _write_collection(
     sums: "_Sums",
     watched: Callable[[str, str], bool],
 ) -> list[Rewritten]:
-    ids = [touch.record_id for touch in touches]
-    before = await read_stored(conn, collection.name, ids)
+    before, standing = await _read_standing(conn, collection.name, [touch.record_id for touch in touches])
     documents = await read_documents(conn, collection, [t.record_id for t in touches if not t.deleted])
     digests: dict[str, tuple[int, int]] = {}
-    rows = []
+    changed: set[str] = set()
+    new, held = [], []
     for touch in touches:
         record_id, old = touch.record_id, before.get(touch.record_id)
         document = documents.get(record_id)
@@ -181,30 +183,33 @@ async def _write_collection(
         gone = document is None
         if old is not None and old.digest == digest and old.deleted == gone:
             continue
-        rows.append(
-            (
-                f"{collection.name}:{record_id}",
-                collection.name,
-                record_id,
-                seq,
-                gone,
-                collection.doc_version,
-                orjson.dumps(_next_field_seq(old, touch, seq, writer), option=orjson.OPT_SORT_KEYS).decode(),
-                digest,
-                EMPTY_DOCUMENT if document is None else document,
-            )
-        )
-    rewritten = await _rewritten(conn, collection.name, [row[2] for row in rows if watched(collection.name, row[2])])
+        changed.add(record_id)
+        key = f"{collection.name}:{record_id}"
+        field_seq = orjson.dumps(_next_field_seq(old, touch, seq, writer), option=orjson.OPT_SORT_KEYS).decode()
+        values = (seq, gone, collection.doc_version, field_seq, digest, EMPTY_DOCUMENT if gone else document)
+        # a row of what is gone may be collected at any moment, and is then a new one
+        if old is None or old.deleted:
+            new.append((key, collection.name, record_id, *values))
+        else:
+            held.append((*values, key))
+    rewritten = await _rewritten(conn, collection.name, sorted(one for one in changed if watched(collection.name, one)))
+    await conn.execute_many(
+        "UPDATE feed SET seq = ?, deleted = ?, doc_version = ?, field_seq = ?, digest = ?, document = ? WHERE key = ?",
+        held,
+    )
     await conn.execute_many(
         "INSERT INTO feed (key, collection, record_id, seq, deleted, doc_version, field_seq, digest, document)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET seq = excluded.seq,"
         " deleted = excluded.deleted, doc_version = excluded.doc_version, field_seq = excluded.field_seq,"
         " digest = excluded.digest, document = excluded.document",
-        rows,
+        new,
     )
     # a chain's doors may still name a head that is gone: what does not exist stands nowhere
-    wanted = await places_of(conn, collection.name, list(documents))
-    await _write_places(conn, collection.name, seq, digests, {row[2] for row in rows}, wanted, sums)
+    stay = {touch.record_id for touch in touches if touch.stays} & standing.keys() & documents.keys()
+    asked = [record_id for record_id in documents if record_id not in stay]
+    wanted = await places_of(conn, collection.name, asked) if asked else {}
+    wanted.update((record_id, {scope for _, scope in standing[record_id]}) for record_id in stay)
+    await _write_places(conn, collection.name, seq, digests, changed, standing, wanted, sums)
     return [Rewritten(collection.name, one, before, documents.get(one)) for one, before in rewritten.items()]
 
 
@@ -237,38 +242,48 @@ async def places_of(conn: Connection, collection: str, ids: Sequence[str]) -> di
     return found
 
 
+async def _read_standing(
+    conn: Connection, collection: str, ids: Sequence[str]
+) -> tuple[dict[str, Stored], dict[str, list[tuple[int, str]]]]:
+    """(What is stored of records, record id → its open places as (id of the place, scope))."""
+    rows = await conn.fetch(
+        "SELECT f.record_id, f.seq, f.deleted, f.field_seq, f.digest, p.id, p.scope FROM feed f LEFT JOIN feed_scope p"
+        " ON p.collection = ? AND p.record_id = f.record_id AND p.left_seq IS NULL WHERE f.key = ANY(?)",
+        collection,
+        [f"{collection}:{record_id}" for record_id in ids],
+    )
+    standing: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for row in rows:
+        if row[5] is not None:
+            standing[row[0]].append((row[5], row[6]))
+    return _stored(rows), standing
+
+
 async def _write_places(
     conn: Connection,
     collection: str,
     seq: int,
     digests: Mapping[str, tuple[int, int]],
     changed: set[str],
+    standing: Mapping[str, Sequence[tuple[int, str]]],
     wanted: Mapping[str, set[str]],
     sums: "_Sums",
 ) -> None:
-    ids = list(digests)
-    open_rows = await conn.fetch(
-        "SELECT id, scope, record_id FROM feed_scope WHERE collection = ? AND record_id = ANY(?) AND left_seq IS NULL",
-        collection,
-        ids,
-    )
-    left, kept = [], []
-    standing: dict[str, set[str]] = defaultdict(set)
-    for place_id, scope, record_id in open_rows:
-        old_digest, new_digest = digests[record_id]
-        if scope in wanted[record_id]:
-            standing[record_id].add(scope)
+    left, kept, entered = [], [], []
+    for record_id, (old_digest, new_digest) in digests.items():
+        scopes, open_in = wanted.get(record_id, set()), set[str]()
+        for place_id, scope in standing.get(record_id, ()):
+            if scope not in scopes:
+                left.append((seq, seq, sums.now_ms, place_id))
+                sums.add(scope, collection, -old_digest, -1)
+                continue
+            open_in.add(scope)
             if record_id in changed:
                 kept.append((seq, place_id))
                 sums.add(scope, collection, new_digest - old_digest, 0)
-        else:
-            left.append((seq, seq, sums.now_ms, place_id))
-            sums.add(scope, collection, -old_digest, -1)
-    entered = []
-    for record_id in ids:
-        for scope in sorted(wanted[record_id] - standing[record_id]):
+        for scope in sorted(scopes - open_in):
             entered.append((scope, collection, record_id, seq, seq))
-            sums.add(scope, collection, digests[record_id][1], 1)
+            sums.add(scope, collection, new_digest, 1)
     await conn.execute_many("UPDATE feed_scope SET left_seq = ?, seq = ?, left_at = ? WHERE id = ?", left)
     await conn.execute_many("UPDATE feed_scope SET seq = ? WHERE id = ?", kept)
     await conn.execute_many(

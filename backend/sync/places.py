@@ -228,9 +228,20 @@ async def rows_of(
     """
     if not keys:
         return {}
-    rows = await conn.fetch(
-        "SELECT collection, record_id, seq, digest, document, doc_version FROM feed WHERE key = ANY(?)", list(keys)
-    )
+    asked = f"SELECT {', '.join(STORED_COLUMNS)} FROM feed WHERE key = ANY(?)"
+    return await shown_rows(conn, await conn.fetch(asked, list(keys)), version=version)
+
+
+STORED_COLUMNS = ("collection", "record_id", "seq", "digest", "document", "doc_version")
+"""Of the feed: what `stored_rows` makes its rows of."""
+
+
+def stored_rows(
+    rows: Iterable[Sequence[Any]], *, version: int
+) -> tuple[dict[tuple[str, str], Row], dict[str, dict[str, int]]]:
+    """(Rows by (collection, id) as clients know them, of `STORED_COLUMNS`; those of an earlier shape, which have to be
+    printed anew: collection → record id → seq)."""
+    rows = list(rows)
     found: dict[tuple[str, str], Row] = {}
     behind: dict[str, dict[str, int]] = defaultdict(dict)
     shapes = shapes_of({row[0] for row in rows}, version)
@@ -246,6 +257,12 @@ async def rows_of(
         found[name, record_id] = Row(seq, name, record_id, number, shown)
         if doc_version < shape:
             behind[name][record_id] = seq
+    return found, behind
+
+
+async def shown_rows(conn: Connection, rows: Iterable[Sequence[Any]], *, version: int) -> dict[tuple[str, str], Row]:
+    """The same, with those of an earlier shape printed anew from the tables of the snapshot the rows are of."""
+    found, behind = stored_rows(rows, version=version)
     for name, seqs in behind.items():
         for record_id, document in (await read_documents(conn, COLLECTIONS[name], list(seqs))).items():
             shown = projected(COLLECTIONS[name], document, version, doc_version=COLLECTIONS[name].doc_version)

@@ -130,5 +130,4 @@ async def answer_push(
         retries_max=retries_max,
         door=Door.PUSH,
     )
-    async with engine.read() as conn:
-        return work.seq, await read_answered(conn, principal, answers, version=schema_version)
+    return work.seq, await read_answered(engine, principal, answers, version=schema_version)

@@ -7,7 +7,7 @@ on. Consecutive ungrouped mutations of one collection are one batch for their us
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backend.auth.principal import Formerly, Principal
@@ -17,7 +17,7 @@ from backend.errors import Code, Problem, Refused
 from backend.ids import is_id, new_id
 from backend.storage.deleted import customers_followed
 from backend.storage.dialects import Dialect
-from backend.storage.engine import Connection
+from backend.storage.engine import Engine
 from backend.storage.trouble import wants_another_try
 from backend.storage.visibility import visible_to
 from backend.sync.changes import Change, Intent, Outcome, Status, UseCase
@@ -26,7 +26,7 @@ from backend.sync.counted import count_pushed
 from backend.sync.devices import lock_pushing_device
 from backend.sync.grace import late_changes
 from backend.sync.issues import keep_refused, sendable, tells_of_erased
-from backend.sync.places import Row, rows_of
+from backend.sync.places import STORED_COLUMNS, Row, shown_rows, stored_rows
 from backend.sync.receipts import ERASED_HASH, Receipt, has_receipts_up_to, receipts_of
 from backend.sync.versions import SCHEMA_VERSION
 from backend.sync.work import Work
@@ -242,18 +242,13 @@ async def _lock_customers(work: Work, mutations: Sequence[Mutation]) -> None:
         if mutation.collection in CUSTOMERS_CHILDREN and is_id(mutation.record_id):
             of_table[COLLECTIONS[mutation.collection].table].append(mutation.record_id)
     asked = [(table, ids) for table, ids in of_table.items() if ids]
-    owners = (
-        await work.conn.fetch(
-            " UNION ALL ".join(f"SELECT customer_id FROM {table} WHERE id = ANY(?)" for table, _ in asked),
-            *(ids for _, ids in asked),
-        )
-        if asked
-        else []
-    )
     named |= await customers_followed(work.conn, [m.record_id for m in mutations if m.restore])
+    owners = "".join(f" UNION ALL SELECT customer_id FROM {table} WHERE id = ANY(?)" for table, _ in asked)
     await work.conn.fetch(
-        "SELECT id FROM customer WHERE id = ANY(?) ORDER BY id FOR NO KEY UPDATE",
-        sorted({customer_id for customer_id in [*named, *(row[0] for row in owners)] if is_id(customer_id)}),
+        f"SELECT id FROM customer WHERE id = ANY(ARRAY(SELECT unnest(?::text[]){owners})) ORDER BY id"
+        " FOR NO KEY UPDATE",
+        sorted(filter(is_id, named)),
+        *(ids for _, ids in asked),
     )
 
 
@@ -429,7 +424,7 @@ def _asked(mutation: Mutation) -> dict[str, object]:
 
 
 async def read_answered(
-    conn: Connection, principal: Principal, answers: Sequence[Answer], *, version: int = SCHEMA_VERSION
+    engine: Engine, principal: Principal, answers: Sequence[Answer], *, version: int = SCHEMA_VERSION
 ) -> list[Answer]:
     """The answers with the records they wrote, read after commit under the caller's scope of now.
 
@@ -439,18 +434,40 @@ async def read_answered(
     for answer in answers:
         for collection, record_id in answer.written:
             wanted.setdefault(collection, set()).add(record_id)
-    found: dict[tuple[str, str], Row] = {}
-    for name, ids in wanted.items():
-        declared = COLLECTIONS[name]
-        visible, args = visible_to(principal, name, "t", record_column=declared.record_column)
-        rows = await conn.fetch(
-            f"SELECT t.{declared.record_column} FROM {declared.table} t"
-            f" WHERE t.{declared.record_column} = ANY(?) AND {visible}",
-            sorted(ids),
-            *args,
-        )
-        found.update(await rows_of(conn, [f"{name}:{row[0]}" for row in rows], version=version))
+    found = await _seen_rows(engine, principal, wanted, version)
     return [
         replace(answer, records=[found[written] for written in answer.written if written in found])
         for answer in answers
     ]
+
+
+async def _seen_rows(
+    engine: Engine, principal: Principal, wanted: Mapping[str, set[str]], version: int
+) -> dict[tuple[str, str], Row]:
+    """Those of the records, by collection, that the caller sees: of one snapshot."""
+    if len(wanted) == 1:
+        # one statement is a snapshot of its own, unless something has to be printed anew
+        ((name, ids),) = wanted.items()
+        sql, args = _seen_stored(principal, name, ids)
+        found, behind = stored_rows(await engine.fetch(sql, *args, steady=True), version=version)
+        if not behind:
+            return found
+    seen: dict[tuple[str, str], Row] = {}
+    if wanted:
+        async with engine.read() as conn:
+            for name, ids in wanted.items():
+                sql, args = _seen_stored(principal, name, ids)
+                seen.update(await shown_rows(conn, await conn.fetch(sql, *args), version=version))
+    return seen
+
+
+def _seen_stored(principal: Principal, name: str, ids: Iterable[str]) -> tuple[str, list[object]]:
+    """The statement, and its arguments, for what is stored of those records the caller sees."""
+    declared = COLLECTIONS[name]
+    visible, args = visible_to(principal, name, "t", record_column=declared.record_column)
+    columns = ", ".join(f"f.{column}" for column in STORED_COLUMNS)
+    return (
+        f"SELECT {columns} FROM {declared.table} t JOIN feed f ON f.key = '{name}:' || t.{declared.record_column}"
+        f" WHERE t.{declared.record_column} = ANY(?) AND {visible}",
+        [sorted(ids), *args],
+    )

@@ -76,12 +76,19 @@ class Work:
         paths: Iterable[str] | None = None,
         captured: Mapping[str, int] | None = None,
         joined: Iterable[str] = (),
+        *,
+        stays: bool = False,
     ) -> None:
         """Note that a record's document or places may have changed; `paths` are the fields a client set.
 
-        `paths=None` marks a new record: all its fields are of this change. `joined` as in `Merged`.
+        `paths=None` marks a new record: all its fields are of this change. `joined` as in `Merged`. `stays`: nothing
+        was written by which its places are told (`storage/visibility.py: place_columns`), so that they are as they
+        were, unless somebody else in this work says otherwise.
         """
-        touch = self.touches.setdefault((collection, record_id), Touch(collection, record_id))
+        touch = self.touches.get((collection, record_id))
+        if touch is None:
+            touch = self.touches[collection, record_id] = Touch(collection, record_id, stays=stays)
+        touch.stays = touch.stays and stays
         touch.captured.update(captured or {})
         touch.joined.update(joined)
         if paths is None:
