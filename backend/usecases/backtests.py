@@ -33,6 +33,7 @@ from backend.domain.backtest import (
 )
 from backend.domain.backtest_document import DATABASE_CAVEATS, FILE_CAVEATS, Caveat, backtest_document
 from backend.domain.feedback import only_of, referrals_n, satisfaction_inputs, severe_cases_n, wallet_year_minor
+from backend.domain.fields import INTEGER_MAX
 from backend.domain.history import OrderColumns, history_of, only
 from backend.domain.permissions import Action, Collection
 from backend.domain.ranking import REPLICATES_N
@@ -119,7 +120,7 @@ async def evaluate_priority(
 ) -> BacktestRun:
     """Cut the organisation's history, rank as of then, judge by what came after, and keep the result.
 
-    Raises `Refused` with every problem: NOT_PERMITTED, OUT_OF_RANGE (hold-out, replicates, too few
+    Raises `Refused` with every problem: NOT_PERMITTED, OUT_OF_RANGE (hold-out, replicates, seed, too few
     `customers` who had bought by a cut), TOO_MANY (cuts), NOT_FOUND (a policy), IN_THE_FUTURE for a cut whose hold-out
     is not over, BUSY while another evaluation goes on. A run that fails is kept as FAILED.
     """
@@ -165,6 +166,8 @@ def checked_cuts(wish: BacktestWish, last_day: str) -> tuple[str, ...]:
         problems.append(Problem(Code.OUT_OF_RANGE, ("holdoutDays",), allowed))
     if not 1 <= wish.replicates_n <= REPLICATES_MAX:
         problems.append(Problem(Code.OUT_OF_RANGE, ("replicates",), ("1", str(REPLICATES_MAX))))
+    if not 0 <= wish.seed <= INTEGER_MAX:
+        problems.append(Problem(Code.OUT_OF_RANGE, ("seed",), ("0", str(INTEGER_MAX))))
     if len(set(wish.cuts)) > CUTS_MAX:
         problems.append(Problem(Code.TOO_MANY, ("cuts",), (str(CUTS_MAX),)))
     refuse_if(problems)
