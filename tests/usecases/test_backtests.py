@@ -85,7 +85,7 @@ async def test_only_analysts_and_admins_run_and_read_it(house: House, who: str) 
         ({"holdout_days": 13}, Code.OUT_OF_RANGE, "holdoutDays"),
         ({"replicates_n": 0}, Code.OUT_OF_RANGE, "replicates"),
         ({"seed": -1}, Code.OUT_OF_RANGE, "seed"),
-        ({"seed": 2**31}, Code.OUT_OF_RANGE, "seed"),
+        ({"seed": 2**53}, Code.OUT_OF_RANGE, "seed"),
         ({"cuts": (add_days(TODAY, -DAYS + 1),)}, Code.IN_THE_FUTURE, "cuts"),
         ({"cuts": tuple(add_days(CUT, -step) for step in range(9))}, Code.TOO_MANY, "cuts"),
         ({"cuts": ("2020-01-01",)}, Code.OUT_OF_RANGE, "customers"),
