@@ -1,5 +1,6 @@
 """The composition root: what exists once per process, and which use case answers to which intent."""
 
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -107,6 +108,10 @@ USE_CASES: UseCaseTable = use_cases_within(AttachmentLimits())
 """The table with the bounds nobody has set otherwise."""
 
 
+SCORE_COMMAND = (sys.executable, "-m", "backend.cli.scoring_apart")
+"""What carries out a score run in a process of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What a process has one of. Everything in it may be used by many requests at once."""
@@ -158,6 +163,7 @@ class Services:
             privacy_door=self.eraser,
             watch_door=self.watch,
             sensitive_keys=self.sensitive_keys,
+            score_command=SCORE_COMMAND if self.settings.score_apart else None,
         )
 
     def doors(self) -> Doors:

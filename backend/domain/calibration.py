@@ -90,7 +90,7 @@ def calibrate(
 
     CNBD-k is taken instead of MBG/NBD only where it wins on the hold-outs; other models have no k.
     """
-    history = history_of(orders, customers_n=customers_n, as_of_day=as_of_day)
+    history = history_of(orders, customers_n=customers_n, as_of_day=as_of_day, quarters_n=1)
     cuts = list(rolling_cuts(orders, customers_n=customers_n, as_of_day=as_of_day))
     chosen = MEMORYLESS
     if model is Model.MBG_NBD:
@@ -130,10 +130,11 @@ def rolling_cuts(
 
     Ends where what was known is too little to fit anything.
     """
-    after = history_of(orders, customers_n=customers_n, as_of_day=as_of_day)
+    # of the quarters nothing is asked, and they are most of a history
+    after = history_of(orders, customers_n=customers_n, as_of_day=as_of_day, quarters_n=1)
     for step in range(1, cuts_n + 1):
         cut = as_of_day - step * horizon_days
-        before = history_of(_until(orders, cut), customers_n=customers_n, as_of_day=cut)
+        before = history_of(_until(orders, cut), customers_n=customers_n, as_of_day=cut, quarters_n=1)
         rows = before.has_orders
         if int(rows.sum()) < ENOUGH_CUSTOMERS_N or int((before.orders_n[rows] - 1).sum()) < ENOUGH_REPEATS_N:
             return

@@ -5,7 +5,6 @@ Pure: columns and what earlier nights left in, columns and what this night leave
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from backend.domain.potential import Frontier, peer_frontiers
 from backend.domain.priority import PriorityInputs, priorities
 from backend.domain.questions import Standing, next_questions
 from backend.domain.score_changes import Shown, changed_scores
-from backend.domain.score_facts import DayFacts, as_inputs
+from backend.domain.score_facts import DayFacts, inputs_of, text_hashes
 from backend.domain.score_policy import ScorePolicy
 from backend.domain.scoring import ScoreColumns, ScoreInputs, ScoreParameters, score_customers
 from backend.domain.segment_memory import pack_segments, states_found, unpack_segments
@@ -45,20 +44,22 @@ SHARE_COLUMNS = (
     "coverage_bp",
     "confidence_bp",
 )
-LABEL_COLUMNS = ("segment", "stage", "basis", "currency", "table_id", "evidence", "questions")
+LABEL_COLUMNS = ("segment", "stage", "basis", "currency", "table_id", "questions")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredScores:
-    """(n,) the scores in force; rows without one have empty texts, numbers not known and no facts.
+    """(n,) the scores in force; rows without one have empty texts, and numbers not known.
 
-    `numbers`, `texts`: column of the score's row → values; `facts`: what a device ranks with.
+    `numbers`, `texts`: column of the score's row → values; `facts`: what a device ranks with, by column of
+    `PriorityInputs`; `evidence`: what `text_hashes` makes of the ids the lines name.
     """
 
     scored: BoolArray
     numbers: Mapping[str, IntColumn]
     texts: Mapping[str, Sequence[str]]
-    facts: Sequence[Mapping[str, Any]]
+    facts: Mapping[str, IntColumn]
+    evidence: IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ class Night:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a night found. `numbers`, `texts`: column of the score's row → (n,) values.
+    """What a night found. `numbers`, `texts`: column of the score's row → (n,) values, but the evidence, which
+    `facts.evidence_text` of the night tells.
 
     `changed`: rows to be written and told; `remembered`: rows of which only the segment's memory moved.
     """
@@ -271,11 +273,13 @@ def _texts(night: Night, columns: ScoreColumns, table_id: str) -> dict[str, list
     stored, segment = night.stored.texts, columns.segment
     codes, befores = segment.code.tolist(), segment.previous_code.tolist()
     causes = segment.cause.tolist()
+    # one text for all who have it
+    stages, bases = ({one.value: one.name for one in kind} for kind in (Stage, Basis))
     n = len(codes)
     moved = [code != before for code, before in zip(codes, befores, strict=True)]
     return {
         "segment": [SEGMENT_CODES[code] for code in codes],
-        "segment_since": [day_from_number(day) for day in segment.since_day.tolist()],
+        "segment_since": _day_texts(segment.since_day),
         "previous_segment": [
             (SEGMENT_CODES[before] if before >= 0 else "") if stepped else kept
             for stepped, before, kept in zip(moved, befores, stored["previous_segment"], strict=True)
@@ -284,13 +288,19 @@ def _texts(night: Night, columns: ScoreColumns, table_id: str) -> dict[str, list
             Cause(cause).name if stepped or not kept else kept
             for stepped, cause, kept in zip(moved, causes, stored["segment_cause"], strict=True)
         ],
-        "stage": [Stage(stage).name for stage in columns.stage.tolist()],
-        "basis": [Basis(basis).name for basis in columns.value_basis.tolist()],
+        "stage": [stages[stage] for stage in columns.stage.tolist()],
+        "basis": [bases[basis] for basis in columns.value_basis.tolist()],
         "currency": [night.currency] * n,
         "table_id": [table_id] * n,
-        "evidence": night.facts.evidence_texts(),
         "segment_counted_on": [night.as_of] * n,
     }
+
+
+def _day_texts(days: IntArray) -> list[str]:
+    """(n,) days as texts, each text once."""
+    known, which = np.unique(days, return_inverse=True)
+    texts = [day_from_number(day) for day in known.tolist()]
+    return [texts[at] for at in which.tolist()]
 
 
 def _changed(
@@ -299,17 +309,21 @@ def _changed(
     stored = night.stored
     if not stored.scored.any():
         return np.ones(stored.scored.shape, dtype=np.bool_)
-    kept: PriorityInputs = as_inputs(stored.facts, night.facts)
+    kept: PriorityInputs = inputs_of(stored.facts, night.facts)
     points_kept = priorities(kept, night.policy.parameters(), columns.tables, columns.as_of_day).points
     found = changed_scores(
-        _shown(stored.numbers, stored.texts), _shown(numbers, texts), points_kept, columns.priority.points
+        _shown(stored.numbers, stored.texts, stored.evidence),
+        _shown(numbers, texts, text_hashes(night.facts.evidence_texts())),
+        points_kept,
+        columns.priority.points,
     )
     return np.asarray(found | ~stored.scored, dtype=np.bool_)
 
 
-def _shown(numbers: Mapping[str, IntColumn], texts: Mapping[str, Sequence[str]]) -> Shown:
+def _shown(numbers: Mapping[str, IntColumn], texts: Mapping[str, Sequence[str]], evidence: IntArray) -> Shown:
     return Shown(
         labels=tuple(texts[name] for name in LABEL_COLUMNS),
+        evidence=evidence,
         priority=numbers["priority"].values,
         money=tuple(numbers[name] for name in MONEY_COLUMNS),
         shares=tuple(numbers[name] for name in SHARE_COLUMNS),

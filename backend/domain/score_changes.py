@@ -24,11 +24,13 @@ SCORE_BP_FELT = 200
 class Shown:
     """What a device shows of scores besides their lines; (n,) each.
 
-    `labels`: columns of texts that must agree exactly (segment, stage, basis …); `priority`: 0..100;
+    `labels`: columns of texts that must agree exactly (segment, stage, basis …); `evidence`: `text_hashes` of the ids
+    the lines name; `priority`: 0..100;
     `money`: amounts in minor units; `shares`: basis points or hundredths.
     """
 
     labels: tuple[Sequence[str], ...]
+    evidence: IntArray
     priority: IntArray
     money: tuple[IntColumn, ...]
     shares: tuple[IntColumn, ...]
@@ -40,7 +42,7 @@ def changed_scores(was: Shown, now: Shown, points_was: IntArray, points_now: Int
     `points_was`: (n, 10) the points tonight from the *stored* numbers; `points_now`: from tonight's.
     """
     moved = np.abs(points_was - points_now)
-    changed = (moved >= LINE_POINTS_FELT).any(axis=1)
+    changed = (moved >= LINE_POINTS_FELT).any(axis=1) | (was.evidence != now.evidence)
     for texts_before, texts_after in zip(was.labels, now.labels, strict=True):
         pairs = zip(texts_before, texts_after, strict=True)
         changed |= np.array([before != after for before, after in pairs], dtype=np.bool_)

@@ -3,14 +3,14 @@
 *Source*: R28; the keys are those of `mobile_contract/priority.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
 import numpy as np
 
-from backend.domain.arrays import IntArray, IntColumn
+from backend.domain.arrays import Ids, IntArray, IntColumn
 from backend.domain.customers import Weekday
 from backend.domain.explanations import Evidence
 from backend.domain.priority import PriorityInputs
@@ -70,14 +70,16 @@ class DayFacts:
             self.answer_ids.get(row, ()),
         )
 
-    def evidence_texts(self) -> list[str]:
-        """(n,) all ids of each customer as one text, equal exactly when the ids are."""
-        parts = zip(self.last_order_id, self.last_visit_id, self.next_appointment_id, strict=True)
-        joined = ["|".join(part) for part in parts]
+    def evidence_text(self, row: int) -> str:
+        """All ids of one customer as one text, equal exactly when the ids are."""
+        parts = [self.last_order_id[row], self.last_visit_id[row], self.next_appointment_id[row]]
         for held in (self.task_ids, self.case_ids, self.answer_ids):
-            for row, ids in held.items():
-                joined[row] = "|".join((joined[row], *sorted(ids)))
-        return joined
+            parts += sorted(held.get(row, ()))
+        return "|".join(parts)
+
+    def evidence_texts(self) -> Iterator[str]:
+        """The text of every customer, one after the other."""
+        return (self.evidence_text(row) for row in range(len(self)))
 
 
 def take_facts(facts: DayFacts, rows: IntArray) -> DayFacts:
@@ -93,9 +95,9 @@ def take_facts(facts: DayFacts, rows: IntArray) -> DayFacts:
         next_appointment_day=column("next_appointment_day"),
         overdue_tasks_n=column("overdue_tasks_n"),
         open_tasks_n=column("open_tasks_n"),
-        last_order_id=[facts.last_order_id[row] for row in places],
-        last_visit_id=[facts.last_visit_id[row] for row in places],
-        next_appointment_id=[facts.next_appointment_id[row] for row in places],
+        last_order_id=Ids(facts.last_order_id[row] for row in places),
+        last_visit_id=Ids(facts.last_visit_id[row] for row in places),
+        next_appointment_id=Ids(facts.next_appointment_id[row] for row in places),
         **{
             name: {place: held[row] for place, row in enumerate(places) if row in held}
             for name, held in (
@@ -122,7 +124,16 @@ def fact_documents(inputs: PriorityInputs, rows: Sequence[int]) -> list[dict[str
 
 def as_inputs(documents: Sequence[Mapping[str, Any]], facts: DayFacts) -> PriorityInputs:
     """What the lines read, from stored documents (empty for a customer never scored) and the facts of a day."""
-    stored = {name: IntColumn.of([doc.get(key) for doc in documents]) for key, name in FACT_KEYS.items()}
+    return inputs_of(fact_columns(documents), facts)
+
+
+def fact_columns(documents: Sequence[Mapping[str, Any]]) -> dict[str, IntColumn]:
+    """Stored documents as the columns they were made of."""
+    return {name: IntColumn.of([doc.get(key) for doc in documents]) for key, name in FACT_KEYS.items()}
+
+
+def inputs_of(stored: Mapping[str, IntColumn], facts: DayFacts) -> PriorityInputs:
+    """As `as_inputs`, of columns; `stored`: by name, as `fact_columns` makes them."""
     return PriorityInputs(
         **stored,
         overdue_tasks_n=facts.overdue_tasks_n,
@@ -137,6 +148,14 @@ def with_cadence(inputs: PriorityInputs, agreed: IntColumn) -> PriorityInputs:
     own = inputs.cadence_days
     known = own.known | agreed.known
     return replace(inputs, cadence_days=IntColumn(np.where(own.known, own.values, agreed.values), known))
+
+
+def text_hashes(texts: Iterable[str]) -> IntArray:
+    """(n,) a number for each text: equal for equal texts, and of different ones but for one in 2^64 different.
+
+    Good within a process only: another one makes others.
+    """
+    return np.fromiter(map(hash, texts), dtype=np.int64)
 
 
 def local_days(at_ms: IntArray, zone: IntArray, zones: Sequence[str]) -> IntArray:

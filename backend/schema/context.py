@@ -76,6 +76,8 @@ class Context:
     watch_door: "Watch | None" = None
     """Counts what is given out; None where nobody counts."""
     sensitive_keys: "SensitiveKeys | None" = None
+    score_command: tuple[str, ...] | None = None
+    """The process that carries out score runs; None where they are carried out here."""
     connected_clock: int | None = None
     """The feed's clock before the connection was acknowledged; None where there is no connection that stays open."""
     look_again: Callable[[], Awaitable[Principal | None]] | None = None

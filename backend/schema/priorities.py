@@ -20,7 +20,8 @@ from backend.schema.enums import declare
 from backend.schema.refusals import Problem, Refusal, refuse, show_problems
 from backend.schema.scalars import JSON, BigInt, Day
 from backend.schema.types import Customer, Person, ScoreRun
-from backend.usecases.insights import Ranking, RunSummary, VisitPriority, run_scores, visit_priorities
+from backend.usecases.insights import RunSummary, run_scores
+from backend.usecases.visit_ranking import Ranking, VisitPriority, visit_priorities
 from backend.usecases.what_if import Standing, WhatIf, what_if
 
 ID = strawberry.ID
@@ -216,6 +217,7 @@ class PriorityMutations:
                 clock=context.clock,
                 as_of=as_of,
                 territory_id=territory_id,
+                apart=context.score_command,
             )
         except Refused as refused:
             return refuse(info, refused)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from backend.domain.arrays import BoolArray, IntArray, IntColumn, group_sum
 from backend.domain.catalogue import DeliveryWindow
@@ -19,7 +18,6 @@ from backend.domain.exchange import convert_columns
 from backend.domain.frozen import KINDS
 from backend.domain.history import OrderColumns
 from backend.domain.money import Rate
-from backend.domain.nightly import LABEL_COLUMNS, MONEY_COLUMNS, SHARE_COLUMNS, StoredScores
 from backend.domain.orders import UNCOUNTED
 from backend.domain.score_facts import DayFacts, local_days
 from backend.domain.tasks import TaskState
@@ -352,51 +350,6 @@ def _texts(rows: Sequence[Row], place: int, customers_n: int) -> list[str]:
     for row in rows:
         found[row[0]] = row[place]
     return found
-
-
-STORED_NUMBERS = ("priority", *MONEY_COLUMNS, *SHARE_COLUMNS, "segment_state", "segment_state_before")
-STORED_TEXTS = (*LABEL_COLUMNS, "previous_segment", "segment_cause", "segment_counted_on")
-
-
-async def read_stored_scores(conn: Connection, crowd: Crowd) -> list[Row]:
-    columns = ", ".join(f"s.{name}" for name in (*STORED_NUMBERS, *STORED_TEXTS, "facts"))
-    return await conn.fetch(
-        crowd.sql + f"SELECT c.n, {columns} FROM customer_score s JOIN c ON c.id = s.customer_id", *crowd.values
-    )
-
-
-def stored_scores_of(rows: Sequence[Row], customers_n: int) -> StoredScores:
-    names = (*STORED_NUMBERS, *STORED_TEXTS, "facts")
-    customers, *columns = _columns(rows, 1 + len(names))
-    by_name = dict(zip(names, columns, strict=True))
-    customer = np.array(customers, dtype=np.int64)
-    scored = np.zeros(customers_n, dtype=np.bool_)
-    scored[customer] = True
-    texts: dict[str, list[str]] = {}
-    for name in STORED_TEXTS:
-        texts[name] = [""] * customers_n
-        for row, value in zip(customers, by_name[name], strict=True):
-            texts[name][row] = value or ""
-    facts: list[dict[str, Any]] = [{}] * customers_n
-    for row, document in zip(customers, orjson.loads(f"[{','.join(by_name['facts'])}]"), strict=True):
-        facts[row] = document
-    numbers = {}
-    for name in STORED_NUMBERS:
-        column = IntColumn.of(by_name[name])
-        known = np.zeros(customers_n, dtype=np.bool_)
-        values = np.zeros(customers_n, dtype=np.int64)
-        known[customer], values[customer] = column.known, column.values
-        numbers[name] = IntColumn(values, known)
-    return StoredScores(scored, numbers, texts, facts)
-
-
-async def read_unqualified(conn: Connection) -> list[str]:
-    """Customers that have a score though nobody of their kind is scored."""
-    rows = await conn.fetch(
-        f"SELECT s.customer_id FROM customer_score s JOIN customer k ON k.id = s.customer_id WHERE NOT ({SCORED})"
-        " ORDER BY s.customer_id"
-    )
-    return [row[0] for row in rows]
 
 
 def _columns(rows: Sequence[Row], width: int) -> tuple[tuple[Any, ...], ...]:

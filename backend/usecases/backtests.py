@@ -4,11 +4,9 @@ A run reads each cut from one snapshot, computes in a worker thread and keeps it
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from time import monotonic_ns
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import orjson
@@ -16,7 +14,7 @@ import orjson
 from backend.auth.principal import Principal
 from backend.clock import Clock
 from backend.config import Settings
-from backend.domain.arrays import BASIS_POINTS, IntArray, IntColumn
+from backend.domain.arrays import BASIS_POINTS, IntArray
 from backend.domain.backtest import (
     CUSTOMERS_MIN,
     CUTS_MAX,
@@ -43,25 +41,17 @@ from backend.domain.score_runs import RunState
 from backend.domain.scoring import ScoreInputs, ScoreParameters
 from backend.domain.times import add_days, day_from_number, day_number, local_day
 from backend.errors import Code, Problem, Refused, refuse_if
-from backend.ids import new_id
 from backend.storage.engine import Connection, Engine
 from backend.storage.feedback import feedback_of
 from backend.storage.past import PastRows, read_past
 from backend.storage.score_policies import read_policy_in_force, read_policy_numbered
 from backend.storage.statistics import facts_of, sales_of
 from backend.sync.documents import canonical
-from backend.sync.work import Door, Work, in_work
-
-T = TypeVar("T")
-Progress = Callable[[str, int, int], None]
-"""Told (phase, done, of how many) while a run goes on; phases are READ, RANK, COMPARE."""
+from backend.sync.runs import KeptRun, Progress, problem_of
 
 HOLDOUT_DAYS_DEFAULT = 182
 CUTS_DEFAULT = 3
 REPLICATES_MAX = 5_000
-BEAT_S = 20.0
-ABANDONED_MS = 120_000
-"""A run without a sign of life for so long belongs to a process that is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,24 +120,10 @@ async def evaluate_priority(
     cuts = checked_cuts(wish, today)
     async with engine.read() as conn:
         policy = await _policy(conn, wish.policy)
-    run = _Run(engine, principal, settings, clock, new_id(), cuts, wish, policy, progress or _silent)
+    run = _Run(engine, principal, settings, clock, cuts, wish, policy, progress or _silent)
     await run.begin()
-    beat = asyncio.create_task(run.beat())
-    try:
+    async with run.row.alive():
         return await run.carry_out()
-    except Refused as refused:
-        await run.end(RunState.FAILED, None, refused.problems)
-        raise
-    except asyncio.CancelledError:
-        await asyncio.shield(run.end(RunState.CANCELLED, None))
-        raise
-    except BaseException:
-        await asyncio.shield(run.end(RunState.FAILED, None, (Problem(Code.INTERNAL),)))
-        raise
-    finally:
-        beat.cancel()
-        with suppress(asyncio.CancelledError):
-            await beat
 
 
 async def _policy(conn: Connection, number: int | None) -> ScorePolicy:
@@ -240,10 +216,6 @@ _COLUMNS = "id, state, cuts, holdout_days, seed, result, problems, milliseconds,
 
 
 def _run_of(row: Any) -> BacktestRun:
-    problems = tuple(
-        Problem(Code(one["code"]), tuple(one["path"]), tuple(one["allowed"]), params=one["params"])
-        for one in orjson.loads(row[6])
-    )
     return BacktestRun(
         id=row[0],
         state=RunState(row[1]),
@@ -251,7 +223,7 @@ def _run_of(row: Any) -> BacktestRun:
         holdout_days=row[3],
         seed=row[4],
         result=None if row[5] is None else orjson.loads(row[5]),
-        problems=problems,
+        problems=tuple(problem_of(one) for one in orjson.loads(row[6])),
         milliseconds=row[7],
         started_at_ms=row[8],
         finished_at_ms=row[9],
@@ -272,67 +244,31 @@ class _Run:
         principal: Principal,
         settings: Settings,
         clock: Clock,
-        run_id: str,
         cuts: tuple[str, ...],
         wish: BacktestWish,
         policy: ScorePolicy,
         progress: Progress,
     ) -> None:
-        self.engine, self.principal, self.settings, self.clock = engine, principal, settings, clock
-        self.id, self.cuts, self.wish, self.policy, self.progress = run_id, cuts, wish, policy, progress
-        self.started_ns = monotonic_ns()
-
-    async def work(self, story: Callable[[Work], Awaitable[T]]) -> T:
-        result, _ = await in_work(
-            self.engine,
-            self.principal,
-            story,
-            clock=self.clock,
-            retries_max=self.settings.write_retries_max,
-            door=Door.JOB,
+        self.engine, self.settings = engine, settings
+        self.cuts, self.wish, self.policy, self.progress = cuts, wish, policy, progress
+        self.row = KeptRun(
+            engine,
+            principal,
+            clock,
+            settings.write_retries_max,
+            "priority_evaluation",
+            "priorityEvaluation",
+            "priorityEvaluations",
         )
-        return result
 
     async def begin(self) -> None:
-        """The run's row, unless another one is alive; rows of dead ones are closed."""
-
-        async def story(work: Work) -> None:
-            # whoever begins holds the clock's row, so two beginnings take turns
-            await work.conn.fetch("SELECT seq FROM sync_clock WHERE id = 1 FOR UPDATE")
-            running = await work.conn.fetch(
-                "SELECT id, beat_at FROM priority_evaluation WHERE state = ?", RunState.RUNNING.value
-            )
-            if any(work.now_ms - beat_at < ABANDONED_MS for _, beat_at in running):
-                raise Refused(Problem(Code.BUSY, ("priorityEvaluation",)))
-            await work.conn.execute_many(
-                "UPDATE priority_evaluation SET state = ?, finished_at = ? WHERE id = ?",
-                [(RunState.FAILED.value, work.now_ms, dead) for dead, _ in running],
-            )
-            await work.conn.execute(
-                "INSERT INTO priority_evaluation (id, state, cuts, holdout_days, seed, problems, milliseconds,"
-                " started_at, beat_at, started_by) VALUES (?, ?, ?, ?, ?, '[]', 0, ?, ?, ?)",
-                self.id,
-                RunState.RUNNING.value,
-                canonical(list(self.cuts)).decode(),
-                self.wish.holdout_days,
-                self.wish.seed,
-                work.now_ms,
-                work.now_ms,
-                work.principal.actor,
-            )
-            work.audit("SCORE", "priorityEvaluations", self.id)
-
-        await self.work(story)
-
-    async def beat(self) -> None:
-        """Signs of life while the run goes on."""
-        while True:
-            await asyncio.sleep(BEAT_S)
-            await self.work(
-                lambda work: work.conn.execute(
-                    "UPDATE priority_evaluation SET beat_at = ? WHERE id = ?", work.now_ms, self.id
-                )
-            )
+        await self.row.begin(
+            {
+                "cuts": canonical(list(self.cuts)).decode(),
+                "holdout_days": self.wish.holdout_days,
+                "seed": self.wish.seed,
+            }
+        )
 
     async def carry_out(self) -> BacktestRun:
         """Read every cut, then compute off the event loop."""
@@ -352,27 +288,11 @@ class _Run:
             judged.append((cut, after))
         self.progress("READ", len(self.cuts), len(self.cuts))
         result = await asyncio.to_thread(self._compute, judged, left_out_n)
-        await self.end(RunState.FINISHED, result)
+        self.row.found["result"] = canonical(result).decode()
+        await self.row.end(RunState.FINISHED)
         async with self.engine.read() as conn:
-            rows = await conn.fetch(f"SELECT {_COLUMNS} FROM priority_evaluation WHERE id = ?", self.id)
+            rows = await conn.fetch(f"SELECT {_COLUMNS} FROM priority_evaluation WHERE id = ?", self.row.id)
         return _run_of(rows[0])
-
-    async def end(self, state: RunState, result: dict[str, Any] | None, problems: Sequence[Problem] = ()) -> None:
-        """The run's last word."""
-
-        async def story(work: Work) -> None:
-            await work.conn.execute(
-                "UPDATE priority_evaluation SET state = ?, result = ?, problems = ?, milliseconds = ?, finished_at = ?"
-                " WHERE id = ?",
-                state.value,
-                None if result is None else canonical(result).decode(),
-                canonical([_problem_document(problem) for problem in problems]).decode(),
-                (monotonic_ns() - self.started_ns) // 1_000_000,
-                work.now_ms,
-                self.id,
-            )
-
-        await self.work(story)
 
     def _compute(self, judged: Sequence[tuple[Cut, After]], left_out_n: int) -> dict[str, Any]:
         margin = self.settings.default_margin_bp
@@ -410,11 +330,11 @@ class _Run:
             history=history,
             kind=found.heads.kind[kept],
             peer_group=found.heads.peer_group[kept],
-            breadth_n=_take(found.habits.breadth_n, kept),
+            breadth_n=found.habits.breadth_n.take(kept),
             last_visit_day=facts.last_visit_day,
             next_appointment_day=facts.next_appointment_day,
-            season_close_day=_take(found.habits.season_close_day, kept),
-            has_preorder_history=_take(found.habits.has_preorder_history, kept),
+            season_close_day=found.habits.season_close_day.take(kept),
+            has_preorder_history=found.habits.has_preorder_history.take(kept),
             overdue_tasks_n=facts.overdue_tasks_n,
             open_tasks_n=facts.open_tasks_n,
             referrals_n=referrals_n(told, len(history)),
@@ -430,16 +350,3 @@ class _Run:
         )
         rows = np.array([numbers.setdefault(ids[row], len(numbers)) for row in kept.tolist()], dtype=np.int64)
         return Cut(day, rows, before, inputs), after, int(sales.left_out.sum())
-
-
-def _take(column: IntColumn, rows: IntArray) -> IntColumn:
-    return IntColumn(column.values[rows], column.known[rows])
-
-
-def _problem_document(problem: Problem) -> dict[str, object]:
-    return {
-        "code": problem.code.value,
-        "path": list(problem.path),
-        "allowed": list(problem.allowed),
-        "params": dict(problem.params),
-    }

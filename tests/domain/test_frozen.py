@@ -23,6 +23,7 @@ from backend.domain.frozen import (
 from backend.domain.history import OrderColumns, history_of
 from backend.domain.priority import POINTS_DEFAULT, Points, QTables, freeze_table, publish_parameters
 from backend.domain.score_changes import LINE_POINTS_FELT, PRIORITY_POINTS_FELT, Shown, changed_scores
+from backend.domain.score_facts import text_hashes
 from backend.domain.score_policy import ScorePolicy
 from backend.domain.segment_memory import NEVER, pack_segments, states_found, unpack_segments
 from backend.domain.segments import SegmentColumns, Thresholds
@@ -184,6 +185,7 @@ def test_the_same_night_again_starts_from_what_it_found():
 def shown(**changes) -> Shown:
     base = {
         "labels": (["HHHH", "HHHH"],),
+        "evidence": text_hashes(["order|visit", ""]),
         "priority": np.array([40, 40]),
         "money": (IntColumn.of([1_000, None]),),
         "shares": (IntColumn.of([5_000, None]),),
@@ -203,6 +205,7 @@ def test_a_score_is_told_again_only_when_a_device_would_rank_or_show_something_e
     assert changed(shown(), LINE_POINTS_FELT) == [True, False]
     assert changed(shown(), -LINE_POINTS_FELT) == [True, False]
     assert changed(shown(labels=(["HHHH", "HHHL"],))) == [False, True]
+    assert changed(shown(evidence=text_hashes(["order|later", ""]))) == [True, False]
     assert changed(shown(priority=np.array([40 + PRIORITY_POINTS_FELT, 39]))) == [True, False]
     assert changed(shown(money=(IntColumn.of([1_101, None]),))) == [False, False]
     assert changed(shown(money=(IntColumn.of([1_112, None]),))) == [True, False]

@@ -22,9 +22,10 @@ from backend.ids import new_id
 from backend.storage.engine import Engine
 from backend.sync.work import Door, Work
 from backend.usecases.customers import change_customers
-from backend.usecases.insights import Ranking, RunSummary, run_scores, visit_priorities
+from backend.usecases.insights import RunSummary, run_scores
 from backend.usecases.tasks import change_tasks
 from backend.usecases.territories import move_customers
+from backend.usecases.visit_ranking import Ranking, visit_priorities
 from backend.usecases.visits import change_visits
 from mobile_contract.priority import priority as phone_priority
 from mobile_contract.replica import Replica

@@ -1,0 +1,82 @@
+"""A long piece of work in a process of its own: one document in, a line of JSON for each thing it tells, and no longer
+than somebody waits for it.
+
+The child reads its order from standard input. As long as that stays open somebody waits; when it closes, whoever
+asked has had enough or is gone, and the child is to end.
+"""
+
+import asyncio
+import os
+import select
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+Told = Mapping[str, Any]
+LINE_BYTES_MAX = 1_000_000
+STOP_SECONDS = 60.0
+"""A child that was told to end and goes on for so long is killed."""
+NICE = 10
+"""Whoever is served goes first."""
+
+
+class ChildFailed(Exception):
+    """The process ended, or was ended, without its last word."""
+
+
+async def told_apart(
+    command: Sequence[str], order: Mapping[str, Any], *, hear: Callable[[Told], None], cancelled: Callable[[], bool]
+) -> Told:
+    """Have `command` carry out an order; its last word.
+
+    `hear` is told everything else, and `cancelled` asked after each. Raises `ChildFailed`. Whatever ends the waiting
+    ends the child.
+    """
+    child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES_MAX)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        child.stdin.write(orjson.dumps(order) + b"\n")
+        if cancelled():
+            child.stdin.close()
+        async for line in child.stdout:
+            told: Told = orjson.loads(line)
+            if told.get("last"):
+                return told
+            hear(told)
+            if cancelled():
+                child.stdin.close()
+    finally:
+        await _ended(child)
+    raise ChildFailed(f"{command[-1]} ended with {child.returncode}")
+
+
+async def _ended(child: Process) -> None:
+    assert child.stdin is not None
+    child.stdin.close()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await child.wait()
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+
+
+def take_order() -> tuple[dict[str, Any], Callable[[], bool]]:
+    """In the child: what is to be done, and whether nobody waits for it any more."""
+    os.nice(NICE)
+    order = orjson.loads(sys.stdin.buffer.readline())
+    # nothing comes after the order, so what can be read by then is the end
+    return order, lambda: bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+def tell(told: Told) -> None:
+    """In the child: one thing, to whoever waits. Nobody may be there any more."""
+    try:
+        sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        return
