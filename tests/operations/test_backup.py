@@ -12,6 +12,7 @@ from backend.ids import new_id
 from backend.storage.engine import open_engine
 from backend.sync.doctor import check_feed
 from backend.sync.feed import EPOCH_STEP, read_clock
+from tests import factories
 from tests.sync.offices import Office, Phone, visit_fields
 
 DIGEST = "ab" * 32
@@ -162,6 +163,30 @@ async def test_the_epoch_is_above_every_one_given_out(place: Place) -> None:
     status, said = await place("restore", str(place.backup), "--force", "--yes")
     assert status == 0, said
     assert "epoch 6 has begun" in said
+
+
+async def test_a_file_that_is_missing_is_told_and_what_the_server_has_is_not_overwritten(place: Place) -> None:
+    place.data_dir.mkdir()
+    (place.data_dir / "keys.json").write_text("of then")
+    engine = open_engine(place.url)
+    await engine.start()
+    async with engine.write() as conn:
+        named = {"id": new_id(), "collection": "visits", "record_id": new_id(), "kind": "PHOTO", "file_name": "a.png",
+                 "sha256": DIGEST, "size_bytes": 7, "mime": "image/png", "proof": False, "state": "STORED",
+                 "stored_sha256": DIGEST, "preview_state": "NONE", "created_at": 1, "created_by": new_id()}  # fmt: skip
+        await factories.insert(conn, "attachment", **named)
+    await engine.close()
+    status, said = await place("backup", str(place.backup))
+    assert (status, DIGEST in said) == (1, True)
+    assert (place.backup / "manifest.json").exists(), "it is made all the same"
+    (place.data_dir / "keys.json").write_text("of now")
+    status, said = await place("restore", str(place.backup), "--force", "--yes")
+    assert (status, DIGEST in said) == (1, True)
+    assert "kept this server's own keys.json" in said
+    assert (place.data_dir / "keys.json").read_text() == "of now"
+    if place.url.startswith("sqlite"):
+        replaced = Path(place.url.removeprefix("sqlite://"))
+        assert list(replaced.parent.glob(f"{replaced.name}.before-*Z")), "what was there is kept aside"
 
 
 @pytest.mark.parametrize(

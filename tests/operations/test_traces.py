@@ -15,6 +15,7 @@ from tests.operations.test_workers import WRITE, prepare, sign_in
 from tests.servers import serve
 
 SECRET = "PlumJacket"
+OF_ANOTHER = "4bf92f3577b34da6a3ce929d0e0e4736"
 URL = "http://127.0.0.1:9/v1/traces"
 WORDS = {"request_id", "path", "status", "kind", "name", "document", "verb", "table", "rows"}
 
@@ -38,7 +39,10 @@ async def test_a_request_holds_its_operation_and_that_its_statements(database_ur
             token = await sign_in(served.client)
             variables = {"id": "01a20000-0000-7000-8000-000000000001", "input": {"title": SECRET}}
             answer = await served.post(
-                {"query": WRITE, "variables": variables}, authorization=f"Bearer {token}", x_request_id="thisone1"
+                {"query": WRITE, "variables": variables},
+                authorization=f"Bearer {token}",
+                x_request_id="thisone1",
+                traceparent=f"00-{OF_ANOTHER}-00f067aa0ba902b7-00",
             )
             assert "TaskChanged" in answer.text
             assert "errors" in (await served.ask(f"{{ {SECRET} }}", token=token))
@@ -58,6 +62,9 @@ async def test_a_request_holds_its_operation_and_that_its_statements(database_ur
     (ours,) = [words for words in requests if words["selvedge.request_id"] == "thisone1"]
     assert (ours["selvedge.path"], ours["selvedge.status"]) == ("/graphql", 200)
     assert ("operation", "request") in chains
+    # who sends a trace of his own is not followed, nor left out because he kept none
+    assert all(span.parent is None for span in spans.values() if span.name == "request")
+    assert OF_ANOTHER not in {f"{span.context.trace_id:032x}" for span in spans.values()}
     told = [span.to_json() for span in spans.values()]
     assert not [text for text in told if SECRET in text or "min@example.com" in text or "createTask" in text]
     assert {key for span in spans.values() for key in span.attributes or {}} <= {f"selvedge.{word}" for word in WORDS}

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
-from backend.config import Settings
+from backend.config import Settings, read_settings
 from backend.domain.origins import is_allowed_origin
+from backend.errors import BadSetting
 from backend.schema.http import GRAPHQL_TYPE, JSON_TYPE
 from backend.schema.sockets import is_welcome
 from backend.web.streaming import THREAD_BYTES
@@ -83,6 +84,12 @@ async def test_pages_of_named_sites_may_ask_and_no_others(door: Door) -> None:
     assert (await client.options("/graphql", headers=preflight(SITE, "DELETE"))).status_code == 400
     for told in (await client.get("/nowhere", headers={"origin": SITE}), await door.served.post([], origin=SITE)):
         assert told.headers["access-control-allow-origin"] == SITE, "a page must be able to read what went wrong"
+
+
+@pytest.mark.parametrize("given", ["*", "crm.example.com", "https://crm.example.com/page"])
+def test_what_is_no_site_is_no_setting(given: str) -> None:
+    with pytest.raises(BadSetting, match="SELVEDGE_ALLOWED_ORIGINS"):
+        read_settings(allowed_origins=given)
 
 
 async def test_with_the_demo_company_pages_of_ones_own_machine_may_ask(door: Door) -> None:
