@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backend.config import Settings
-from backend.domain.permissions import MASKED, RIGHTS, SERVICE_RIGHTS, Action, Role
+from backend.domain.permissions import MASKED, RIGHTS, SERVICE_RIGHTS, Action, Collection, Role
 from backend.domain.privacy import KEPT_OF_CUSTOMER
 from backend.domain.retention import RetentionClass
 from backend.domain.throttling import ACCOUNT_WAITS, ADDRESS_WAITS, DEVICE_WAITS, MINUTE_MS, Waits
@@ -93,6 +93,17 @@ def test_what_is_said_of_roles_is_what_they_may() -> None:
     clear = {role for role in SEES_EVERY_TERRITORY if role not in MASKED}
     assert clear == {Role.SERVICE_AGENT, Role.BACK_OFFICE, Role.ADMIN}
     assert "see every territory in clear (service agents, back office, admins, other systems)" in PRIVACY
+
+
+def test_who_has_nothing_to_do_with_evaluations_and_the_five_steps_is_named() -> None:
+    for page, told in (
+        ("EVALUATION.md", "Reps, service agents and the back office do not"),
+        ("FIVE_STEPS.md", "Reps, service agents and the back office have nothing to do with it"),
+    ):
+        assert told in re.sub(r"\s+", " ", (DOCS / page).read_text("utf-8"))
+    for collection in (Collection.EVALUATIONS, Collection.IMPLEMENTATION):
+        without = {role for role in Role if collection not in RIGHTS[role]}
+        assert without == {Role.REP, Role.SERVICE_AGENT, Role.BACK_OFFICE}
 
 
 def test_every_class_of_retention_is_named_and_none_besides() -> None:
