@@ -7,6 +7,7 @@ import pytest
 from tortoise import Tortoise, connections
 
 from backend.domain.territories import Move
+from backend.errors import Code
 from backend.ids import new_id
 from backend.storage.engine import Connection
 from backend.storage.migrate import tortoise_config
@@ -130,21 +131,25 @@ async def test_a_colleague_who_becomes_an_agent_keeps_his_own_tasks_and_loses_th
 async def test_a_task_follows_its_customer_and_comes_back_where_that_stands(scene: Scene) -> None:
     house = scene.house
     north, south, agent = [await synced(house, who) for who in ("wei", "na", "agent")]
-    await house.change("admin", change_tasks, Change(scene.agents, Intent.DELETE))
+    for task in (scene.agents, scene.weis):
+        await house.change("admin", change_tasks, Change(task, Intent.DELETE))
     house.now_ms += 1_000
     moves = [Move(scene.shop, house.patches["south"])]
     await house.work("admin", lambda work: move_customers(work, moves))
     for who, phone in (("wei", north), ("na", south), ("agent", agent)):
         await sync(house, who, phone)
-    assert await scene.held(north) == {scene.weis}, "his own, wherever its customer stands"
-    assert await scene.held(south) == {scene.weis}
+    for phone in (north, south):
+        assert await scene.held(phone) == set()
     assert await scene.held(agent) == {scene.nobodys}
     back = USE_CASES["tasks", Intent.RESTORE]
-    [outcome] = await house.change("na", back, Change(scene.agents, Intent.RESTORE))
-    assert outcome.problems == ()
+    [outcome] = await house.change("agent", back, Change(scene.weis, Intent.RESTORE))
+    assert [one.code for one in outcome.problems] == [Code.NOT_FOUND], "what he never saw he does not bring back"
+    for who, task in (("agent", scene.agents), ("na", scene.weis)):
+        [outcome] = await house.change(who, back, Change(task, Intent.RESTORE))
+        assert outcome.problems == (), who
     for who, phone in (("wei", north), ("na", south), ("agent", agent)):
         await sync(house, who, phone)
-    assert await scene.held(north) == {scene.weis}
+    assert await scene.held(north) == {scene.weis}, "his own, wherever its customer stands"
     assert await scene.held(south) == {scene.weis, scene.agents}
     assert await scene.held(agent) == {scene.nobodys, scene.agents}
 

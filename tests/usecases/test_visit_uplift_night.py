@@ -100,3 +100,13 @@ async def test_enough_visits_held_out_move_what_a_visit_brings_and_few_leave_the
     for locale, word in zip(LOCALES, ("measured", "实测", "측정"), strict=True):
         assert word in line_text(load_messages(), line, locale, "USD")
         assert word in reason_text(load_messages(), line, locale, "USD")
+
+    # two months on everybody is long past due, and a visit brings what was measured there, not what is assumed
+    house.now_ms += 60 * DAY_MS
+    await night(house)
+    facts = {customer: orjson.loads(one) for customer, one in await fetch(
+        house.engine, "SELECT customer_id, facts FROM customer_score")}  # fmt: skip
+    parts = [facts[shop]["upliftMinor"] / facts[shop]["valueAtStakeMinor"] for shop in shops
+             if (facts[shop]["valueAtStakeMinor"] or 0) > 1_000]  # fmt: skip
+    assert parts, sorted(facts[shop]["valueAtStakeMinor"] or 0 for shop in shops)[-5:]
+    assert max(parts) == pytest.approx(high, abs=0.005)
