@@ -52,6 +52,17 @@ def rows(url: str, sql: str, *args: object) -> list[tuple[object, ...]]:
     return asyncio.run(ask())
 
 
+def note(url: str, device_id: str, column: str, at_ms: int) -> None:
+    async def write() -> None:
+        engine = open_engine(url)
+        await engine.start()
+        async with engine.write() as conn:
+            await conn.execute(f"UPDATE device SET {column} = ? WHERE id = ?", at_ms, device_id)
+        await engine.close()
+
+    asyncio.run(write())
+
+
 def test_a_device_is_listed_drained_revoked_taken_back_and_wiped(
     url: str, device_id: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +88,9 @@ def test_a_device_is_listed_drained_revoked_taken_back_and_wiped(
     assert state() == "ACTIVE"
     assert run(["devices", "wipe", device_id, "--reason", "stolen", "--yes", "--database", url]) == 0
     assert state() == "WIPED"
+    assert "wipe acknowledged" not in listed()
+    note(url, device_id, "wipe_acked_at", 1_767_225_600_000)
+    assert "wipe acknowledged 2026-01-01" in listed()
     capsys.readouterr()
     assert run(["devices", "revoke", new_id(), "--database", url]) == 1
     assert "NOT_FOUND" in capsys.readouterr().err
@@ -107,22 +121,12 @@ def test_collecting_drops_a_silent_device_and_says_so(
         (line,) = (line for line in told.splitlines() if "silent devices dropped" in line)
         return line.split()[-1]
 
-    def seen_at(at_ms: int) -> None:
-        async def note() -> None:
-            engine = open_engine(url)
-            await engine.start()
-            async with engine.write() as conn:
-                await conn.execute("UPDATE device SET last_seen_at = ? WHERE id = ?", at_ms, device_id)
-            await engine.close()
-
-        asyncio.run(note())
-
     silent_ms = Settings().device_silent_days * DAY_MS
     for at_ms, wanted, gone in (
         (wall_clock_ms() - silent_ms + DAY_MS, "0", 0),
         (wall_clock_ms() - silent_ms - DAY_MS, "1", 1),
     ):
-        seen_at(at_ms)
+        note(url, device_id, "last_seen_at", at_ms)
         assert run(["collect", "--database", url]) == 0
         assert dropped(capsys.readouterr().out) == wanted
         assert rows(url, "SELECT count(dropped_at) FROM device WHERE id = ?", device_id) == [(gone,)]

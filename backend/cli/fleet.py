@@ -104,7 +104,7 @@ def _show_devices(page: StatusPage) -> None:
         waiting = "" if one.unsent is None else f", {one.unsent:,} unsent"
         since = "" if one.unsent_oldest_at_ms is None else f" since {instant_text(one.unsent_oldest_at_ms)}"
         refused = f", {one.open_issues:,} open issues" if one.open_issues else ""
-        wiped = ", wipe acknowledged" if one.wipe_acked_at_ms else ""
+        wiped = f", wipe acknowledged {instant_text(one.wipe_acked_at_ms)}" if one.wipe_acked_at_ms else ""
         say.print(
             f"{one.id}  {one.state.value:9}{escape(one.user_name)}, {escape(one.name)} ({escape(one.platform)}"
             f"{' ' + escape(one.app_version) if one.app_version else ''}): seen {instant_text(one.last_seen_at_ms)},"
