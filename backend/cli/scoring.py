@@ -84,6 +84,7 @@ async def score_customers(
                 territory_id=territory_id,
                 progress=lambda phase, done, total: bar.update(shown[phase], completed=done, total=total or None),
                 rebuild=rebuild,
+                alone=False,
             )
         found = await visit_priorities(
             engine, None, settings=settings, on=summary.as_of, first=TOP_SHOWN, territory_id=territory_id

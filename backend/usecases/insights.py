@@ -5,6 +5,7 @@ size. Each written score is right by itself, so a run that ended early is taken 
 """
 
 import asyncio
+from asyncio import sleep
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from backend.domain.times import local_day, quarter_of_day
 from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.integrations.apart import told_apart
+from backend.storage.dialects import Dialect
 from backend.storage.engine import Connection, Engine
 from backend.storage.night import NightColumns, NightRead, night_pages, read_unqualified, scored_customers_n
 from backend.storage.purchases import account_differs
@@ -37,6 +39,8 @@ from backend.sync.runs import KeptRun, Progress, problem_document, problem_of
 from backend.sync.score_writes import prepare_scores, remove_scores, save_scores, save_states, states_of
 from backend.sync.work import Work
 
+TURN_S = 0.1
+"""SQLite does not queue its writers: who waits asks every tenth of a second at most, and must find nobody there."""
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -105,6 +109,7 @@ async def run_scores(
     cancelled: Callable[[], bool] | None = None,
     rebuild: bool = False,
     apart: Sequence[str] | None = None,
+    alone: bool = True,
 ) -> RunSummary:
     """Score the organisation as of a local day (today), write what changed, and say so.
 
@@ -114,6 +119,7 @@ async def run_scores(
     not account for the orders, or with `rebuild`, they are counted anew before.
     `progress` is told of the phases COUNT, READ, COMPUTE and WRITE. `apart`: the command of a process that carries the
     run out (`carry_out_order`), so that whoever is served here need not wait for the interpreter; None: here.
+    `alone`: False where another process may be writing to the same database, and is to have its turn too.
     Raises NOT_PERMITTED, NOT_FOUND (territory), IN_THE_FUTURE, and BUSY while another run goes on. A run that fails is
     marked FAILED, one that is stopped CANCELLED.
     """
@@ -124,7 +130,7 @@ async def run_scores(
     if day > today:
         raise Refused(Problem(Code.IN_THE_FUTURE, ("asOf",), (today,)))
     territories = await _territories_below(engine, territory_id)
-    run = _Run(engine, principal, settings, clock, day, progress or _silent, cancelled or _never)
+    run = _Run(engine, principal, settings, clock, day, progress or _silent, cancelled or _never, alone=alone)
     await run.begin(territory_id)
     async with run.row.alive():
         try:
@@ -152,7 +158,7 @@ async def carry_out_order(
         **{name: order["principal"][name] for name in _PRINCIPAL},
         role=None if order["principal"]["role"] is None else Role(order["principal"]["role"]),
     )
-    run = _Run(engine, principal, settings, clock, order["day"], progress, cancelled)
+    run = _Run(engine, principal, settings, clock, order["day"], progress, cancelled, alone=False)
     run.row.id = order["id"]
     state, refused = RunState.FINISHED, []
     try:
@@ -214,7 +220,10 @@ class _Run:
         day: str,
         progress: Progress,
         cancelled: Callable[[], bool],
+        *,
+        alone: bool,
     ) -> None:
+        self.turn_s = 0.0 if alone or engine.dialect is not Dialect.SQLITE else TURN_S
         self.engine, self.principal, self.settings, self.clock = engine, principal, settings, clock
         self.day, self.progress, self.cancelled = day, progress, cancelled
         self.row = KeptRun(engine, principal, clock, settings.write_retries_max, "score_run", "scoreRun", "scores")
@@ -429,6 +438,7 @@ class _Run:
             self.found.customers_changed += await self.row.work(_with(save_scores, prepared))
             self.keep_counts()
             self.progress("WRITE", min(start + size, total), total)
+            await sleep(self.turn_s)
         remembered = np.flatnonzero(scored.remembered & columns.within)
         for start in range(0, int(remembered.size), size):
             rows = remembered[start : start + size]

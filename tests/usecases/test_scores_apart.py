@@ -12,6 +12,8 @@ from backend.domain.score_runs import RunState
 from backend.errors import Code, Refused
 from backend.ids import new_id
 from backend.integrations.apart import ChildFailed
+from backend.storage.dialects import Dialect
+from backend.usecases import insights
 from backend.usecases.insights import RunSummary, carry_out_order
 from backend.wiring import SCORE_COMMAND
 from tests.house import House
@@ -53,6 +55,23 @@ async def test_a_run_apart_does_what_a_run_here_does(house: House) -> None:
         0, done.level, done.fit_status, done.table_version,
     )  # fmt: skip
     assert await state_of(house.engine) == before
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_run_beside_other_writers_leaves_them_their_turn(
+    house: House, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    await shops(house, 4)
+    pauses: list[float] = []
+
+    async def slept(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(insights, "sleep", slept)
+    assert (await run(house, settings=settings_of(house), alone=alone)).customers_changed == 4
+    # PostgreSQL lets writers in by the order they came in
+    needed = house.engine.dialect is Dialect.SQLITE and not alone
+    assert pauses == [insights.TURN_S if needed else 0] * 2
 
 
 async def test_what_a_run_apart_refuses_is_refused_here(house: House) -> None:
