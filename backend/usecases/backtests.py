@@ -4,7 +4,7 @@ A run reads each cut from one snapshot, computes in a worker thread and keeps it
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,9 +107,12 @@ async def evaluate_priority(
     settings: Settings,
     clock: Clock,
     progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> BacktestRun:
     """Cut the organisation's history, rank as of then, judge by what came after, and keep the result.
 
+    `progress` is told of the phases READ, RANK and COMPARE, and `cancelled` is asked wherever it is: a run that is
+    stopped is kept as CANCELLED, without a result; so is one whose caller went away, which computes no further either.
     Raises `Refused` with every problem: NOT_PERMITTED, OUT_OF_RANGE (hold-out, replicates, seed, too few
     `customers` who had bought by a cut), TOO_MANY (cuts), NOT_FOUND (a policy), IN_THE_FUTURE for a cut whose hold-out
     is not over, BUSY while another evaluation goes on. A run that fails is kept as FAILED.
@@ -120,10 +123,14 @@ async def evaluate_priority(
     cuts = checked_cuts(wish, today)
     async with engine.read() as conn:
         policy = await _policy(conn, wish.policy)
-    run = _Run(engine, principal, settings, clock, cuts, wish, policy, progress or _silent)
+    run = _Run(engine, principal, settings, clock, cuts, wish, policy, progress or _silent, cancelled or _never)
     await run.begin()
     async with run.row.alive():
-        return await run.carry_out()
+        try:
+            await run.carry_out()
+        except _Stopped:
+            await run.row.end(RunState.CANCELLED)
+        return await run.kept()
 
 
 async def _policy(conn: Connection, number: int | None) -> ScorePolicy:
@@ -235,6 +242,14 @@ def _silent(_phase: str, _done: int, _total: int) -> None:
     return None
 
 
+def _never() -> bool:
+    return False
+
+
+class _Stopped(Exception):
+    """The caller asked to end the run, or is gone."""
+
+
 class _Run:
     """One run on its way: its row, and the steps in the order they are taken."""
 
@@ -248,9 +263,11 @@ class _Run:
         wish: BacktestWish,
         policy: ScorePolicy,
         progress: Progress,
+        cancelled: Callable[[], bool],
     ) -> None:
         self.engine, self.settings = engine, settings
-        self.cuts, self.wish, self.policy, self.progress = cuts, wish, policy, progress
+        self.cuts, self.wish, self.policy = cuts, wish, policy
+        self._told, self._cancelled, self._left = progress, cancelled, False
         self.row = KeptRun(
             engine,
             principal,
@@ -270,7 +287,19 @@ class _Run:
             }
         )
 
-    async def carry_out(self) -> BacktestRun:
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Tell how far it is, from whatever thread; ends the run here when it is to end."""
+        if self._left or self._cancelled():
+            raise _Stopped
+        self._told(phase, done, total)
+
+    async def kept(self) -> BacktestRun:
+        """As it stands in its row."""
+        async with self.engine.read() as conn:
+            rows = await conn.fetch(f"SELECT {_COLUMNS} FROM priority_evaluation WHERE id = ?", self.row.id)
+        return _run_of(rows[0])
+
+    async def carry_out(self) -> None:
         """Read every cut, then compute off the event loop."""
         judged: list[tuple[Cut, After]] = []
         numbers: dict[str, int] = {}
@@ -287,12 +316,16 @@ class _Run:
             _check_enough(cut)
             judged.append((cut, after))
         self.progress("READ", len(self.cuts), len(self.cuts))
-        result = await asyncio.to_thread(self._compute, judged, left_out_n)
+        try:
+            result = await asyncio.to_thread(self._compute, judged, left_out_n)
+        except asyncio.CancelledError:
+            # nobody ends a thread from outside: it ends itself where it would tell how far it is
+            self._left = True
+            raise
+        if self._cancelled():
+            raise _Stopped
         self.row.found["result"] = canonical(result).decode()
         await self.row.end(RunState.FINISHED)
-        async with self.engine.read() as conn:
-            rows = await conn.fetch(f"SELECT {_COLUMNS} FROM priority_evaluation WHERE id = ?", self.row.id)
-        return _run_of(rows[0])
 
     def _compute(self, judged: Sequence[tuple[Cut, After]], left_out_n: int) -> dict[str, Any]:
         margin = self.settings.default_margin_bp

@@ -1,5 +1,8 @@
 """Backtests on an organisation's own records: kept, one at a time, for those who may, and blind to the future."""
 
+import asyncio
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -14,6 +17,7 @@ from backend.errors import Code, Refused
 from backend.ids import new_id
 from backend.storage.engine import Connection
 from backend.storage.past import PastRows, read_past
+from backend.sync.runs import Progress
 from backend.usecases.backtests import BacktestRun, BacktestWish, evaluate_priority, last_evaluation
 from tests import factories, histories
 from tests.house import House
@@ -27,10 +31,23 @@ SHOPS = 24
 LONG_AGO_MS = day_start_ms("2025-01-01", "Asia/Shanghai")
 
 
-async def run(house: House, who: str = "analyst", **options: Any) -> BacktestRun:
-    wish = BacktestWish(**{"cuts": (CUT,), "holdout_days": DAYS, "replicates_n": 20, **options})
-    clock = lambda: house.now_ms  # noqa: E731
-    return await evaluate_priority(house.engine, house.people[who], wish, settings=SETTINGS, clock=clock)
+async def run(
+    house: House,
+    who: str = "analyst",
+    *,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    **options: Any,
+) -> BacktestRun:
+    return await evaluate_priority(
+        house.engine,
+        house.people[who],
+        BacktestWish(**{"cuts": (CUT,), "holdout_days": DAYS, "replicates_n": 20, **options}),
+        settings=SETTINGS,
+        clock=lambda: house.now_ms,
+        progress=progress,
+        cancelled=cancelled,
+    )
 
 
 @pytest.fixture
@@ -102,6 +119,46 @@ async def test_what_cannot_be_judged_is_named(
         states = await conn.fetch("SELECT state FROM priority_evaluation")
         assert await last_evaluation(conn, house.people["admin"]) is None, "a run that failed is not shown"
     assert [row[0] for row in states] == (["FAILED"] if path == "customers" else [])
+
+
+@pytest.mark.parametrize("phase", ["READ", "RANK", "COMPARE"])
+async def test_one_that_is_stopped_says_so_has_no_result_and_holds_nobody_up(
+    house: House, market: list[str], phase: str
+) -> None:
+    told: list[str] = []
+    found = await run(house, progress=lambda name, _done, _total: told.append(name), cancelled=lambda: phase in told)
+    assert (found.state, found.result, told.count(phase)) == (RunState.CANCELLED, None, 1)
+    async with house.engine.read() as conn:
+        assert await last_evaluation(conn, house.people["admin"]) is None, "one that was stopped is not shown"
+    told.clear()
+    whole = await run(house, progress=lambda name, _done, _total: told.append(name))
+    assert whole.state is RunState.FINISHED
+    assert list(dict.fromkeys(told)) == ["READ", "RANK", "COMPARE"]
+
+
+async def test_one_whose_caller_goes_away_computes_no_further(house: House, market: list[str]) -> None:
+    reached, goes_on = threading.Event(), threading.Event()
+    told: list[str] = []
+
+    def tell(phase: str, _done: int, _total: int) -> None:
+        told.append(phase)
+        if phase == "RANK":
+            reached.set()
+            assert goes_on.wait(60)
+
+    task = asyncio.create_task(run(house, progress=tell))
+    assert await asyncio.to_thread(reached.wait, 60)
+    task.cancel()
+    async with asyncio.timeout(60):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    goes_on.set()
+    async with asyncio.timeout(60):
+        # the loop's threads are one pool: what waits for them has waited for the run's
+        await asyncio.get_running_loop().shutdown_default_executor()
+    assert "COMPARE" not in told
+    async with house.engine.read() as conn:
+        assert [row[0] for row in await conn.fetch("SELECT state FROM priority_evaluation")] == ["CANCELLED"]
 
 
 async def test_one_at_a_time_and_one_that_died_is_closed(house: House, market: list[str]) -> None:
