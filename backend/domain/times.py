@@ -20,6 +20,7 @@ DAY_FORM = "YYYY-MM-DD"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY = date(1970, 1, 1)
+_FIRST_DAY, _LAST_DAY = (date.min - _EPOCH_DAY).days, (date.max - _EPOCH_DAY).days
 _CLOCK_TEXTS = tuple(f"{hour:02d}:{minute:02d}" for hour in range(24) for minute in range(60))
 _INSTANT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)\.(\d{3})Z", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -102,8 +103,8 @@ def day_from_number(number: int) -> str:
 
 
 def add_days(day: str, days: int) -> str:
-    """The day `days` later (earlier when negative) in the calendar."""
-    return day_from_number(day_number(day) + days)
+    """The day `days` later (earlier when negative) in the calendar, which has no days before year 1 or after 9999."""
+    return day_from_number(min(max(day_number(day) + days, _FIRST_DAY), _LAST_DAY))
 
 
 def days_between(first: str, last: str) -> int:
@@ -128,7 +129,8 @@ def day_start_ms(day: str, zone: str) -> int:
     with the first.
     """
     midnight = datetime.combine(date.fromisoformat(day), datetime.min.time(), tzinfo=_zone(zone))
-    return (midnight.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
+    # not by way of UTC, where the first day of year 1 may begin before there is a calendar
+    return (midnight - _EPOCH) // timedelta(milliseconds=1)
 
 
 def day_bounds_ms(day: str, zone: str) -> tuple[int, int]:

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import strawberry
 
-from backend.domain.goals import GoalCaveat, GoalRecord, GoalVerdict, goal_progress, measured_until
+from backend.domain.goals import (
+    WINDOW_DAYS_MAX,
+    WINDOW_DAYS_MIN,
+    GoalCaveat,
+    GoalRecord,
+    GoalVerdict,
+    goal_progress,
+    measured_until,
+)
 from backend.domain.kpis import KpiCode, Unit
 from backend.domain.messages import label
 from backend.domain.times import add_days, local_day
@@ -186,7 +194,9 @@ async def _baseline(context: Context, input: GoalInput, starts_on: str) -> int:
     if input.baseline is not None:
         return input.baseline
     today = local_day(context.now_ms, context.settings.organisation_timezone)
-    found = await _figure(context, [input.metric], input.territory_id, min(starts_on, today), input.window_days, today)
+    # another window is refused with whatever else is wrong
+    window_days = min(max(input.window_days, WINDOW_DAYS_MIN), WINDOW_DAYS_MAX)
+    found = await _figure(context, [input.metric], input.territory_id, min(starts_on, today), window_days, today)
     if found[0].figure.value is None:
         raise Refused(Problem(Code.REQUIRED, ("baseline",)))
     return found[0].figure.value

@@ -168,6 +168,18 @@ def test_days_are_numbers_from_1970() -> None:
     assert add_days("2024-03-01", -1) == "2024-02-29"
 
 
+def test_no_day_lies_outside_the_calendar() -> None:
+    """However many days somebody asks for; what he may ask for is judged elsewhere."""
+    for days in (1, -1, 2**31, -(2**31), 2**62, -(2**62)):
+        assert add_days("9999-12-31", abs(days)) == "9999-12-31"
+        assert add_days("0001-01-01", -abs(days)) == "0001-01-01"
+        assert add_days("2026-11-23", days) in ("2026-11-24", "2026-11-22", "9999-12-31", "0001-01-01")
+    for zone, hours in (("Asia/Shanghai", -8), ("America/New_York", 5)):
+        for day in ("0001-01-01", "9999-12-31"):
+            # local mean time, before there were zones: within the hour
+            assert abs(day_start_ms(day, zone) - day_number(day) * DAY_MS - hours * HOUR_MS) <= HOUR_MS
+
+
 def test_a_capture_is_put_on_the_servers_clock() -> None:
     # the device runs ten minutes fast; what it captured an hour before sending happened an hour ago
     assert corrected_ms(13 * HOUR_MS, 14 * HOUR_MS, 14 * HOUR_MS - 600_000) == 13 * HOUR_MS - 600_000

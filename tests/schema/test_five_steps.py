@@ -401,6 +401,11 @@ async def test_a_goal_without_a_figure_wants_a_baseline_and_says_that_there_is_n
         ("REQUIRED", ("name",)), ("OUT_OF_RANGE", ("dueOn",)), ("OUT_OF_RANGE", ("windowDays",)),
         ("OUT_OF_RANGE", ("target",)), ("NOT_FOUND", ("ownerId",)), ("NOT_FOUND", ("evaluationId",)),
     ]  # fmt: skip
+    for days in (-(2**31), 2**31 - 1):
+        endless = {**wish, "metric": "REVENUE", "windowDays": days}
+        assert codes((await data(house, "admin", GOAL, input=endless))["setGoal"]) == [
+            ("OUT_OF_RANGE", ("windowDays",))
+        ]
     close = f"mutation ($id: ID!) {{ closeGoal(id: $id) {{ __typename {REFUSED} }} }}"
     assert codes((await data(house, "analyst", close, id=goal["id"]))["closeGoal"]) == [("NOT_PERMITTED", ())]
     assert (await data(house, "admin", close, id=goal["id"]))["closeGoal"]["__typename"] == "GoalSaved"
