@@ -152,18 +152,23 @@ MADE_WITH = frozenset({"state", "repId", "assigneeId", "territoryId", "number"})
 
 
 def changes_between(
-    shape: Shape, before: Mapping[str, object] | None, after: Mapping[str, object]
+    shape: Shape,
+    before: Mapping[str, object] | None,
+    after: Mapping[str, object],
+    *,
+    among: Iterable[str] | None = None,
 ) -> tuple[FieldChange, ...]:
     """What differs between two records in stored form, by path; `before` is None for a new record.
 
+    `among`: the fields outside of which nothing differs, where that is known; all of them are in `after`.
     Only fields of the shape are told. A field that is a person's only in some records (a customer's name is personal
     of a CONSUMER) is told as personal when either side was such a record.
     """
     stood = before or {}
     changed = [
         name
-        for name, value in after.items()
-        if value != stood.get(name) and name not in UNTOLD and shape.field(name) is not None
+        for name in (after if among is None else among)
+        if after[name] != stood.get(name) and name not in UNTOLD and shape.field(name) is not None
     ]
     if not changed:
         return ()
@@ -218,9 +223,10 @@ def bounded(changes: Iterable[FieldChange]) -> tuple[FieldChange, ...]:
         room -= len(orjson.dumps([before, after])) + len(change.path)
         if room < 0:
             kept.append(FieldChange(change.path, None, None, change.personal, cut=True))
+        elif before != change.before or after != change.after:
+            kept.append(FieldChange(change.path, before, after, change.personal, cut=True))
         else:
-            cut = change.cut or before != change.before or after != change.after
-            kept.append(FieldChange(change.path, before, after, change.personal, cut))
+            kept.append(change)
     return tuple(kept)
 
 

@@ -234,7 +234,9 @@ def validate(shape: Shape, given: Mapping[str, object], *, creating: bool) -> tu
         named = {problem.path[:2] for problem in problems}
         problems.extend(p for p in _missing_entries(shape, clean) if p.path not in named)
     problems.extend(p for rule in shape.rules for p in rule(clean) if p.path[0] not in faulty)
-    return {field.name: clean[field.name] for field in shape.fields if field.name in clean}, problems
+    if len(clean) > 1:
+        clean = {field.name: clean[field.name] for field in shape.fields if field.name in clean}
+    return clean, problems
 
 
 def whole_problems(shape: Shape, record: Mapping[str, object]) -> list[Problem]:
@@ -318,7 +320,8 @@ def in_order(first: str, last: str) -> Rule:
     def rule(record: Mapping[str, object]) -> Iterable[Problem]:
         low, high = record.get(first), record.get(last)
         if isinstance(low, int) and isinstance(high, int) and low > high:
-            yield Problem(Code.OUT_OF_RANGE, (last,), allowed=(instant_text(low), instant_text(INSTANT_MAX_MS)))
+            return (Problem(Code.OUT_OF_RANGE, (last,), allowed=(instant_text(low), instant_text(INSTANT_MAX_MS))),)
+        return ()
 
     return rule
 
@@ -327,21 +330,26 @@ def together(*names: str) -> Rule:
     """A rule: these fields change together, all set or all null."""
 
     def rule(record: Mapping[str, object]) -> Iterable[Problem]:
-        values = [record.get(name) for name in names]
-        whole = all(name in record for name in names)
-        if None not in values or (whole and values == [None] * len(names)):
-            return
-        given = {name for name in names if name in record}
-        held = {name for name in given if record[name] is not None}
-        lacking = set(names) - (held or given) if given else set()
-        yield from (Problem(Code.REQUIRED, (name,), allowed=(name,)) for name in sorted(lacking))
+        # most records hold all or none, and most changes name none: this is asked of each, twice
+        given = [name for name in names if name in record]
+        if not given:
+            return ()
+        held = [name for name in given if record[name] is not None]
+        if len(held) == len(names) or (not held and len(given) == len(names)):
+            return ()
+        lacking = set(names).difference(held or given)
+        return [Problem(Code.REQUIRED, (name,), allowed=(name,)) for name in sorted(lacking)]
 
     return rule
 
 
 def _missing(shape: Shape, record: Mapping[str, object]) -> Iterable[Problem]:
     for group in shape.required:
-        if all(record.get(name) in (None, [], {}) for name in group):
+        for name in group:
+            held = record.get(name)
+            if held is not None and held != [] and held != {}:
+                break
+        else:
             yield Problem(Code.REQUIRED, (group[0],), allowed=group)
 
 

@@ -226,13 +226,13 @@ async def load_records(
         *args,
     )
     kept = _kept_otherwise(collection.own_fields)
-    found = {row[0]: _stored_record(collection.own_fields, row[1:], kept) for row in rows}
+    found = {row[0]: _stored_record(collection.own_names, row, kept) for row in rows}
     for child in collection.children:
         for record in found.values():
             record[child.name] = []
         kept = _kept_otherwise(child.fields)
         for row in await work.conn.fetch(child.select_sql, list(found)):
-            found[row[0]][child.name].append(_stored_record(child.fields, row[1:], kept))
+            found[row[0]][child.name].append(_stored_record(child.names, row, kept))
     return found
 
 
@@ -241,8 +241,8 @@ def _kept_otherwise(fields: Sequence[Field]) -> list[Field]:
     return [one for one in fields if one.record is not None or one.kind is Kind.BOOL or one.kind in JSON_KINDS]
 
 
-def _stored_record(fields: Sequence[Field], values: Sequence[Any], kept: Sequence[Field]) -> dict[str, Any]:
-    record = {declared.name: value for declared, value in zip(fields, values, strict=True)}
+def _stored_record(names: Sequence[str], row: Sequence[Any], kept: Sequence[Field]) -> dict[str, Any]:
+    record = dict(zip(names, row[1:], strict=True))
     for declared in kept:
         if record[declared.name] is not None:
             record[declared.name] = _python_value(declared, record[declared.name])
@@ -477,11 +477,12 @@ async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -
     fields = {declared.name: declared for declared in collection.own_fields}
     children = {child.name for child in collection.children}
     placed_by, stays = place_columns(collection.name), set[str]()
+    written: dict[str, list[str]] = {}
     by_names: dict[tuple[str, ...], list[Draft]] = defaultdict(list)
     for draft in drafts:
         before = draft.before or {}
-        names = tuple(name for name, value in draft.after.items() if value != before.get(name) and name not in children)
-        by_names[names].append(draft)
+        named = written[draft.id] = [name for name, value in draft.after.items() if value != before.get(name)]
+        by_names[tuple(name for name in named if name not in children)].append(draft)
     for names, group in by_names.items():
         columns = [collection.columns.get(name, column_of(name)) for name in names]
         if placed_by is not None and placed_by.isdisjoint(columns):
@@ -504,7 +505,7 @@ async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -
                 AuditAction.UPDATE,
                 collection,
                 draft,
-                changes_between(collection.shape, draft.before, draft.after),
+                changes_between(collection.shape, draft.before, draft.after, among=written[draft.id]),
             )
 
 

@@ -44,6 +44,10 @@ class Child:
     order: str = "position, id"
 
     @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(field.name for field in self.fields)
+
+    @cached_property
     def columns(self) -> dict[str, str]:
         return {field.name: column_of(field.name) for field in self.fields}
 
@@ -94,6 +98,10 @@ class Collection:
         """The document's fields that stand in the collection's own row."""
         nested = {child.name for child in self.children} | self.unshown
         return tuple(found for found in self.shape.fields if found.name not in nested)
+
+    @cached_property
+    def own_names(self) -> tuple[str, ...]:
+        return tuple(found.name for found in self.own_fields)
 
     @cached_property
     def columns(self) -> dict[str, str]:

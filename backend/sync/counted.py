@@ -1,5 +1,6 @@
 """What is counted of syncing: rows sent, mutations answered, and refusals at every door."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from backend.errors import Code, Problem
@@ -20,8 +21,10 @@ def count_refused(problems: Iterable[Problem], door: str) -> None:
         _REFUSALS.add(code=problem.code.value, door=door)
 
 
-def count_pushed(status: Status, problems: Iterable[Problem]) -> None:
-    _PUSHED.add(status=status.value)
+def count_pushed(statuses: Iterable[Status], problems: Iterable[Problem]) -> None:
+    """What became of the mutations of a push, and everything that was wrong with them."""
+    for status, times in Counter(statuses).items():
+        _PUSHED.add(times, status=status.value)
     count_refused(problems, "push")
 
 

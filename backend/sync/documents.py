@@ -20,15 +20,15 @@ async def read_documents(conn: Connection, collection: Collection, ids: Sequence
     if not ids:
         return {}
     rows = await conn.fetch(collection.select_sql, list(ids))
-    fields, printed = collection.own_fields, _printed(collection.own_fields)
-    found = {row[0]: _record(fields, row, printed) for row in rows}
+    names, printed = collection.own_names, _printed(collection.own_fields)
+    found = {row[0]: _record(names, row, printed) for row in rows}
     for child in collection.children:
         for record in found.values():
             record[child.name] = []
-        printed = _printed(child.fields)
+        names, printed = child.names, _printed(child.fields)
         for row in await conn.fetch(child.select_sql, list(ids)):
             if row[0] in found:
-                found[row[0]][child.name].append(_record(child.fields, row, printed))
+                found[row[0]][child.name].append(_record(names, row, printed))
     return {record_id: canonical(record) for record_id, record in found.items()}
 
 
@@ -42,8 +42,8 @@ def _printed(fields: Sequence[Field]) -> list[tuple[str, Kind]]:
     return [(one.name, one.kind) for one in fields if one.kind in PRINTED_KINDS]
 
 
-def _record(fields: Sequence[Field], row: Sequence[Any], printed: Sequence[tuple[str, Kind]]) -> dict[str, Any]:
-    record = {field.name: value for field, value in zip(fields, row[1:], strict=True)}
+def _record(names: Sequence[str], row: Sequence[Any], printed: Sequence[tuple[str, Kind]]) -> dict[str, Any]:
+    record = dict(zip(names, row[1:], strict=True))
     for name, kind in printed:
         if record[name] is not None:
             record[name] = shown(kind, record[name])

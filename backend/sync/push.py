@@ -200,8 +200,7 @@ async def push(
         work.principal.device_id,
     )
     told = [answers[index] for index in range(len(mutations))]
-    for answer in told:
-        count_pushed(answer.status, answer.problems)
+    count_pushed([answer.status for answer in told], [problem for answer in told for problem in answer.problems])
     return told
 
 
@@ -214,11 +213,12 @@ async def take(
     """
     await _lock_customers(work, mutations)
     # after the locks: whoever moves one of these customers now, does it after this
-    late = await late_changes(work, [(m.collection, m.change) for m in mutations], grace_days=grace_days)
-    mutations = [
-        mutation if when is None else replace(mutation, formerly=when)
-        for mutation, when in zip(mutations, late, strict=True)
-    ]
+    if any(mutation.captured_at_ms is not None for mutation in mutations):
+        late = await late_changes(work, [(m.collection, m.change) for m in mutations], grace_days=grace_days)
+        mutations = [
+            mutation if when is None else replace(mutation, formerly=when)
+            for mutation, when in zip(mutations, late, strict=True)
+        ]
     answers: dict[str, Answer] = {}
     for part in _parts(mutations):
         for mutation, answer in zip(part, await _run_part(work, part, table), strict=True):
