@@ -8,7 +8,7 @@ from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection
 from backend.sync.devices import PULLING_COLUMNS, Pulling, pulling_of
 
-_SQL = (
+OPENING_SQL = (
     f"SELECT c.seq, c.horizon, d.id, d.last_client_seq, {', '.join(f'd.{name}' for name in PULLING_COLUMNS)},"
     " g.scope, g.granted_seq, g.revoked_seq FROM sync_clock c LEFT JOIN device d ON d.id = ? AND d.user_id = ?"
     " LEFT JOIN user_scope g ON g.user_id = ? AND (g.revoked_seq IS NULL OR g.revoked_seq > ?) WHERE c.id = 1"
@@ -36,7 +36,7 @@ class Opening(NamedTuple):
 async def read_opening(conn: Connection, principal: Principal, at: int) -> Opening:
     """Of this snapshot; grants are those that are open or were closed after `at`."""
     holder = principal.holder
-    rows = await conn.fetch(_SQL, principal.device_id or "", holder, holder, at)
+    rows = await conn.fetch(OPENING_SQL, principal.device_id or "", holder, holder, at)
     first = rows[0]
     clock, horizon, device_id, acked_mutation = first[:_NOTED]
     grants = [row[_GRANT:] for row in rows if row[_GRANT] is not None]

@@ -6,6 +6,7 @@ All of it runs inside one snapshot; what the answers mean is the puller's affair
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from itertools import repeat
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -133,16 +134,11 @@ async def places_after(conn: Connection, position: Position, scopes: Sequence[st
     """The next places of these scopes by (seq, collection, id, scope), each scope read by its own index range."""
     parts = [scopes[start : start + SCOPES_PER_STATEMENT] for start in range(0, len(scopes), SCOPES_PER_STATEMENT)]
     if len(parts) == 1:
-        arms, args = _arms(position, parts[0], limit)
-        found = (
-            f"{_AT} SELECT s.*, {_STORED} FROM (SELECT * FROM ({arms}) u"
-            f" ORDER BY place_seq, collection, record_id, scope LIMIT (SELECT most FROM after)) s {_WITH_STORED}"
-        )
-        return await _places(conn, found, args, _POSITION)
+        return await _places(conn, *delta_sql(position, parts[0], limit), _POSITION)
     rows: list[Sequence[Any]] = []
     for part in parts:
-        arms, args = _arms(position, part, limit)
-        rows += await conn.fetch(f"{_AT} {arms}", *args)
+        arms = _arms(tuple([scope > position.scope for scope in part]))
+        rows += await conn.fetch(f"{_AT} {arms}", *_at(position, limit), *part)
     rows = sorted(rows, key=itemgetter(*map(_COLUMNS.index, _POSITION)))[:limit]
     keys = [f"{row[2]}:{row[3]}" if row[4] is None else "" for row in rows]
     stored = {
@@ -202,14 +198,27 @@ async def open_places(conn: Connection, records: Iterable[tuple[str, str]], *, u
     return {tuple(row) for row in await conn.fetch(" UNION ALL ".join([arm] * len(ids)), *args)}
 
 
-def _arms(position: Position, scopes: Sequence[str], limit: int) -> tuple[str, list[object]]:
-    """Arms for behind `_AT`, and the arguments of both."""
-    arms, args = list[str](), [position.seq, position.collection, position.record_id, limit]
-    for n, scope in enumerate(scopes):
-        # rows of the very position are still to come in scopes that sort after its own
-        arms.append(_ARM.format(more=">=" if scope > position.scope else ">", n=n))
-        args.append(scope)
-    return " UNION ALL ".join(arms), args
+def delta_sql(position: Position, scopes: Sequence[str], limit: int) -> tuple[str, list[object]]:
+    """What is next after a position in so many scopes as fit one statement, with its rows; and the arguments."""
+    return _delta_sql(tuple([scope > position.scope for scope in scopes])), [*_at(position, limit), *scopes]
+
+
+def _at(position: Position, limit: int) -> tuple[object, ...]:
+    return position.seq, position.collection, position.record_id, limit
+
+
+@lru_cache(maxsize=1_000)
+def _delta_sql(behind: tuple[bool, ...]) -> str:
+    return (
+        f"{_AT} SELECT s.*, {_STORED} FROM (SELECT * FROM ({_arms(behind)}) u"
+        f" ORDER BY place_seq, collection, record_id, scope LIMIT (SELECT most FROM after)) s {_WITH_STORED}"
+    )
+
+
+def _arms(behind: Sequence[bool]) -> str:
+    """Arms for after `_AT`, one for each scope; of each whether it sorts behind the position's own."""
+    # rows of the very position are still to come in those
+    return " UNION ALL ".join([_ARM.format(more=">=" if later else ">", n=n) for n, later in enumerate(behind)])
 
 
 def shapes_of(names: Iterable[str], version: int) -> dict[str, int]:

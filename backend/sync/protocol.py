@@ -9,6 +9,7 @@ from backend.domain.permissions import BULK_RIGHT, Action, Collection
 from backend.domain.territories import GRACE_DAYS
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.storage.engine import Engine
+from backend.sync.at_once import pull_at_once
 from backend.sync.buckets import BUCKET_ROWS
 from backend.sync.devices import NOTE_SECONDS, note_pull
 from backend.sync.pull import Page, PullRequest, SumsKept, pull
@@ -66,18 +67,31 @@ async def answer_pull(
     if len(request.refetch) > REFETCH_MAX:
         problems.append(Problem(Code.TOO_MANY, ("refetch",), (str(REFETCH_MAX),)))
     refuse_if(problems)
-    async with engine.read() as conn:
-        page = await pull(
-            conn,
-            principal,
-            request,
-            secret=secret,
-            bytes_max=bytes_max,
-            schema_oldest=schema_oldest,
-            sums=sums,
-            bucket_rows=bucket_rows,
-            device_at_ms=clock(),
-        )
+    sums, now_ms = sums or SumsKept(), clock()
+    page = await pull_at_once(
+        engine,
+        principal,
+        request,
+        secret=secret,
+        bytes_max=bytes_max,
+        sums=sums,
+        bucket_rows=bucket_rows,
+        device_at_ms=now_ms,
+    )
+    if page is None:
+        async with engine.read() as conn:
+            page = await pull(
+                conn,
+                principal,
+                request,
+                secret=secret,
+                bytes_max=bytes_max,
+                schema_oldest=schema_oldest,
+                sums=sums,
+                bucket_rows=bucket_rows,
+                device_at_ms=now_ms,
+            )
+        sums.hold_scopes(principal.holder, page.held)
     assert page.device is not None
     await note_pull(
         engine,

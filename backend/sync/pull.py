@@ -8,6 +8,7 @@ algorithm fails, and how, is listed beside the oracle test (`tests/sync/test_pul
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 from backend.auth.principal import Principal
@@ -24,6 +25,7 @@ from backend.sync.versions import SCHEMA_VERSION, changed_between, check_served,
 
 SUMMED_ROWS = 500
 SUMS_KEPT_MAX = 10_000
+HOLDERS_KEPT_MAX = 10_000
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Page:
     """What the presented cursor proves the device has: collected history ends below it."""
     device: Pulling | None = None
     """What was noted of the device, where it was asked whether it may pull."""
+    held: tuple[str, ...] = ()
+    """The scopes open to the user, sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +85,28 @@ class PullRequest:
 
 
 class SumsKept:
-    """Checksums of documents that are not sent as they are stored, kept while nothing they are made of changes.
+    """What pulls leave for those that come after.
 
-    What stands in a scope is known by its own checksum; so devices of an older version that pull one after the
-    other have it computed once.
+    Checksums of documents that are not sent as they are stored, kept while nothing they are made of changes: what
+    stands in a scope is known by its own checksum; so devices of an older version that pull one after the other have
+    it computed once. And which scopes a user held, to be read before it is known whether he holds them still.
     """
 
     def __init__(self) -> None:
         self._sums: OrderedDict[tuple[object, ...], str] = OrderedDict()
+        self._scopes: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+
+    def scopes_held(self, user_id: str) -> tuple[str, ...] | None:
+        """What the user held when he pulled last, sorted; None where that is not known."""
+        return self._scopes.get(user_id)
+
+    def hold_scopes(self, user_id: str, scopes: tuple[str, ...] | None) -> None:
+        """Remember what a user holds, or forget it."""
+        self._scopes.pop(user_id, None)
+        if scopes is not None:
+            self._scopes[user_id] = scopes
+            while len(self._scopes) > HOLDERS_KEPT_MAX:
+                self._scopes.popitem(last=False)
 
     def get(self, key: tuple[object, ...]) -> str | None:
         return self._sums.get(key)
@@ -162,6 +180,7 @@ async def pull(
         else (),
         base=base,
         device=device,
+        held=tuple(sorted(open_scopes)),
     )
 
 
@@ -260,10 +279,12 @@ class _Filler:
             found[key].append(at)
         for (scope, collection), places_at in found.items():
             rows = self._block(scope, collection).rows
-            rows.seqs += map(places.seqs.__getitem__, places_at)
-            rows.record_ids += map(places.record_ids.__getitem__, places_at)
-            rows.digest_numbers += map(places.digest_numbers.__getitem__, places_at)
-            rows.documents += map(places.documents.__getitem__, places_at)
+            # one place alone would come without a tuple around it
+            of = itemgetter(*places_at) if len(places_at) > 1 else lambda column, at=places_at[0]: (column[at],)
+            rows.seqs += of(places.seqs)
+            rows.record_ids += of(places.record_ids)
+            rows.digest_numbers += of(places.digest_numbers)
+            rows.documents += of(places.documents)
         self.room -= count
         self.taken += count
         self.bytes_room -= size
@@ -301,6 +322,10 @@ async def _in_another_shape(
     conn: Connection, places: Places, shapes: Mapping[str, int], version: int
 ) -> dict[tuple[str, str], Row]:
     """What this client is sent of the records that are not stored in the shape it knows."""
+    # names and shapes apart first: to put a page's together takes longer than to see that they are all the same
+    wanted, stored_in = set(map(shapes.get, set(places.collections))) - {None}, set(places.doc_versions) - {None}
+    if wanted == stored_in and len(wanted) == 1:
+        return {}
     found = zip(places.collections, places.doc_versions, strict=True)
     if all(shapes.get(name, stored) == stored for name, stored in set(found) if stored is not None):
         return {}
@@ -382,11 +407,7 @@ async def read_checksums(
     less or because they are not all of the present shape yet, it is computed from what it would be sent: a client
     takes a missing checksum for "nothing is there", and would fetch the collection again and again.
     """
-    told = await conn.fetch(
-        "SELECT scope, collection, total, live, NULL FROM scope_sum WHERE scope = ANY(?) AND live > 0"
-        f" UNION ALL SELECT '', name, '', least, most FROM ({_shapes_sql()}) shapes ORDER BY 1, 2",
-        list(scopes),
-    )
+    told = await conn.fetch(sums_sql(), list(scopes))
     mixed = _behind((name, least, most) for scope, name, _, least, most in told if not scope)
     rows = [row[:4] for row in told if row[0]]
     found = []
@@ -412,6 +433,14 @@ async def collections_behind(conn: Connection) -> frozenset[str]:
     rows to be such, as it must of a value it does not know, and reads the whole table to find that none is.
     """
     return _behind(await conn.fetch(_shapes_sql()))
+
+
+def sums_sql() -> str:
+    """The checksums kept of a list of scopes; beside them, without a scope, the shapes of each collection."""
+    return (
+        "SELECT scope, collection, total, live, NULL AS most FROM scope_sum WHERE scope = ANY(?) AND live > 0"
+        f" UNION ALL SELECT '', name, '', least, most FROM ({_shapes_sql()}) shapes ORDER BY 1, 2"
+    )
 
 
 def _shapes_sql() -> str:

@@ -43,8 +43,12 @@ async def test_every_phone_holds_exactly_what_its_user_may_see_on_postgres(engin
 
 
 async def play_many(engine: Engine, seeds: Iterable[int]) -> None:
+    """Each pull is asked by one statement, too, which says the same wherever it says something."""
+    pulls = at_once = 0
     for seed in seeds:
-        await play(engine, seed)
+        world = await play(engine, seed)
+        pulls, at_once = pulls + world.pulls, at_once + world.at_once
+    assert at_once >= pulls / 20, (at_once, pulls)
 
 
 # -- mutants: each reading below is simpler, and wrong -----------------------------------------------------------

@@ -20,11 +20,12 @@ import orjson
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.errors import Refused
 from backend.storage.engine import BUSY_TIMEOUT_MS, Engine, SqliteEngine
+from backend.sync.at_once import pull_at_once
 from backend.sync.buckets import check_bucket
 from backend.sync.collect import history_up_to, remove_some, set_horizon
 from backend.sync.collections import COLLECTIONS
 from backend.sync.documents import read_documents
-from backend.sync.pull import Page, PullRequest, Refetch, pull
+from backend.sync.pull import Page, PullRequest, Refetch, SumsKept, pull
 from backend.sync.work import Door, Work, open_work
 from mobile_contract.replica import Document, Key, Place, Replica
 from tests.factories import FIRST_SEQ, NOW_MS, customer, device, insert, member, territory, user
@@ -225,6 +226,8 @@ class World:
         self.once_held: dict[str, set[str]] = {}
         self.trace: list[str] = []
         self.pulls = 0
+        self.sums, self.at_once = SumsKept(), 0
+        """what is remembered of those who pulled, and how many pulls one statement answered"""
         self.backup: tuple[dict[str, list[Any]], Model] = ({}, self.model)
 
     def id(self) -> str:
@@ -492,19 +495,41 @@ class World:
         phone.replica.limit = self.rng.randint(1, 7)
         bytes_max = self.rng.choice((BYTES_MAX, BYTES_MAX, 1_500))
         request = phone.replica.pull_request()
+        at_once = await self._at_once(phone, pull_request(request), bytes_max)
         try:
             async with self.engine.read() as conn:
                 page = await pull(conn, phone.principal, pull_request(request), secret=SECRET, bytes_max=bytes_max)
         except Refused as refused:
+            self._same(at_once, refused.problems)
             self._expire(phone, refused)
             return
+        self._same(at_once, page)
         self.pulls += 1
+        # what he held is remembered sometimes only, so that it is older than what he holds, too
+        if self.sums.scopes_held(phone.principal.holder) is None or self.pulls % 3 == 0:
+            self.sums.hold_scopes(phone.principal.holder, page.held)
         owner = phone.principal.holder
         expected = self.model.places(owner)
         contents = {place[:2]: dict(self.model.records[place[:2]]) for place in expected}
         asked = Asked(request, page_json(page), expected, contents)
         self._check_page(owner, asked, phone.replica.limit if bytes_max == BYTES_MAX else None)
         phone.waiting.append(asked)
+
+    async def _at_once(self, phone: Phone, request: PullRequest, bytes_max: int) -> object:
+        """What one statement says of a pull: a page, problems, or nothing."""
+        try:
+            return await pull_at_once(
+                self.engine, phone.principal, request, secret=SECRET, bytes_max=bytes_max, sums=self.sums
+            )
+        except Refused as refused:
+            return refused.problems
+
+    def _same(self, at_once: object, told: object) -> None:
+        """A pull by one statement says what the usual one says, or leaves it to that."""
+        if at_once is not None:
+            self.at_once += 1
+            if at_once != told:
+                raise Mismatch(f"by one statement: {at_once}, else: {told}")
 
     def _expire(self, phone: Phone, refused: Refused) -> None:
         if phone.replica.cursor is None or [p.code for p in refused.problems] != ["CURSOR_EXPIRED"]:
