@@ -19,7 +19,7 @@ from backend.domain.times import local_day, parse_day
 from backend.errors import BadSetting, Refused
 from backend.integrations.charts import check_charts, draw_svg
 from backend.storage.engine import open_engine
-from backend.usecases.insights import territory_named
+from backend.storage.holding import territory_named
 from backend.usecases.seven_p import ReportScope, SevenPReport, seven_p_report
 
 REPORT_REFUSED = 1

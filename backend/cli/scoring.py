@@ -25,7 +25,8 @@ from backend.domain.names import display_name
 from backend.domain.times import parse_day
 from backend.errors import BadSetting, Refused
 from backend.storage.engine import open_engine
-from backend.usecases.insights import RunSummary, run_scores, territory_named
+from backend.storage.holding import territory_named
+from backend.usecases.insights import RunSummary, run_scores
 from backend.usecases.visit_ranking import Ranking, visit_priorities
 
 SCORE_REFUSED = 1

@@ -3,7 +3,7 @@
 from backend.auth.principal import Principal
 from backend.domain.territories import is_at_or_below
 from backend.errors import Code, Problem, Refused
-from backend.storage.engine import Connection
+from backend.storage.engine import Connection, Engine
 from backend.storage.statistics import SCORED
 from backend.storage.visibility import granted_keys_sql, visible_to
 
@@ -40,3 +40,24 @@ async def held_customers(
     if not reached and not any(is_at_or_below(top, seat[0]) for seat in seats):
         raise Refused(Problem(Code.NOT_FOUND, ("territoryId",)))
     return f"{SCORED} AND {visible} AND k.territory_id = ANY(?)", [*args, reached]
+
+
+async def territory_named(engine: Engine, name: str) -> str:
+    """The id of a territory given by its id or path; raises NOT_FOUND."""
+    async with engine.read() as conn:
+        rows = await conn.fetch("SELECT id FROM territory WHERE id = ? OR path = ?", name, name)
+    if not rows:
+        raise Refused(Problem(Code.NOT_FOUND, ("territory",)))
+    return str(rows[0][0])
+
+
+async def territories_below(engine: Engine, territory_id: str | None) -> frozenset[str] | None:
+    """A territory with everything below it, None for all there is; raises NOT_FOUND."""
+    if territory_id is None:
+        return None
+    async with engine.read() as conn:
+        rows = await conn.fetch("SELECT id, path FROM territory")
+    top = next((path for node, path in rows if node == territory_id), None)
+    if top is None:
+        raise Refused(Problem(Code.NOT_FOUND, ("territoryId",)))
+    return frozenset(node for node, path in rows if is_at_or_below(path, top))

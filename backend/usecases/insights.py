@@ -11,28 +11,26 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import orjson
 
 from backend.auth.principal import Principal, PrincipalKind
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.arrays import BASIS_POINTS
-from backend.domain.frozen import Fitted, Published, fitted_of, frontier_documents, next_version, published_of
+from backend.domain.frozen import frontier_documents, next_version
 from backend.domain.nightly import Night, Scored, score_night
 from backend.domain.permissions import Action, Collection, Role
-from backend.domain.score_policy import ScorePolicy
 from backend.domain.score_runs import RunState
-from backend.domain.territories import is_at_or_below
 from backend.domain.times import local_day, quarter_of_day
 from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.integrations.apart import told_apart
 from backend.storage.dialects import Dialect
 from backend.storage.engine import Connection, Engine
-from backend.storage.night import NightColumns, NightRead, night_pages, read_unqualified, scored_customers_n
+from backend.storage.holding import territories_below
+from backend.storage.night import NightColumns, NightRead, night_pages, scored_customers_n
+from backend.storage.nights_before import NightsBefore, read_nights_before
 from backend.storage.purchases import account_differs
-from backend.storage.score_policies import read_policy_in_force
-from backend.storage.visit_holdouts import ProgrammeRows, read_programmes, uplift_from
+from backend.storage.visit_holdouts import uplift_from
 from backend.sync.documents import canonical
 from backend.sync.purchases import rebuild_purchases
 from backend.sync.runs import KeptRun, Progress, problem_document, problem_of
@@ -84,19 +82,6 @@ class _Stopped(Exception):
     """The caller asked to end the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """Everything read for a run: customers as columns, the rest as rows."""
-
-    columns: NightColumns
-    unqualified: list[str]
-    published: tuple[str, str, str] | None
-    versions: list[str]
-    models: str | None
-    policy: ScorePolicy
-    programmes: ProgrammeRows
-
-
 async def run_scores(
     engine: Engine,
     principal: Principal,
@@ -129,7 +114,7 @@ async def run_scores(
     day = as_of or today
     if day > today:
         raise Refused(Problem(Code.IN_THE_FUTURE, ("asOf",), (today,)))
-    territories = await _territories_below(engine, territory_id)
+    territories = await territories_below(engine, territory_id)
     run = _Run(engine, principal, settings, clock, day, progress or _silent, cancelled or _never, alone=alone)
     await run.begin(territory_id)
     async with run.row.alive():
@@ -162,7 +147,7 @@ async def carry_out_order(
     run.row.id = order["id"]
     state, refused = RunState.FINISHED, []
     try:
-        await run.carry_out(await _territories_below(engine, order["territoryId"]), rebuild=order["rebuild"])
+        await run.carry_out(await territories_below(engine, order["territoryId"]), rebuild=order["rebuild"])
     except _Stopped:
         state = RunState.CANCELLED
     except Refused as error:
@@ -186,26 +171,6 @@ def _silent(_phase: str, _done: int, _total: int) -> None:
 
 def _never() -> bool:
     return False
-
-
-async def territory_named(engine: Engine, name: str) -> str:
-    """The id of a territory given by its id or path; raises NOT_FOUND."""
-    async with engine.read() as conn:
-        rows = await conn.fetch("SELECT id FROM territory WHERE id = ? OR path = ?", name, name)
-    if not rows:
-        raise Refused(Problem(Code.NOT_FOUND, ("territory",)))
-    return str(rows[0][0])
-
-
-async def _territories_below(engine: Engine, territory_id: str | None) -> frozenset[str] | None:
-    if territory_id is None:
-        return None
-    async with engine.read() as conn:
-        rows = await conn.fetch("SELECT id, path FROM territory")
-    top = next((path for node, path in rows if node == territory_id), None)
-    if top is None:
-        raise Refused(Problem(Code.NOT_FOUND, ("territoryId",)))
-    return frozenset(node for node, path in rows if is_at_or_below(path, top))
 
 
 class _Run:
@@ -268,10 +233,10 @@ class _Run:
         """Count, read, compute, write; each is told to `progress`."""
         await self._count(rebuild)
         self.check()
-        snapshot = await self._read(territories)
+        columns, before = await self._read(territories)
         self.check()
         self.progress("COMPUTE", 0, 1)
-        night = self._night(snapshot)
+        night = self._night(columns, before)
         scored = await asyncio.to_thread(score_night, night)
         self.progress("COMPUTE", 1, 1)
         self.check()
@@ -279,12 +244,12 @@ class _Run:
         found.table_version, found.refit = scored.published.version, scored.refit.value
         found.fit_status = calibration.purchase.status.value
         found.level, found.level_measured = calibration.level, calibration.level_measured
-        found.customers_scored = int(snapshot.columns.within.sum())
+        found.customers_scored = int(columns.within.sum())
         self.keep_counts()
-        await self._publish(scored, night, snapshot.columns.places)
-        await self._write(snapshot.columns, night, scored)
+        await self._publish(scored, night, columns.places)
+        await self._write(columns, night, scored)
         if territories is None:
-            await self._remove(snapshot.unqualified)
+            await self._remove(before.unqualified)
 
     async def carry_out_apart(self, command: Sequence[str], territory_id: str | None, *, rebuild: bool) -> None:
         """Have it carried out by another process. Raises what it would raise here."""
@@ -333,24 +298,10 @@ class _Run:
         self.progress("COUNT", customers_n, 0)
         self.check()
 
-    async def _read(self, territories: frozenset[str] | None) -> _Snapshot:
+    async def _read(self, territories: frozenset[str] | None) -> tuple[NightColumns, NightsBefore]:
+        """One snapshot: customers as columns, and what the nights before left."""
         async with self.engine.read() as conn:
-            columns = await self._read_customers(conn, territories)
-            year, quarter = quarter_of_day(self.day)
-            tables = await conn.fetch("SELECT id, version, tables FROM priority_table ORDER BY id DESC")
-            fits = await conn.fetch(
-                "SELECT models FROM score_run WHERE models <> '{}' ORDER BY started_at DESC LIMIT 1"
-            )
-            held = [row for row in tables if row[1].startswith(f"{year}Q{quarter}-")]
-            return _Snapshot(
-                columns=columns,
-                unqualified=await read_unqualified(conn),
-                published=(held[0][0], held[0][1], held[0][2]) if held else None,
-                versions=[row[1] for row in tables],
-                models=fits[0][0] if fits else None,
-                policy=await read_policy_in_force(conn),
-                programmes=await read_programmes(conn, self.day),
-            )
+            return await self._read_customers(conn, territories), await read_nights_before(conn, self.day)
 
     async def _read_customers(self, conn: Connection, territories: frozenset[str] | None) -> NightColumns:
         done, total = 0, await scored_customers_n(conn)
@@ -369,8 +320,8 @@ class _Run:
         )
         return columns
 
-    def _night(self, found: _Snapshot) -> Night:
-        columns, habits = found.columns, found.columns.habits
+    def _night(self, columns: NightColumns, before: NightsBefore) -> Night:
+        habits = columns.habits
         year, quarter = quarter_of_day(self.day)
         margin = self.settings.default_margin_bp
         return Night(
@@ -386,16 +337,16 @@ class _Run:
             facts=columns.facts,
             stored=columns.stored,
             currency=self.settings.reporting_currency,
-            published=None if found.published is None else _published(found.published),
-            table_id=found.published[0] if found.published else "",
-            new_version=next_version(f"{year}Q{quarter}", found.versions),
+            published=before.published,
+            table_id=before.table_id,
+            new_version=next_version(f"{year}Q{quarter}", before.versions),
             new_table_id=new_id(),
-            fitted=_fitted(found.models),
+            fitted=before.fitted,
             default_margin=None if margin is None else margin / BASIS_POINTS,
             visit_cost_minor=self.settings.visit_cost_minor,
-            policy=found.policy,
+            policy=before.policy,
             feedback=columns.feedback,
-            uplift=uplift_from(found.programmes, self.settings),
+            uplift=uplift_from(before.programmes, self.settings),
         )
 
     async def _publish(self, scored: Scored, night: Night, places: Sequence[str]) -> None:
@@ -454,11 +405,3 @@ class _Run:
 
 def _with(story: Callable[[Work, S], Awaitable[T]], given: S) -> Callable[[Work], Awaitable[T]]:
     return lambda work: story(work, given)
-
-
-def _published(row: tuple[str, str, str]) -> Published:
-    return published_of(row[1], orjson.loads(row[2]))
-
-
-def _fitted(models: str | None) -> Fitted | None:
-    return None if models is None else fitted_of(orjson.loads(models)["calibration"])
