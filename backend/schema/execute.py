@@ -1,7 +1,7 @@
 """From a document's text to the bytes of its answer. Parsed and validated documents are kept, bounded."""
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -218,10 +218,22 @@ async def _run(
     variables: Mapping[str, Any] | None,
     operation_name: str | None,
 ) -> dict[str, Any]:
+    result = begin(schema, context, prepared, variables, operation_name)
+    return answer(await result if isawaitable(result) else result)
+
+
+def begin(
+    schema: strawberry.Schema,
+    context: Context,
+    prepared: Prepared,
+    variables: Mapping[str, Any] | None,
+    operation_name: str | None,
+) -> ExecutionResult | Awaitable[ExecutionResult]:
+    """Execute as far as nothing has to be waited for, which for questions about the schema is to the end."""
     assert prepared.document is not None
     light = prepared.light.get(operation_name)
     coerced = light.coerced(variables or {}) if light else None
-    result = graphql_execute(
+    return graphql_execute(
         core_schema(schema),
         light.document if light and coerced else prepared.document,
         context_value=context,
@@ -232,7 +244,6 @@ async def _run(
         operation_extensions=None,
         beforehand=(light.operation, coerced) if light and coerced else None,
     )
-    return answer(await result if isawaitable(result) else result)
 
 
 async def subscribe(

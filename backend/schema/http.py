@@ -39,6 +39,7 @@ from backend.schema.context import Context
 from backend.schema.deprecations import NAMELESS, Client, Deprecations, client_of
 from backend.schema.errors import errors_json, refusal_extensions, refusal_message
 from backend.schema.execute import Documents, Prepared, core_schema, document_hash, encode, run, subscribe
+from backend.schema.introspection import SchemaAnswers, is_about_schema
 from backend.schema.limits import Limits, Weight
 from backend.schema.refusals import LATER_SECONDS, later_seconds
 from backend.schema.rxdb import PUSH_FIELDS
@@ -167,6 +168,7 @@ class GraphQLEdge:
         self._settings = settings
         self._messages = messages
         self._make_context = make_context
+        self._schema_answers = SchemaAnswers(schema)
         self.deprecations = Deprecations(core_schema(schema), documents_max=settings.document_cache_entries_max)
 
     async def answer(self, request: Request) -> Response:
@@ -212,6 +214,10 @@ class GraphQLEdge:
         with TRACES.span(
             "operation", kind=operation.operation.value, name=_name_to_count(prepared, operation), document=prepared.key
         ):
+            document = prepared.document
+            assert document is not None
+            if is_about_schema(operation, lambda: root_fields(document, operation)):
+                return await self._schema_answers.answer(context, prepared, asked.variables, asked.operation_name)
             return await run(self._schema, context, prepared, asked.variables, asked.operation_name)
 
     async def answers(
