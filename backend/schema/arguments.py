@@ -31,32 +31,30 @@ class _Maker:
     def __init__(self, definition: StrawberryObjectDefinition) -> None:
         self._definition = definition
         self._absent: dict[str, None] = {}
-        self._fields: list[tuple[str, str, Convert | None]] | None = None
+        self._fields: dict[str, tuple[str, Convert | None]] = {}
 
     def __call__(self, kind: type, value: Mapping[str, Any], context: InputContext) -> Any:
         fields = self._fields or self._learn(context)
         given: dict[str, Any] = self._absent.copy()
-        for graphql_name, name, convert in fields:
-            if graphql_name in value:
-                found = value[graphql_name]
-                given[name] = found if convert is None or found is None else convert(found, context)
+        for graphql_name, found in value.items():
+            name, convert = fields[graphql_name]
+            given[name] = found if convert is None or found is None else convert(found, context)
         return kind(**given)
 
-    def _learn(self, context: InputContext) -> list[tuple[str, str, Convert | None]]:
+    def _learn(self, context: InputContext) -> dict[str, tuple[str, Convert | None]]:
         definition = self._definition
         self._absent = {
             field.python_name: None
             for field in definition.fields
             if field.default_value is MISSING and field.default_factory is MISSING
         }
-        self._fields = [
-            (
-                context.config.name_converter.from_field(field),
+        self._fields = {
+            context.config.name_converter.from_field(field): (
                 field.python_name,
                 _convert_to(field.resolve_type(type_definition=definition), context),
             )
             for field in definition.fields
-        ]
+        }
         return self._fields
 
 

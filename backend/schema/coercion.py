@@ -117,7 +117,7 @@ def _coercer(kind: GraphQLInputType) -> Coerce:
     if isinstance(kind, GraphQLList):
         return _list_coercer(kind, _coercer(kind.of_type))
     if isinstance(kind, GraphQLInputObjectType):
-        return _object_coercer(kind)
+        return _choice_coercer(kind) if kind.is_one_of else _object_coercer(kind)
     parse = kind.coerce_input_value
 
     return lambda sent: None if sent is None else parse(sent)
@@ -147,7 +147,7 @@ def _object_coercer(kind: GraphQLInputObjectType) -> Coerce:
         (name, one.out_name or name, _coercer(one.type), is_required_input_field(one), coerce_default_value(one))
         for name, one in kind.fields.items()
     ]
-    out_type, is_one_of = kind.out_type, kind.is_one_of
+    out_type = kind.out_type
 
     def coerce(sent: Any) -> Any:
         if sent is None:
@@ -165,8 +165,26 @@ def _object_coercer(kind: GraphQLInputObjectType) -> Coerce:
                 return Undefined
             elif default is not Undefined:
                 values[out_name] = default
-        if is_one_of and (len(values) != 1 or None in values.values()):
-            return Undefined
         return out_type(values)
+
+    return coerce
+
+
+def _choice_coercer(kind: GraphQLInputObjectType) -> Coerce:
+    """Of many fields one is given, and only that one is looked at."""
+    makers = {name: (one.out_name or name, _coercer(one.type)) for name, one in kind.fields.items()}
+    out_type = kind.out_type
+
+    def coerce(sent: Any) -> Any:
+        if sent is None:
+            return None
+        if type(sent) is not dict or len(sent) != 1:
+            return Undefined
+        ((name, given),) = sent.items()
+        if name not in makers:
+            return Undefined
+        out_name, make = makers[name]
+        value = make(given)
+        return Undefined if value is None or value is Undefined else out_type({out_name: value})
 
     return coerce
