@@ -38,8 +38,12 @@ def share_micro(knots: list[int], value: int) -> int:
 
 
 def _count_obligations(score: Document, facts: Document) -> tuple[dict[str, int] | None, list[str]]:
-    """Open cases come from the server, open tasks from the device; an overdue one counts as more."""
-    today, tasks, cases = facts["today"], facts.get("openTasks"), score.get("severeCases")
+    """Open tasks come from the device, an overdue one counts as more; severe cases too, where it holds cases: the
+    score's are those of the night."""
+    today, tasks, held = facts["today"], facts.get("openTasks"), facts.get("severeCases")
+    cases = score.get("severeCases")
+    if held is not None and (held or cases is not None):
+        cases = len(held)
     if tasks is None and cases is None:
         return None, []
     late = [t for t in tasks or [] if t["dueDay"] is not None and t["dueDay"] < today]
@@ -48,7 +52,7 @@ def _count_obligations(score: Document, facts: Document) -> tuple[dict[str, int]
         "overdueTasks": len(late),
         "openTasks": len(tasks or []) - len(late),
     }
-    return counts, sorted(t["id"] for t in tasks or [])
+    return counts, sorted({*(t["id"] for t in tasks or []), *(held or [])})
 
 
 def _shares(tables: Document, score: Document) -> dict[str, int | None]:

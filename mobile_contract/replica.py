@@ -52,6 +52,9 @@ ZONE_DEFAULT = "Asia/Shanghai"
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 AGREED = ("PLANNED", "CONFIRMED")
 SETTLED = ("DONE", "CANCELLED")
+SEVERE, CASES_SETTLED = ("P1", "P2"), ("RESOLVED", "CLOSED")
+CASES_SINCE = 4
+"""The version of documents that brought cases."""
 NOT_COUNTED = ("DRAFT", "CANCELLED", "REJECTED")
 NEVER_VISITED = ("FABRIC_SUPPLIER",)
 CLUSTERS = dict(
@@ -547,6 +550,8 @@ class Replica:
         tables = {d["id"]: d["tables"] for d in self.views("priorityTables").values()}
         scores, visits, tasks, orders = (self.views(name) for name in ("scores", "visits", "tasks", "orders"))
         known = [grouped(records.values()) for records in (visits, tasks, orders)]
+        # a client of before there were cases goes by those of the night
+        cases = grouped(self.views("cases").values()) if self.schema_version >= CASES_SINCE else None
         scored = {}
         for customer_id, customer in self.views("customers").items():
             score = scores.get(customer_id)
@@ -555,6 +560,7 @@ class Replica:
                 continue
             numbers = score["facts"] if score else {"cadenceDays": customer.get("cadenceDays")}
             facts = day_facts(customer, today, *(records.get(customer_id, []) for records in known))
+            facts["severeCases"] = None if cases is None else severe_cases(cases.get(customer_id, []))
             scored[customer_id] = priority(table["parameters"], table["tables"], numbers, facts)
         judgements = list(self.views("judgements").values())
         return [(customer_id, scored[customer_id]) for customer_id in rank(scored, judgements, today, me)]
@@ -605,6 +611,15 @@ def day_facts(
             {"id": t["id"], "dueDay": due_day(t, zone)} for t in tasks if t.get("state", "OPEN") not in SETTLED
         ],
     }
+
+
+def severe_cases(cases: list[Document]) -> list[str]:
+    """Ids of the complaints that are severe and not settled."""
+    return [
+        case["id"]
+        for case in cases
+        if case.get("priority", "P3") in SEVERE and case.get("state", "NEW") not in CASES_SETTLED
+    ]
 
 
 def due_day(task: Document, zone: str) -> int | None:

@@ -18,6 +18,8 @@ class Evidence:
     task_ids: tuple[str, ...] = ()
     case_ids: tuple[str, ...] = ()
     answer_ids: tuple[str, ...] = ()
+    severe_ids: tuple[str, ...] = ()
+    """severe complaints open now, which are obligations; how content somebody is rests on those of the night"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def _evidence_of(code: LineCode, numbers: dict[str, int], evidence: Evidence) ->
     elif code is LineCode.OVERDUE:
         found = evidence.last_visit_id
     elif code is LineCode.OBLIGATIONS:
-        return tuple(sorted((*evidence.task_ids, *evidence.case_ids)))
+        return tuple(sorted({*evidence.task_ids, *evidence.case_ids, *evidence.severe_ids}))
     elif code is LineCode.SATISFACTION_GAP:
         return tuple(sorted((*evidence.answer_ids, *evidence.case_ids)))
     elif code is LineCode.JUST_VISITED:

@@ -151,7 +151,7 @@ def as_inputs(scores: Sequence[Document], facts: Sequence[Document]) -> Priority
         cadence_days=column(scores, "cadenceDays"),
         season_close_day=column(scores, "seasonCloseDay"),
         has_preorder_history=column(scores, "hasPreorderHistory"),
-        severe_cases_n=column(scores, "severeCases"),
+        severe_cases_n=_severe_counts(scores, facts),
         overdue_tasks_n=late,
         open_tasks_n=still_open,
         last_visit_day=column(facts, "lastVisitDay"),
@@ -166,7 +166,17 @@ def evidence_of(facts: Document) -> Evidence:
         last_visit_id=facts.get("lastVisitId"),
         next_appointment_id=facts.get("nextAppointmentId"),
         task_ids=tuple(task["id"] for task in facts.get("openTasks") or ()),
+        severe_ids=tuple(facts.get("severeCases") or ()),
     )
+
+
+def _severe_counts(scores: Sequence[Document], facts: Sequence[Document]) -> IntColumn:
+    """What the device holds itself; of the night where it holds no cases, or neither knows of one."""
+    counts: list[int | None] = []
+    for score, row in zip(scores, facts, strict=True):
+        held, stored = row.get("severeCases"), score.get("severeCases")
+        counts.append(stored if held is None or (not held and stored is None) else len(held))
+    return IntColumn.of(counts)
 
 
 def _task_counts(facts: Sequence[Document]) -> tuple[IntColumn, IntColumn]:
@@ -228,6 +238,10 @@ def _edge_cases() -> list[Document]:
         _case("tie-a", {"valueAtStakeMinor": 500_000}, {}),
         # half a point each of two lines: the whole one goes to the earlier
         _case("equal-remainders", {**equal, "satisfactionBp": 8_750, "loyaltyBp": 2_500}, {}),
+        _case("case-of-today", {**equal, "severeCases": 0}, {"openTasks": [], "severeCases": ["c1"]}),
+        _case("first-case-ever", {}, {"severeCases": ["c2", "c1"]}),
+        _case("case-settled-today", {**equal, "severeCases": 2}, {"openTasks": [], "severeCases": []}),
+        _case("no-case-ever", {}, {"severeCases": []}),
         *boundaries,
     ]
 
@@ -263,4 +277,6 @@ def _drawn_case(draw: random.Random, number: int) -> Document:
         "lastOrderId": maybe(f"o{number}"),
         "openTasks": maybe(tasks),
     }
+    if number % 2:
+        facts["severeCases"] = maybe([f"c{number}-{place}" for place in range(draw.choice([0, 0, 1, 2]))])
     return _case(f"drawn-{number:03d}", score, facts)

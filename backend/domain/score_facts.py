@@ -127,6 +127,21 @@ def as_inputs(documents: Sequence[Mapping[str, Any]], facts: DayFacts) -> Priori
     return inputs_of(fact_columns(documents), facts)
 
 
+def with_open_cases(
+    documents: Sequence[Mapping[str, Any]], severe_ids: Mapping[int, Sequence[str]]
+) -> list[Mapping[str, Any]]:
+    """The stored documents with the severe complaints open now in place of those that were open at the night.
+
+    `severe_ids`: row → their ids, for rows that have any. Where neither knows of one, none is recorded.
+    """
+    return [
+        {**document, "severeCases": len(severe_ids.get(row, ()))}
+        if row in severe_ids or document.get("severeCases") is not None
+        else document
+        for row, document in enumerate(documents)
+    ]
+
+
 def fact_columns(documents: Sequence[Mapping[str, Any]]) -> dict[str, IntColumn]:
     """Stored documents as the columns they were made of."""
     return {name: IntColumn.of([doc.get(key) for doc in documents]) for key, name in FACT_KEYS.items()}

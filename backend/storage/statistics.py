@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from backend.domain.arrays import BoolArray, IntArray, IntColumn, group_sum
+from backend.domain.cases import SETTLED as CASES_SETTLED
+from backend.domain.cases import SEVERITY, CasePriority
 from backend.domain.catalogue import DeliveryWindow
 from backend.domain.customers import CustomerKind
 from backend.domain.exchange import convert_columns
@@ -19,6 +21,7 @@ from backend.domain.frozen import KINDS
 from backend.domain.history import OrderColumns
 from backend.domain.money import Rate
 from backend.domain.orders import UNCOUNTED
+from backend.domain.satisfaction import SEVERE_FROM
 from backend.domain.score_facts import DayFacts, local_days
 from backend.domain.tasks import TaskState
 from backend.domain.times import add_days, day_bounds_ms, day_number
@@ -39,6 +42,8 @@ COUNTS = f"o.state NOT IN ({_listed(UNCOUNTED)})"
 """An order counts from the moment it was submitted, unless it was cancelled or sent back; history always does."""
 _AGREED = _listed((VisitState.PLANNED, VisitState.CONFIRMED))
 _SETTLED = _listed((TaskState.DONE, TaskState.CANCELLED))
+_CASES_SETTLED = _listed(sorted(CASES_SETTLED))
+_SEVERE = _listed([one for one in CasePriority if SEVERITY[one.value] >= SEVERE_FROM])
 SCORED = f"k.kind NOT IN ({_listed(UNSCORED_KINDS)})"
 
 
@@ -300,6 +305,19 @@ async def read_facts(conn: Connection, crowd: Crowd) -> FactRows:
         crowd.day,
     )
     return FactRows(visits, appointments, tasks, orders)
+
+
+async def read_severe_cases(conn: Connection, crowd: Crowd) -> dict[int, tuple[str, ...]]:
+    """n → ids of the severe complaints that are open now, by id; for those who have any."""
+    rows = await conn.fetch(
+        crowd.sql + "SELECT c.n, k.id FROM service_case k JOIN c ON c.id = k.customer_id"
+        f" WHERE k.state NOT IN ({_CASES_SETTLED}) AND k.priority IN ({_SEVERE}) ORDER BY c.n, k.id",
+        *crowd.values,
+    )
+    found: dict[int, tuple[str, ...]] = {}
+    for row, case_id in rows:
+        found[row] = (*found.get(row, ()), case_id)
+    return found
 
 
 def facts_of(found: FactRows, heads: Heads, crowd: Crowd) -> DayFacts:

@@ -4,7 +4,7 @@ Points are computed by the whole-number rule devices use, so that both agree.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,18 +14,27 @@ import orjson
 from backend.auth.principal import Principal
 from backend.config import Settings
 from backend.domain.arrays import IntColumn
-from backend.domain.explanations import Line, explain
+from backend.domain.explanations import Evidence, Line, explain
 from backend.domain.frozen import parameters_of, tables_of
 from backend.domain.judgements import JudgedPlace, Judgement, judged_place
 from backend.domain.priority import priorities, rank_rows
-from backend.domain.score_facts import as_inputs, is_open, with_cadence
+from backend.domain.score_facts import as_inputs, is_open, with_cadence, with_open_cases
 from backend.domain.score_runs import EmptyBecause
 from backend.domain.times import day_number
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Engine
 from backend.storage.holding import held_customers
 from backend.storage.judgements import judgements_on
-from backend.storage.statistics import Crowd, FactRows, Heads, crowd_of, facts_of, read_facts, read_heads
+from backend.storage.statistics import (
+    Crowd,
+    FactRows,
+    Heads,
+    crowd_of,
+    facts_of,
+    read_facts,
+    read_heads,
+    read_severe_cases,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +79,11 @@ async def visit_priorities(
     """Rank the customers of a territory, or all the caller holds, for a local day.
 
     Points are computed again from the stored numbers and what is known of the day (visits, appointments, open
-    tasks) by the whole-number rule devices use, so both agree. An override in force ranks a customer elsewhere, a
-    skip of the caller's own behind all others; the computed score stays beside it. Customers without a score compete
-    through the lines they have; those closed on that weekday are left out. `principal` None is the operator at the
-    server itself, who sees everything. Raises NOT_PERMITTED, NOT_FOUND (a territory outside the caller's scope) and
-    OUT_OF_RANGE.
+    tasks, severe complaints) by the whole-number rule devices use, so both agree. An override in force ranks a
+    customer elsewhere, a skip of the caller's own behind all others; the computed score stays beside it. Customers
+    without a score compete through the lines they have; those closed on that weekday are left out. `principal` None
+    is the operator at the server itself, who sees everything. Raises NOT_PERMITTED, NOT_FOUND (a territory outside the
+    caller's scope) and OUT_OF_RANGE.
     """
     if principal is not None and not principal.reads("scores"):
         raise Refused(Problem(Code.NOT_PERMITTED))
@@ -94,10 +103,10 @@ async def visit_priorities(
             crowd.sql + "SELECT c.n, s.table_id, s.facts, s.as_of FROM customer_score s JOIN c ON c.id = s.customer_id",
             *crowd.values,
         )
-        facts = await read_facts(conn, crowd)
+        facts, severe = await read_facts(conn, crowd), await read_severe_cases(conn, crowd)
         seen = principal is None or principal.reads("judgements")
         judged = _Judged(await judgements_on(conn, crowd) if seen else {}, principal.user_id if principal else None)
-        found = await asyncio.to_thread(_rank, heads, crowd, facts, rows, tables, judged, first)
+        found = await asyncio.to_thread(_rank, heads, crowd, facts, severe, rows, tables, judged, first)
         if found is None:
             return _because(empty, EmptyBecause.ALL_CLOSED)
         names = await conn.fetch(
@@ -125,6 +134,7 @@ def _rank(
     heads: Heads,
     crowd: Crowd,
     found: FactRows,
+    severe: Mapping[int, tuple[str, ...]],
     rows: Sequence[Any],
     tables: Sequence[Any],
     judged: _Judged,
@@ -143,7 +153,7 @@ def _rank(
     scored[[row[0] for row in rows]] = True
     day_facts = facts_of(found, heads, crowd)
     agreed = IntColumn(heads.cadence_days.values, heads.cadence_days.known & ~scored)
-    inputs = with_cadence(as_inputs(documents, day_facts), agreed)
+    inputs = with_cadence(as_inputs(with_open_cases(documents, severe), day_facts), agreed)
     today = day_number(crowd.day)
     used = set(table_of)
     by_table = {
@@ -159,6 +169,10 @@ def _rank(
     for row, at in places.items():
         ranked_at[row], skipped[row] = at.ranked_at, at.skipped
     order = rank_rows(ranked_at, list(heads.ids), closed, skipped)
+
+    def evidence(row: int) -> Evidence:
+        return replace(day_facts.evidence(row), severe_ids=severe.get(row, ()))
+
     items = tuple(
         VisitPriority(
             rank=place + 1,
@@ -166,7 +180,9 @@ def _rank(
             names={},
             score=int(score[row]),
             scored=bool(scored[row]),
-            lines=explain(by_table[table_of[row]], row, day_facts.evidence(row)),
+            lines=explain(
+                by_table[table_of[row]], row, replace(day_facts.evidence(row), severe_ids=severe.get(row, ()))
+            ),
             place=places.get(row) or JudgedPlace(int(score[row]), False, ()),
         )
         for place, row in enumerate(order[:first].tolist())

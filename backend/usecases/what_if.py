@@ -1,7 +1,8 @@
 """What one customer's priority would be if something were done now, computed by the rules of the day's ranking."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -12,14 +13,22 @@ from backend.domain.arrays import BASIS_POINTS, MONEY_MINOR_MAX
 from backend.domain.explanations import Line, explain
 from backend.domain.frozen import Published, fitted_of, published_of
 from backend.domain.priority import priorities
-from backend.domain.score_facts import DayFacts, as_inputs
+from backend.domain.score_facts import DayFacts, as_inputs, with_open_cases
 from backend.domain.times import day_number
 from backend.domain.visit_uplift import uplift_of
 from backend.domain.what_if import Deed, ModelsHeld, document_after, facts_after
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Engine
 from backend.storage.holding import held_customers
-from backend.storage.statistics import OrderRows, crowd_of, facts_of, read_facts, read_heads, sales_of
+from backend.storage.statistics import (
+    OrderRows,
+    crowd_of,
+    facts_of,
+    read_facts,
+    read_heads,
+    read_severe_cases,
+    sales_of,
+)
 from backend.storage.values import read_models, read_sold_to
 
 
@@ -44,7 +53,8 @@ class WhatIf:
 @dataclass(frozen=True, slots=True)
 class _Read:
     facts: DayFacts
-    document: dict[str, Any]
+    document: Mapping[str, Any]
+    severe_ids: tuple[str, ...]
     published: Published
     orders: OrderRows
     models: dict[str, Any]
@@ -75,9 +85,11 @@ async def what_if(
         if not heads.ids or not rows or models is None:
             raise Refused(Problem(Code.NOT_FOUND, ("customerId",)))
         facts, version, tables = rows[0]
+        severe = await read_severe_cases(conn, crowd)
         read = _Read(
             facts=facts_of(await read_facts(conn, crowd), heads, crowd),
-            document=orjson.loads(facts),
+            document=with_open_cases([orjson.loads(facts)], severe)[0],
+            severe_ids=severe.get(0, ()),
             published=published_of(version, orjson.loads(tables)),
             orders=(await read_sold_to(conn, customer_id, on)).orders,
             models=models,
@@ -102,11 +114,19 @@ def _compute(read: _Read, settings: Settings, on: str, deed: Deed) -> WhatIf:
     return WhatIf(
         on,
         settings.reporting_currency,
-        _standing(read.published, read.document, read.facts, today),
-        _standing(read.published, document, facts_after(read.facts, deed, today), today),
+        _standing(read.published, read.document, read.facts, read.severe_ids, today),
+        _standing(
+            read.published,
+            document,
+            facts_after(read.facts, deed, today),
+            () if deed.case_closed else read.severe_ids,
+            today,
+        ),
     )
 
 
-def _standing(published: Published, document: dict[str, Any], facts: DayFacts, today: int) -> Standing:
+def _standing(
+    published: Published, document: Mapping[str, Any], facts: DayFacts, severe_ids: tuple[str, ...], today: int
+) -> Standing:
     columns = priorities(as_inputs([document], facts), published.parameters, published.tables, today)
-    return Standing(int(columns.score[0]), explain(columns, 0, facts.evidence(0)))
+    return Standing(int(columns.score[0]), explain(columns, 0, replace(facts.evidence(0), severe_ids=severe_ids)))

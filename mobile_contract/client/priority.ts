@@ -68,6 +68,8 @@ export interface Facts {
   lastVisitDay?: number | null;
   nextAppointmentDay?: number | null;
   openTasks?: readonly OpenTask[] | null;
+  /** Ids of the severe complaints (P1, P2) it holds that are not settled; null where it holds no cases. */
+  severeCases?: readonly string[] | null;
   lastOrderId?: string | null;
   lastVisitId?: string | null;
   nextAppointmentId?: string | null;
@@ -174,12 +176,15 @@ function overdue(parameters: Parameters, score: Score, facts: Facts): Weighed {
   };
 }
 
-/** Open cases come from the server, open tasks from the device; one past due counts as more. */
+/** Open tasks come from the device, one past due counts as more; severe cases too, where it holds cases: the score's are
+ * those of the night. */
 function obligations(parameters: Parameters, score: Score, facts: Facts): Weighed {
-  if (facts.openTasks == null && !known(score.severeCases)) return unrecorded("OBLIGATIONS");
+  const held = facts.severeCases;
+  const severeCases = held != null && (held.length > 0 || known(score.severeCases)) ? held.length : score.severeCases;
+  if (facts.openTasks == null && !known(severeCases)) return unrecorded("OBLIGATIONS");
   const tasks = facts.openTasks ?? [];
   const overdueTasks = tasks.filter((task) => task.dueDay !== null && task.dueDay < facts.today).length;
-  const numbers = { severeCases: score.severeCases ?? 0, overdueTasks, openTasks: tasks.length - overdueTasks };
+  const numbers = { severeCases: severeCases ?? 0, overdueTasks, openTasks: tasks.length - overdueTasks };
   const each = parameters.obligationPoints;
   const points =
     each.severeCases * numbers.severeCases + each.overdueTasks * overdueTasks + each.openTasks * numbers.openTasks;
@@ -187,7 +192,7 @@ function obligations(parameters: Parameters, score: Score, facts: Facts): Weighe
     code: "OBLIGATIONS",
     micro: Math.min(points, parameters.max.OBLIGATIONS) * MICRO,
     numbers,
-    evidence: tasks.map((task) => task.id).sort(),
+    evidence: [...new Set([...tasks.map((task) => task.id), ...(held ?? [])])].sort(),
   };
 }
 

@@ -63,6 +63,7 @@ facts = st.fixed_dictionaries(
         "nextAppointmentId": st.none() | st.just("n"),
         "lastOrderId": st.none() | st.just("o"),
         "openTasks": st.none() | tasks,
+        "severeCases": st.none() | st.lists(st.sampled_from(("c1", "c2", "c3")), max_size=3, unique=True),
     }
 )
 

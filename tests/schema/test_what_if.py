@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from backend.ids import new_id
+from backend.usecases.cases import change_cases
 from backend.usecases.customers import change_customers
 from tests import histories
 from tests.house import House, create
@@ -83,12 +84,9 @@ async def test_an_order_moves_the_amounts_as_the_next_run_finds_them(house: Hous
 
 
 async def test_a_closed_case_takes_its_points(house: House, shops: list[str]) -> None:
-    async with house.engine.write() as conn:
-        [[text]] = await conn.fetch("SELECT facts FROM customer_score WHERE customer_id = ?", shops[0])
-        facts = orjson.loads(text) | {"severeCases": 1}
-        await conn.execute(
-            "UPDATE customer_score SET facts = ? WHERE customer_id = ?", orjson.dumps(facts).decode(), shops[0]
-        )
+    complaint = {"customerId": shops[0], "subject": "holes", "priority": "P1"}
+    [opened] = await house.change("wei", change_cases, create(new_id(), complaint))
+    assert opened.problems == ()
     found = (await data(house, "wei", ASK, id=shops[0], case=True))["whatIf"]
     assert (points(found["before"])["OBLIGATIONS"], points(found["after"])["OBLIGATIONS"]) == (12, 0)
 

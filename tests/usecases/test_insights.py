@@ -21,6 +21,7 @@ from backend.errors import Code, Refused
 from backend.ids import new_id
 from backend.storage.engine import Engine
 from backend.sync.work import Door, Work
+from backend.usecases.cases import change_cases
 from backend.usecases.customers import change_customers
 from backend.usecases.insights import RunSummary, run_scores
 from backend.usecases.tasks import change_tasks
@@ -207,6 +208,41 @@ async def rank_both(house: House, replica: Replica, who: str, on: str) -> tuple[
         for item in found.items
     ]
     return server, replica.ranked(on)
+
+
+@pytest.mark.requirement("R28")
+async def test_a_severe_case_moves_the_ranking_the_moment_it_is_open_and_settled_on_the_phone_too(
+    house: House, market: list[str]
+) -> None:
+    await run(house)
+
+    async def obligations(of: str, replica: Replica) -> tuple[int, dict[str, int], list[str]]:
+        server, phone = await rank_both(house, replica, "wei", TODAY)
+        assert phone == server
+        lines = dict(server)[of]["lines"]
+        [line] = [line for line in lines if line["code"] == "OBLIGATIONS"]
+        return line["points"], line["numbers"], line["evidence"]
+
+    shop, replica = market[3], await synced(house, "wei")
+    assert (await obligations(shop, replica))[0] == 0
+    cases = [create(new_id(), {"customerId": shop, "subject": "holes", "priority": level}) for level in ("P3", "P2")]
+    for case in cases:
+        [outcome] = await house.change("wei", change_cases, case)
+        assert outcome.problems == ()
+    await sync(house, "wei", replica)
+    severe = cases[1].id
+    assert await obligations(shop, replica) == (
+        12, {"severeCases": 1, "overdueTasks": 0, "openTasks": 0}, [severe],
+    )  # fmt: skip
+    await run(house)
+    await sync(house, "wei", replica)
+    assert (await obligations(shop, replica))[2] == [severe], "the night finds what was known"
+    for state, more in (("ASSIGNED", {}), ("IN_PROGRESS", {}), ("RESOLVED", {"resolution": "exchanged"})):
+        rev = await house.rev("cases", severe)
+        [outcome] = await house.change("agent", change_cases, patch(severe, rev, state=state, **more))
+        assert outcome.problems == ()
+    await sync(house, "wei", replica)
+    assert await obligations(shop, replica) == (0, {"severeCases": 0, "overdueTasks": 0, "openTasks": 0}, [])
 
 
 @pytest.mark.requirement("R28")
