@@ -78,7 +78,7 @@ class WatermelonQueries:
             note_seconds=context.settings.device_note_seconds,
         )
         if context.watch_door is not None:
-            await context.watch_door.pulled(context.caller, {"": page.rows})
+            await context.watch_door.pulled(context.caller, page.rows)
         finished: Any = Finished(
             "WatermelonPull", {"changes": orjson.Fragment(page.changes), "timestamp": page.timestamp}
         )

@@ -386,6 +386,23 @@ def page_json(page: Page) -> Mapping[str, object]:
     }
 
 
+_OF_A_CONTACT = b'","collection":"contacts","seq":'
+_HEAD_BYTES_MAX = 256
+"""Within so much of a row's line stands what it is about."""
+
+
+def people_in(part: bytes) -> int:
+    """How many rows of contacts stand in some whole lines of a stream."""
+    found = 0
+    for line in part.split(b"\n"):
+        if line.startswith(b'{"scope":'):
+            found += line.find(_OF_A_CONTACT, 0, _HEAD_BYTES_MAX) >= 0
+        elif line.startswith(b'{"page":'):
+            blocks = orjson.loads(line)["page"]["blocks"]
+            found += sum(len(block["rows"]) for block in blocks if block["collection"] == "contacts")
+    return found
+
+
 def _row_head(scope: str, collection: str) -> bytes:
     return b'{"scope":%b,"collection":%b,"seq":' % (orjson.dumps(scope), orjson.dumps(collection))
 

@@ -10,6 +10,7 @@ whose parts are merged one by one has a column `<name>Base` besides, which the a
 so that a push (`watermelon_push.py`) says which parts changed.
 """
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Collection as Several
 from dataclasses import dataclass, field
@@ -174,12 +175,12 @@ class WatermelonRequest:
 
 @dataclass(frozen=True, slots=True)
 class WatermelonPage:
-    """`changes` is printed JSON; `base` is what the caller has surely seen."""
+    """`changes` is printed JSON; `base` is what the caller has surely seen; `rows` by table, those gone too."""
 
     changes: bytes
     timestamp: int
     base: int
-    rows: int
+    rows: Mapping[str, int]
 
 
 async def answer_watermelon_pull(
@@ -249,7 +250,8 @@ async def watermelon_pull(
         for name in tables
     ]
     count_pulled(len(found) + len(gone), "watermelon")
-    return WatermelonPage(b"{%s}" % b",".join(parts), now, since or 0, len(found) + len(gone))
+    rows = Counter(name for name, _ in (*found, *gone))
+    return WatermelonPage(b"{%s}" % b",".join(parts), now, since or 0, rows)
 
 
 def pulled_at(given: float | None, clock: int, horizon: int) -> int | None:

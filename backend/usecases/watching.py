@@ -2,7 +2,7 @@
 
 Counts, never values. A pull is added up in the process and written down beside the requests, a second after it is
 much, so that it stays a read; a process that is stopped writes down the rest, and one that is killed loses that second
-and, of each device, what is less than much. Source: promises.md §2.
+and, of each device or other system, what is less than much. Source: promises.md §2.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _READS = counter("sensitive_reads", "Answers that showed the contact data of man
 
 @dataclass(slots=True)
 class _Pending:
-    """What one device was given and nobody has written down yet."""
+    """What one device, or another system, was given and nobody has written down yet."""
 
     principal: Principal
     since_ms: int
@@ -95,17 +95,18 @@ class Watch:
         await save_audit_alone(self._engine, [entry])
 
     async def pulled(self, principal: Principal, rows: Mapping[str, int]) -> None:
-        """A device was given so many rows of these collections; written down soon, when they are many or long ago."""
+        """A device, or another system, was given so many rows of these collections; written down soon, when they are
+        many or long ago."""
         given = sum(rows.values())
-        device_id = principal.device_id
-        if device_id is None or given == 0:
+        taker = principal.device_id or principal.service_id
+        if taker is None or given == 0:
             return
         now_ms = self._clock()
-        pending = self._pending.setdefault(device_id, _Pending(principal, now_ms))
+        pending = self._pending.setdefault(taker, _Pending(principal, now_ms))
         pending.rows += given
         pending.people += rows.get(CONTACTS, 0)
         if len(self._pending) > PENDING_DEVICES_MAX:
-            await self._write([device_id])
+            await self._write([taker])
         elif self._soon is None and pending.is_due(now_ms):
             self._soon = asyncio.get_running_loop().call_later(WRITE_AFTER_SECONDS, self._begin)
 
@@ -116,20 +117,22 @@ class Watch:
     async def write_down(self) -> None:
         """Write down what is much, or long ago."""
         now_ms = self._clock()
-        await self._write([device_id for device_id, pending in self._pending.items() if pending.is_due(now_ms)])
+        await self._write([taker for taker, pending in self._pending.items() if pending.is_due(now_ms)])
 
-    async def _write(self, device_ids: Sequence[str]) -> None:
-        for device_id in device_ids:
+    async def _write(self, takers: Sequence[str]) -> None:
+        for taker in takers:
             # taken before it is written: what is given meanwhile begins anew
-            pending = self._pending.pop(device_id, None)
+            pending = self._pending.pop(taker, None)
             if pending is None:
                 continue
             try:
-                await self._write_down(pending.principal, device_id, pending, self._clock())
+                # what is usual for another system nobody knows: of it only whose data it took is noted
+                if pending.principal.device_id is not None:
+                    await self._write_down(pending.principal, taker, pending, self._clock())
                 await self.read(pending.principal, pending.people)
             except (Refused, SerializationFailure) as error:
                 # a database that is away for a moment: it is written with the next
-                later = self._pending.setdefault(device_id, _Pending(pending.principal, pending.since_ms))
+                later = self._pending.setdefault(taker, _Pending(pending.principal, pending.since_ms))
                 later.since_ms = pending.since_ms
                 later.rows += pending.rows
                 later.people += pending.people

@@ -9,13 +9,14 @@ from starlette.responses import Response
 
 from backend.clock import Clock
 from backend.config import Settings
+from backend.domain.privacy import is_watched
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Engine
-from backend.sync.bulk import BulkLimits, BulkRequest, SentPlace, bulk_lines
+from backend.sync.bulk import BulkLimits, BulkRequest, SentPlace, bulk_lines, people_in
 from backend.sync.pull import SumsKept
 from backend.sync.today import PackLimits
 from backend.sync.versions import SCHEMA_VERSION_UNSAID
-from backend.usecases.watching import Watch
+from backend.usecases.watching import CONTACTS, Watch
 from backend.web.doors import Doors, Visit, query_of, whole_number
 from backend.web.streaming import StreamedAnswer, packer_for
 
@@ -90,9 +91,13 @@ class BulkDoor:
         try:
             async with aclosing(parts):
                 async for part in parts:
+                    # before it goes out: who leaves in the middle was given it
+                    people = people_in(part) if is_watched(visit.principal.role) else 0
+                    await self._watch.pulled(
+                        visit.principal, {CONTACTS: people, "": max(0, part.count(b"\n") - people)}
+                    )
                     yield part
                     begun = True
-                    await self._watch.pulled(visit.principal, {"": part.count(b"\n")})
         except Refused as refused:
             if not begun:
                 raise

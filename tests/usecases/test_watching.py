@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -18,8 +19,12 @@ from backend.ids import new_id
 from backend.schema.context import Context
 from backend.schema.execute import encode, execute
 from backend.schema.sensitive import SensitiveKeys
+from backend.sync.bulk import BulkRequest, bulk_lines
+from backend.sync.pull import SumsKept
+from backend.sync.versions import SCHEMA_VERSION
 from backend.usecases import watching
 from backend.usecases.watching import PENDING_ROWS_MAX, Watch
+from backend.web.bulk import BulkDoor, bulk_limits
 from tests.house import House
 from tests.usecases.asking import DOCUMENTS, PLANS, SCHEMA, ask, data
 from tests.usecases.test_erasure import _rows, contact_at, shop
@@ -32,7 +37,7 @@ def watch_of(house: House) -> Watch:
     return Watch(house.engine, settings=SETTINGS, clock=lambda: house.now_ms)
 
 
-async def asked(house: House, who: str, document: str) -> Any:
+async def asked(house: House, who: str, document: str, watch: Watch | None = None) -> Any:
     context = Context(
         engine=house.engine,
         principal=house.people[who],
@@ -40,7 +45,7 @@ async def asked(house: House, who: str, document: str) -> Any:
         clock=lambda: house.now_ms,
         now_ms=house.now_ms,
         plans=PLANS,
-        watch_door=watch_of(house),
+        watch_door=watch or watch_of(house),
         sensitive_keys=SensitiveKeys(),
     )
     answer = orjson.loads(encode(await execute(SCHEMA, context, DOCUMENTS, document)))
@@ -133,6 +138,56 @@ async def test_a_first_sync_is_nothing_unusual_however_much_there_is(house: Hous
     await watch.pulled_all(house.people["wei"])
     await watch.write_down()
     assert len(await events(house)) == 1
+
+
+async def stream(house: House, watch: Watch, who: str, cursor: str | None = None) -> list[dict[str, Any]]:
+    """The lines of /sync/bulk as the door gives them out."""
+    doors: Any = None
+    door = BulkDoor(doors, house.engine, settings=SETTINGS, secret=b"s" * 32, clock=lambda: house.now_ms,
+                    sums=SumsKept(), watch=watch)  # fmt: skip
+    parts = bulk_lines(
+        house.engine, house.people[who], BulkRequest(cursor, None, SCHEMA_VERSION), secret=b"s" * 32,
+        limits=bulk_limits(SETTINGS), clock=lambda: house.now_ms, retries_max=3,
+    )  # fmt: skip
+    visit: Any = SimpleNamespace(principal=house.people[who], locale="en")
+    text = b"".join([part async for part in door._told(visit, parts)])
+    await watch.close()
+    return [orjson.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.requirement("R48")
+async def test_people_that_come_in_a_stream_are_noted_like_those_of_an_answer(house: House) -> None:
+    customer = await shop(house)
+    for number in range(4):
+        await contact_at(house, customer, nameEn=f"Ann{number}", phone=f"+8613755501{number:03}")
+    lines = await stream(house, watch_of(house), "agent")
+    assert len([line for line in lines if line.get("collection") == "contacts"]) == 4
+    assert await noted(house, "READ") == [(house.people["agent"].actor, "contacts", 4)]
+    await stream(house, watch_of(house), "wei")
+    assert len(await noted(house, "READ")) == 1, "a rep's own territory"
+    # what came since, as a page at the end
+    for number in range(3):
+        await contact_at(house, customer, nameEn=f"Bea{number}", phone=f"+8613755502{number:03}")
+    since = [line["cursor"] if "cursor" in line else line["page"]["cursor"] for line in lines if
+             "cursor" in line or "page" in line][-1]  # fmt: skip
+    await stream(house, watch_of(house), "agent", since)
+    assert [rows for _, _, rows in await noted(house, "READ")] == [4, 3]
+    watch = watch_of(house)
+    asked_for = f"{{ watermelonPull(schemaVersion: {SCHEMA_VERSION}, lastPulledAt: null) {{ timestamp }} }}"
+    await asked(house, "agent", asked_for, watch)
+    await watch.close()
+    assert [rows for _, _, rows in await noted(house, "READ")] == [4, 3, 7]
+
+
+async def test_of_another_system_it_is_noted_whose_data_it_took_and_no_more(house: House) -> None:
+    watch, service = watch_of(house), Principal(PrincipalKind.SERVICE, service_id=new_id())
+    await watch.pulled(service, {"contacts": 2, "": 600})
+    await watch.write_down()
+    assert await noted(house, "READ") == []
+    await watch.pulled(service, {"contacts": 4})
+    await watch.close()
+    assert await noted(house, "READ") == [(service.actor, "contacts", 4)]
+    assert await _rows(house, "SELECT rows FROM pulled_rows") == []
 
 
 async def test_few_rows_are_added_up_and_written_down_at_least_every_minute(house: House) -> None:
