@@ -14,6 +14,7 @@ import yaml  # type: ignore[import-untyped]
 
 from backend.cli.main import app
 from backend.config import PREFIX, Settings, read_settings
+from backend.errors import Code, Problem
 from tests.failover.cluster import DEPLOY
 
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
@@ -125,6 +126,16 @@ def test_every_address_leads_to_a_port_somebody_listens_at() -> None:
         assert re.search(found, (DEPLOY / "pgbouncer" / "pgbouncer.ini").read_text(), re.MULTILINE), found
     network = loaded("compose.yaml")["networks"]["default"]["ipam"]["config"][0]["subnet"]
     assert services["app-1"]["environment"]["SELVEDGE_TRUSTED_PROXIES"] == network
+
+
+def test_while_no_server_is_ready_the_proxy_answers_as_one_would() -> None:
+    told = re.findall(r"^\s+http-error status (\d+) content-type (\S+) string '(.*)' hdr Retry-After (\d+)$",
+                      (DEPLOY / "haproxy" / "edge.cfg").read_text(), re.MULTILINE)  # fmt: skip
+    assert {status for status, *_ in told} == {"502", "503", "504"}
+    for _, kind, body, seconds in told:
+        assert (kind, int(seconds) > 0) == ("application/json", True)
+        (error,) = json.loads(body)["errors"]
+        assert error["extensions"] == {"code": Code.UNAVAILABLE.value, "retry": Problem(Code.UNAVAILABLE).retry.value}
 
 
 def test_pgbouncer_hands_out_connections_by_transaction_and_makes_nobody_wait_for_long() -> None:
