@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backend.auth.keys import RescueKeys
     from backend.reads.compiler import Plans
     from backend.reads.ordinary import Loader
+    from backend.schema.finished import Picked
     from backend.schema.sensitive import SensitiveKeys
     from backend.storage.engine import Engine
     from backend.sync.poke import Pokes
@@ -39,6 +40,8 @@ class ReadCounts:
     at_root: int = 0
     """selections that the fields of the operation itself returned"""
     shortcuts: int = 0
+    finished: "tuple[Picked, ...] | None" = None
+    """what was asked of a finished answer that a field of the operation itself returned"""
 
     def count_statement(self) -> None:
         self.statements += 1

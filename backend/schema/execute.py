@@ -197,8 +197,10 @@ async def _answered(
     found = await _run(schema, context, prepared, variables, operation_name)
     reads = context.reads
     once = reads.at_root == reads.selections == reads.compiled == 1
-    if once and prepared.document is not None and operation_name not in prepared.shortcuts:
-        prepared.shortcuts[operation_name] = shortcut_of(schema, prepared.document, operation_name)
+    finished = None if reads.selections else reads.finished
+    known = prepared.document is None or operation_name in prepared.shortcuts
+    if (once or finished) and prepared.document is not None and not known:
+        prepared.shortcuts[operation_name] = shortcut_of(schema, prepared.document, operation_name, finished)
     return found
 
 

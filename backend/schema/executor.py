@@ -93,7 +93,10 @@ class SelectionExecutor(StrawberryGraphQLCoreExecutionContext):
         if isinstance(result, Selection):
             return self._complete_selection(return_type, field_details_list, info, path, result, position_context)
         if isinstance(result, Finished):
-            return pick(result.value, picked_of(self, self.schema.get_type(result.typename), field_details_list))
+            fields = picked_of(self, self.schema.get_type(result.typename), field_details_list)
+            if path.prev is None:
+                self.context_value.reads.finished = fields
+            return pick(result.value, fields)
         if isinstance(result, Record):
             kind = self.schema.get_type(result.typename)
             assert isinstance(kind, GraphQLObjectType)

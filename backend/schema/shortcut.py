@@ -1,10 +1,11 @@
 """The short way for a document that asks one thing, which is what apps ask most.
 
 An executor works out anew in every request what the text of a document says for good: its operation, its root field,
-which arguments are written out and which are variables. Of a document that was answered by one selection at its root
-that is remembered beside the document; the next request goes from its variables to the field's resolver, and from the
-selection it returns to the plan, without an executor. Whatever is not as simple as that goes the usual way: a fragment
-or directive at the root, a variable that is no text, a plan that is not kept.
+which arguments are written out and which are variables. Of a document that was answered by one selection at its root,
+or by one finished value, that is remembered beside the document; the next request goes from its variables to the
+field's resolver, and from the selection it returns to the plan, without an executor. Whatever is not as simple as that
+goes the usual way: a fragment or directive at the root, a variable that is no text (of a finished value: and no whole
+number), a plan that is not kept.
 
 The rules are those of the usual way, in its order: the resolver decides who may ask, the plan has scope and masks in
 it, a failure stands at the path of the field and nulls it, or all of `data` where null may not stand.
@@ -17,6 +18,8 @@ from typing import Any
 
 import strawberry
 from graphql import (
+    GRAPHQL_MAX_INT,
+    GRAPHQL_MIN_INT,
     DocumentNode,
     ExecutionResult,
     FieldNode,
@@ -39,10 +42,14 @@ from strawberry.types.field import StrawberryField
 from backend.reads.selection import Selection
 from backend.schema.context import Context
 from backend.schema.executor import Kept, count_hit, plan_key, run_plan
+from backend.schema.finished import Finished, Picked, pick
 from backend.schema.selection import spans_of, variables_shape
 
 TEXTS = frozenset({"ID", "String"})
 """Scalars whose values are handed to resolvers as they come, when they come as texts."""
+NUMBER = "Int"
+"""The one whose values are, when they come as whole numbers of its size."""
+MARKED_FROM = 1_000_000_000
 
 
 class OutOfReach(Exception):
@@ -79,13 +86,24 @@ class Shortcut:
     given: tuple[tuple[str, str], ...]
     """(the resolver's name for it, variable) of each argument that is one"""
     info_name: str | None
-    variables: frozenset[str]
+    variables: Mapping[str, type]
+    """each a text or a number"""
     shape: tuple[Any, ...]
     """of the variables, when all are texts"""
+    finished: tuple[Picked, ...] | None = None
+    """what is asked of a finished value; None where the answer is a selection"""
 
     def fits(self, variables: Mapping[str, Any]) -> bool:
-        """Whether the variables are all there, all texts, and no others."""
-        return variables.keys() == self.variables and all(type(value) is str for value in variables.values())
+        """Whether the variables are all there, each of its type, and no others."""
+        if variables.keys() != self.variables.keys():
+            return False
+        for name, kind in self.variables.items():
+            value = variables[name]
+            if type(value) is not kind:
+                return False
+            if isinstance(value, int) and not GRAPHQL_MIN_INT <= value <= GRAPHQL_MAX_INT:
+                return False
+        return True
 
     async def answer(self, context: Context, variables: Mapping[str, Any]) -> ExecutionResult | None:
         """The result; None where only the usual way gives one, which then asks the resolver again.
@@ -109,6 +127,11 @@ class Shortcut:
         selection = self.resolve(*self.sources, **arguments)
         if isawaitable(selection):
             selection = await selection
+        if self.finished is not None:
+            if not isinstance(selection, Finished):
+                return None
+            context.reads.shortcuts += 1
+            return (pick(selection.value, self.finished),)
         if not isinstance(selection, Selection):
             return None
         key = plan_key(context, self.operation_name, self.place, selection, self.shape)
@@ -133,8 +156,16 @@ class Shortcut:
         return (answer,)
 
 
-def shortcut_of(schema: strawberry.Schema, document: DocumentNode, operation_name: str | None) -> Shortcut | None:
-    """The short way for an operation that ran as the usual way runs it; None where there is none."""
+def shortcut_of(
+    schema: strawberry.Schema,
+    document: DocumentNode,
+    operation_name: str | None,
+    finished: tuple[Picked, ...] | None = None,
+) -> Shortcut | None:
+    """The short way for an operation that ran as the usual way runs it; None where there is none.
+
+    `finished`: what it asks of the finished value it was answered by.
+    """
     operation = _operation(document, operation_name)
     if operation is None or operation.operation is not OperationType.QUERY or operation.directives:
         return None
@@ -148,7 +179,7 @@ def shortcut_of(schema: strawberry.Schema, document: DocumentNode, operation_nam
     field = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF) if definition else None
     if definition is None or not isinstance(field, StrawberryField) or field.base_resolver is None or field.extensions:
         return None
-    marks = _marks(schema, operation)
+    marks = _marks(schema, operation, numbers=finished is not None)
     written = node.arguments or ()
     if marks is None or any(_holds_variable(one.value) for one in written):
         return None
@@ -180,8 +211,9 @@ def shortcut_of(schema: strawberry.Schema, document: DocumentNode, operation_nam
         constants={name: value for name, value in arguments.items() if name not in given and value is not info},
         given=tuple(given.items()),
         info_name=next((name for name, value in arguments.items() if value is info), None),
-        variables=frozenset(marks),
+        variables={name: type(mark) for name, mark in marks.items()},
         shape=variables_shape(values.coerced),
+        finished=finished,
     )
 
 
@@ -192,14 +224,21 @@ def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionN
     return found[0] if len(found) == 1 else None
 
 
-def _marks(schema: strawberry.Schema, operation: OperationDefinitionNode) -> dict[str, str] | None:
-    """A text for each variable, by which it is known again where it arrives; None where not all may be texts."""
-    marks: dict[str, str] = {}
-    for one in operation.variable_definitions or ():
-        if str(type_from_ast(schema._schema, one.type)).removesuffix("!") not in TEXTS:
-            return None
+def _marks(
+    schema: strawberry.Schema, operation: OperationDefinitionNode, *, numbers: bool
+) -> dict[str, str | int] | None:
+    """A value for each variable, by which it is known again where it arrives: a text or, where they may be `numbers`,
+    a number; None where not all may."""
+    marks: dict[str, str | int] = {}
+    for at, one in enumerate(operation.variable_definitions or ()):
+        kind = str(type_from_ast(schema._schema, one.type)).removesuffix("!")
         name = one.variable.name.value
-        marks[name] = f"the variable {name}"
+        if kind in TEXTS:
+            marks[name] = f"the variable {name}"
+        elif numbers and kind == NUMBER:
+            marks[name] = MARKED_FROM + at
+        else:
+            return None
     return marks
 
 

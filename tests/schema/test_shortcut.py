@@ -5,11 +5,19 @@ from typing import Any
 import orjson
 import pytest
 
+from backend.config import Settings
 from backend.ids import new_id
+from backend.reads.compiler import Plans
+from backend.schema.context import Context
+from backend.schema.execute import Documents, encode, execute
 from backend.schema.shortcut import shortcut_of
 from backend.storage.engine import Engine
+from backend.sync.versions import SCHEMA_VERSION
+from backend.usecases.customers import change_customers
+from tests.house import House, create
 from tests.reads.asking import SCHEMA, Asker
 from tests.reads.world import make_world
+from tests.usecases.asking import data
 
 CARD = "query Card($id: ID!) { its: customer(id: $id) { id nameZh orders(first: 5) { nodes { number } } } }"
 SHORT = (
@@ -116,3 +124,52 @@ async def test_a_resolver_that_wants_more_than_the_short_way_has_is_answered_the
     object.__setattr__(shortcut, "resolve", lambda *_args, **_named: "no selection")
     assert await shortcut.answer(asker.context, {"id": mine}) is None
     assert b"its" in usual
+
+
+def context_of(house: House, who: str) -> Context:
+    return Context(
+        engine=house.engine, principal=house.people[who], settings=Settings(), clock=lambda: house.now_ms,
+        now_ms=house.now_ms, plans=Plans(10), cursor_secret=b"test",
+    )  # fmt: skip
+
+
+async def test_a_finished_answer_is_picked_the_short_way(house: House) -> None:
+    """A pull: numbers among its variables, fragments and other names below; each asks for what he may see."""
+    document = (
+        "query Delta($cursor: String, $limit: Int!)"
+        f" {{ page: syncPull(cursor: $cursor, limit: $limit, schemaVersion: {SCHEMA_VERSION})"
+        " { __typename at: clock cursor complete checksums { ...Sum } blocks { scope rows { seq document } } } }"
+        " fragment Sum on SyncChecksum { collection count @skip(if: true) sum }"
+    )
+    cursors = {}
+    for who in ("wei", "na"):
+        cursors[who] = (await data(house, who, f"{{ syncPull(schemaVersion: {SCHEMA_VERSION}) {{ cursor }} }}"))[
+            "syncPull"
+        ]["cursor"]
+    await house.change("wei", change_customers, create(new_id(), {"nameZh": "春裳", "kind": "RETAILER"}))
+    documents = Documents(SCHEMA, Settings())
+    told: dict[tuple[str, int], list[bytes]] = {}
+    for turn in range(3):
+        for who, limit in (("wei", 1), ("na", 1), ("wei", 400)):
+            context = context_of(house, who)
+            found = await execute(SCHEMA, context, documents, document, {"cursor": cursors[who], "limit": limit})
+            told.setdefault((who, limit), []).append(encode(found))
+            assert context.reads.shortcuts == (turn > 0 or who != "wei" or limit != 1)
+    for answers in told.values():
+        assert len(set(answers)) == 1
+    assert told["wei", 400][0].count(b'"document":{') == 1
+    assert b'"document"' not in told["na", 1][0]
+    for odd in ({"limit": 400}, {"cursor": None, "limit": 400}, {"cursor": cursors["wei"], "limit": "400"},
+                {"cursor": cursors["wei"], "limit": True}, {"cursor": cursors["wei"], "limit": 2**31},
+                {"cursor": cursors["wei"], "limit": 400.0}):  # fmt: skip
+        context = context_of(house, "wei")
+        here = await execute(SCHEMA, context, documents, document, odd)
+        assert not context.reads.shortcuts, odd
+        fresh = await execute(SCHEMA, context_of(house, "wei"), Documents(SCHEMA, Settings()), document, odd)
+        assert encode(here) == encode(fresh)
+    for refused in ({"cursor": "nobody's", "limit": 1}, {"cursor": cursors["wei"], "limit": 0}):
+        context = context_of(house, "wei")
+        here = await execute(SCHEMA, context, documents, document, refused)
+        fresh = await execute(SCHEMA, context_of(house, "wei"), Documents(SCHEMA, Settings()), document, refused)
+        assert encode(here) == encode(fresh)
+        assert here["errors"][0]["path"] == ["page"]
