@@ -172,6 +172,17 @@ def changes_between(
     ]
     if not changed:
         return ()
+    if shape.divided.isdisjoint(changed):
+        person = is_person(stood) or is_person(after)
+        return tuple(
+            FieldChange(
+                name,
+                shown_value(shape, name, stood.get(name)),
+                shown_value(shape, name, after[name]),
+                personal=is_personal(shape, name, person=person),
+            )
+            for name in sorted(changed)
+        )
     old = field_paths(shape, {name: stood[name] for name in changed if stood.get(name) is not None})
     new = field_paths(shape, {name: after[name] for name in changed if after[name] is not None})
     person = is_person(stood) or is_person(after)

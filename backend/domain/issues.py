@@ -161,6 +161,8 @@ def _is_written(shape: Shape, name: str) -> bool:
 
 def shown_value(shape: Shape, path: str, value: object) -> object:
     """The value at a path as documents carry it: moments as text."""
+    if value is None:
+        return None
     declared = field_at(shape, path)
     if declared is None:
         return value

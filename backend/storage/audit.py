@@ -37,8 +37,9 @@ def entry_of(
     captured_at_ms: int | None = None,
     cause_id: str | None = None,
     reason: str | None = None,
+    request_id: str | None = None,
 ) -> AuditEntry:
-    """What a principal did, as an entry; the request's id is the one the logs know it by.
+    """What a principal did, as an entry; the request's id is the one the logs know it by, looked for unless given.
 
     `action` is a member of `AuditAction`, ValueError otherwise. `fields` are named where no `changes` are told.
     """
@@ -55,7 +56,7 @@ def entry_of(
         changes=tuple(changes),
         captured_at_ms=captured_at_ms,
         cause_id=cause_id,
-        request_id=current_request_id(),
+        request_id=request_id or current_request_id(),
         reason=reason[:REASON_CHARACTERS_MAX] if reason else None,
     )
 

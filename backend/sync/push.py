@@ -435,10 +435,9 @@ async def read_answered(
         for collection, record_id in answer.written:
             wanted.setdefault(collection, set()).add(record_id)
     found = await _seen_rows(engine, principal, wanted, version)
-    return [
-        replace(answer, records=[found[written] for written in answer.written if written in found])
-        for answer in answers
-    ]
+    for answer in answers:
+        answer.records = [found[written] for written in answer.written if written in found]
+    return list(answers)
 
 
 async def _seen_rows(

@@ -32,7 +32,7 @@ from backend.sync.deleted import keep_hanging
 from backend.sync.feed import Rewritten, Touch, read_clock, step_clock, write_feed
 from backend.sync.grants import write_grants
 from backend.sync.receipts import Receipt, save_receipts
-from backend.telemetry import counter
+from backend.telemetry import counter, current_request_id
 
 T = TypeVar("T")
 RETRY_PAUSE_S = 0.02
@@ -53,6 +53,8 @@ class Work:
     audits: list[AuditEntry] = field(default_factory=list)
     cause_id: str | None = None
     """What everything within is a part of and the audit names it by: an import, a score run, a merge."""
+    request_id: str | None = field(default_factory=current_request_id)
+    """As the logs and the audit know the request by."""
     consequences: Door = Door.SYSTEM
     """The door of what follows from what is done here without being asked for."""
     receipts: list[Receipt] = field(default_factory=list)
@@ -147,6 +149,7 @@ class Work:
                 captured_at_ms=captured_at_ms,
                 cause_id=cause_id or self.cause_id,
                 reason=reason,
+                request_id=self.request_id,
             )
         )
 
