@@ -19,10 +19,13 @@ def child(text: str) -> tuple[str, ...]:
     return (sys.executable, "-c", text)
 
 
-async def asked(text: str, *, cancelled: bool = False) -> tuple[Told, list[Told]]:
+async def asked(text: str, *, enough: int | None = None) -> tuple[Told, list[Told]]:
+    """`enough`: after hearing so much nobody waits any more."""
     heard: list[Told] = []
     async with asyncio.timeout(30):
-        last = await told_apart(child(text), {"day": "2026-11-22"}, hear=heard.append, cancelled=lambda: cancelled)
+        last = await told_apart(
+            child(text), {"day": "2026-11-22"}, hear=heard.append, cancelled=lambda: len(heard) == enough
+        )
     return last, heard
 
 
@@ -30,8 +33,9 @@ async def test_the_order_goes_in_and_everything_told_comes_out() -> None:
     assert await asked(TELLS + LAST) == ({"last": "FINISHED"}, [{"heard": {"day": "2026-11-22"}}])
 
 
-async def test_whoever_has_had_enough_closes_the_childs_input_and_hears_its_last_word() -> None:
-    assert (await asked(TELLS + WAITS + LAST, cancelled=True))[0] == {"last": "FINISHED"}
+@pytest.mark.parametrize("enough", [0, 1])
+async def test_whoever_has_had_enough_closes_the_childs_input_and_hears_its_last_word(enough: int) -> None:
+    assert (await asked(TELLS + WAITS + LAST, enough=enough))[0] == {"last": "FINISHED"}
 
 
 @pytest.mark.parametrize("end", ["sys.exit(3)", "import os; os.kill(os.getpid(), 9)"])

@@ -39,15 +39,17 @@ async def last_run(house: House) -> tuple[Any, ...]:
 async def test_a_run_apart_does_what_a_run_here_does(house: House) -> None:
     ids = await shops(house, 4)
     await sell(house, [row for place, shop in enumerate(ids) for row in steady(shop, 10_000 * (place + 1))])
+    await sell(house, [((await shops(house, 1))[0], "2026-05-31", 1_000_000)], currency="KRW")
     stopped = await apart(house, cancelled=lambda: True)
     assert (stopped.state, stopped.customers_changed) == (RunState.CANCELLED, 0)
     told: list[tuple[str, int, int]] = []
     done = await apart(house, as_of=TODAY, progress=lambda *one: told.append(one))
     assert (done.state, done.customers_scored, done.customers_changed) == (RunState.FINISHED, 4, 4)
-    assert await last_run(house) == ("FINISHED", 4, 4, "[]")
+    assert (done.left_out_n, [problem.path for problem in done.problems]) == (1, [("KRW",)])
+    assert (await last_run(house))[:3] == ("FINISHED", 4, 4)
     # the first has counted the orders before it heard that nobody waits
     assert told == [
-        ("READ", 0, 4), ("READ", 4, 4), ("COMPUTE", 0, 1), ("COMPUTE", 1, 1), ("WRITE", 2, 4), ("WRITE", 4, 4),
+        ("READ", 0, 5), ("READ", 5, 5), ("COMPUTE", 0, 1), ("COMPUTE", 1, 1), ("WRITE", 2, 4), ("WRITE", 4, 4),
     ]  # fmt: skip
     before = await state_of(house.engine)
     here = await run(house, as_of=TODAY)
