@@ -18,8 +18,12 @@ from backend.domain.consent import CONSENT_EVENT, consent_given
 from backend.domain.custom import CUSTOM, CustomField, with_custom
 from backend.domain.demo import frame
 from backend.domain.demo.atlas import CITIES, E7
+from backend.domain.demo.campaigns import CAMPAIGNS, SOLD_WELL
+from backend.domain.demo.characters import TOWN
 from backend.domain.demo.orders import SHARED_DRAFT
 from backend.domain.demo.world import World, demo_sign_ins, digests, make_world
+from backend.domain.evaluation_results import numbered
+from backend.domain.evaluations import arm_hashes, held_out
 from backend.domain.fields import Kind, records_stored, validate
 from backend.domain.forms import form_of, form_problems
 from backend.domain.names import sort_key
@@ -211,6 +215,10 @@ REFERENCES = {
     ("service_case", "customer_id"): "customer",
     ("service_case", "assignee_id"): "user_account",
     ("service_case", "created_by"): "user_account",
+    ("goal", "territory_id"): "territory",
+    ("goal", "owner_id"): "user_account",
+    ("evaluation_arm", "evaluation_id"): "evaluation",
+    ("evaluation_arm", "customer_id"): "customer",
 }
 
 
@@ -755,6 +763,82 @@ def test_story_a_distributor_with_high_revenue_buys_far_below_the_list(demo: Wor
     assert min(discounts) >= 2_400
     others = [row["discount_bp"] for row in rows(demo, "order_line") if row["order_id"] not in orders]
     assert max(others) <= 1_000
+
+
+@pytest.mark.requirement("R24", "R30")
+def test_story_campaigns_bring_what_was_planted_and_the_one_that_sold_well_brings_nothing(demo: World) -> None:
+    planted = {one.subject_id: one.lift for one in CAMPAIGNS}
+    assert sorted(planted.values()) == [0.0, 0.0, 0.0, 0.04, 0.04, 0.09, 0.09]
+    found = {row["subject_id"]: row for row in rows(demo, "evaluation")}
+    assert found.keys() == planted.keys()
+    closed = {one: orjson.loads(row["result"]) for one, row in found.items() if row["state"] == "CLOSED"}
+    assert len(closed) == 6
+    for subject, result in closed.items():
+        assert result["low"] <= planted[subject] <= result["high"], subject
+        assert (result["low"] <= 0 <= result["high"]) == (planted[subject] < 0.09), subject
+        assert (result["verdict"] == "BETTER") == (planted[subject] == 0.09)
+        assert min(result["treatedN"], result["controlN"]) > 200
+        assert found[subject]["lesson"]
+    assert closed[SOLD_WELL]["treatedMean"] > 0.6
+    running = [row for row in found.values() if row["state"] == "FROZEN"]
+    assert [(row["result"], row["lesson"], row["starts_on"] < demo.setting.as_of_day < row["ends_on"])
+            for row in running] == [(None, None, True)]  # fmt: skip
+
+
+@pytest.mark.requirement("R30")
+def test_arms_are_those_the_product_would_draw_and_nobody_left_alone_orders_because_of_it(demo: World) -> None:
+    of: dict[str, list[Row]] = defaultdict(list)
+    for arm in rows(demo, "evaluation_arm"):
+        of[arm["evaluation_id"]].append(arm)
+    born = {row["id"]: row["created_at"] for row in rows(demo, "customer")}
+    for row in rows(demo, "evaluation"):
+        arms = of[row["id"]]
+        ids = [arm["customer_id"] for arm in arms]
+        hashes = arm_hashes(f"CAMPAIGN:{row['subject_id']}", ids, row["salt"])
+        control = held_out(hashes, numbered([arm["stratum"] for arm in arms]), row["holdout_bp"])
+        assert [arm["held_out"] for arm in arms] == control.tolist()
+        assert (row["treated_n"], row["control_n"]) == (len(ids) - int(control.sum()), int(control.sum()))
+        assert all(born[one] < row["frozen_at"] for one in ids)
+
+
+@pytest.mark.requirement("R12")
+def test_goals_are_more_than_what_was_sold_a_year_before_and_not_everybody_has_one(world: World) -> None:
+    goals = rows(world, "goal")
+    paths = {row["id"]: row["path"] for row in rows(world, "territory")}
+    assert [goal["territory_id"] for goal in goals].count(None) == 1
+    patches = {row["id"] for row in rows(world, "territory") if row["kind"] == "PATCH"}
+    assert 0 < sum(goal["territory_id"] in patches for goal in goals) < len(patches)
+    where = {row["id"]: paths.get(row["territory_id"], "") for row in rows(world, "customer")}
+    last = world.setting.as_of - 364
+    for goal in goals:
+        top = paths.get(goal["territory_id"], "/haizhi")
+        sold = sum(
+            order["total_minor"] * USD_PER_MINOR[order["currency"]]
+            for order in rows(world, "sales_order")
+            if order["state"] not in NOT_SOLD
+            and last - 91 < day_number(order["ordered_on"]) <= last
+            and f"{where[order['customer_id']]}/".startswith(f"{top}/")
+        )
+        assert goal["baseline"] == pytest.approx(100 * sold, rel=1e-4)
+        assert goal["baseline"] < goal["target"] < 1.3 * goal["baseline"]
+        assert goal["starts_on"] < world.setting.as_of_day < goal["due_on"]
+
+
+@pytest.mark.requirement("R52")
+def test_the_shops_of_the_small_town_are_small_and_large_shops_that_fade_fell_silent(demo: World) -> None:
+    nodes = {row["id"]: row["path"].rsplit("/", 1)[-1] for row in rows(demo, "territory")}
+    shops = [row for row in rows(demo, "customer") if row["kind"] == "RETAILER" and row["stage"] != "PROSPECT"]
+    town = {row["id"] for row in shops if nodes[row["territory_id"]] == TOWN}
+    revenue = revenue_usd(demo)
+    assert 90 <= len(town) <= 130
+    assert max(revenue[shop] for shop in town) < 12_000
+    elsewhere = sorted(revenue[row["id"]] for row in shops if row["id"] not in town)
+    assert elsewhere[len(elsewhere) // 2] > 30_000
+    silent = [row["id"] for row in shops if revenue[row["id"]] > 150_000
+              and 90 <= demo.setting.as_of - order_days(demo, row["id"])[-1] <= 190]  # fmt: skip
+    assert len(silent) >= 12
+    open_days = {case["customer_id"] for case in rows(demo, "service_case")}
+    assert len(open_days & set(silent)) >= 4
 
 
 def test_amounts_stay_within_what_a_client_can_hold(demo: World) -> None:

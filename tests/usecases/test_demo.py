@@ -56,7 +56,7 @@ async def read_back(engine: Engine, table: Table) -> Table:
         listed = ", ".join(f'"{name}"' for name in names)
         rows = await conn.fetch(f"SELECT {listed} FROM {table.name}")
     flags = {name for name, values in table.columns.items() if any(isinstance(value, bool) for value in values)}
-    columns = zip(*rows, strict=True)
+    columns = zip(*rows, strict=True) if rows else ([] for _ in names)
     return Table(
         table.name,
         {

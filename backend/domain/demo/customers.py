@@ -11,6 +11,7 @@ from backend.domain.addresses import address_line
 from backend.domain.arrays import BoolArray, FloatArray, IntArray
 from backend.domain.customers import GEOFENCE_M_DEFAULT, CustomerKind, derived_fields
 from backend.domain.demo.atlas import STREETS_CN, STREETS_KR, City, around, zone_of
+from backend.domain.demo.characters import Characters, make_characters
 from backend.domain.demo.frame import Setting, Table, canonical, or_none, picked, texts_of_days
 from backend.domain.demo.naming import (
     CHAIN,
@@ -40,6 +41,7 @@ TWIN_EVERY = 10
 LATE_SHARE = 0.07
 """Accounts won during the history."""
 CADENCE_DAYS = np.array([7, 14, 28])
+TOWN_CADENCE_DAYS = 56
 MOVED_SHARE = 0.2
 """Of the accounts in towns with several patches: those that changed hands at the realignment."""
 
@@ -84,6 +86,7 @@ class Accounts:
     cadence: IntArray
     places: list[list[int]]
     stories: dict[str, int]
+    characters: Characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ def make_customers(setting: Setting, patches: Patches, price_list_ids: list[str]
     draw = setting.stream("customers")
     profile = setting.profile
     accounts = _accounts(setting, patches, draw)
-    patch_of_account = _patches_of(setting, patches, draw, accounts.stories)
+    patch_of_account = accounts.characters.patch
     accounts = replace(accounts, korean=patches.korean[patch_of_account])
     accounts = replace(accounts, currency=_currencies(draw, accounts.kind, accounts.korean))
     parents, door_patch = _doors(setting, patches, draw, accounts, patch_of_account)
@@ -177,9 +180,11 @@ def _accounts(setting: Setting, patches: Patches, draw: np.random.Generator) -> 
             row = stories[story]
             size[row], rate[row] = sigmas * SIZE_SIGMA, ORDERS_PER_YEAR[kind[row]] * 1.6
             starts[row], ends[row] = setting.first, setting.as_of
-    yearly = rate * UNITS_MEDIAN[kind] * np.exp(size)
-    ranks = np.argsort(np.argsort(-yearly))
-    tier = np.searchsorted([round(0.2 * n), round(0.5 * n)], ranks, side="right")
+    patch = _patches_of(setting, patches, draw, stories)
+    own = make_characters(setting, patches.cities, kind, patch, list(stories.values()))
+    size, rate = np.where(np.isnan(own.size), size, own.size), np.where(np.isnan(own.rate), rate, own.rate)
+    starts = np.where(own.drawn, setting.first, starts)
+    ends = np.where(own.drawn, setting.as_of - own.silent_days, ends)
     return Accounts(
         kind=kind,
         size=size,
@@ -188,10 +193,18 @@ def _accounts(setting: Setting, patches: Patches, draw: np.random.Generator) -> 
         ends=ends,
         korean=np.zeros(n, dtype=np.int64),
         currency=np.zeros(n, dtype=np.int64),
-        cadence=CADENCE_DAYS[tier],
+        cadence=np.where(own.town, TOWN_CADENCE_DAYS, _cadence(rate * UNITS_MEDIAN[kind] * np.exp(size))),
         places=[[row] for row in range(n)],
         stories=stories,
+        characters=own,
     )
+
+
+def _cadence(yearly: FloatArray) -> IntArray:
+    """(n,) days between visits: the largest fifth weekly, the next three tenths every two weeks."""
+    n = len(yearly)
+    ranks = np.argsort(np.argsort(-yearly))
+    return CADENCE_DAYS[np.searchsorted([round(0.2 * n), round(0.5 * n)], ranks, side="right")]
 
 
 def _story_rows(setting: Setting, patches: Patches, kind: IntArray) -> dict[str, int]:
@@ -430,7 +443,7 @@ def _code(rows: _Rows, row: int) -> str:
 def _tags(row: int, rows: _Rows, accounts: Accounts) -> str:
     tags = []
     if row < len(accounts.kind):
-        tags.append({7: "A", 14: "B", 28: "C"}[int(accounts.cadence[row])])
+        tags.append({7: "A", 14: "B", 28: "C", TOWN_CADENCE_DAYS: "D"}[int(accounts.cadence[row])])
     if row == accounts.stories.get(SLIPPING):
         tags.append("key-account")
     return canonical(sorted(tags))

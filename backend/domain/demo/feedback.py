@@ -24,6 +24,10 @@ from backend.domain.times import DAY_MS
 CURRENCIES = ("CNY", "KRW", "USD")
 VISITS_ASKED = 0.07
 """Share of the kept visits of a year on which somebody is asked."""
+GRUMBLING_ASKED = 0.5
+"""The same of customers who have something to complain of; who has nothing is asked less often."""
+CONTENT_ASKED = 0.1
+"""Of the visits on which others are asked."""
 REVIEWS_PER_ACCOUNT = 340 / 720
 CASES_PER_ACCOUNT = 1_100 / 720
 WORDS = (
@@ -77,6 +81,8 @@ def happiness(setting: Setting, customers: Customers) -> FloatArray:
     """(a,) how happy each account is, 0..1, when nothing changes."""
     draw = setting.stream("happiness")
     found = np.clip(draw.normal(0.62, 0.26, len(customers.accounts.kind)), 0.02, 0.98)
+    own = customers.accounts.characters.mood
+    found = np.where(np.isnan(own), found, own)
     if (rising := customers.accounts.stories.get(RISING)) is not None:
         found[rising] = 0.96
     if (slipping := customers.accounts.stories.get(SLIPPING)) is not None:
@@ -134,6 +140,10 @@ def _on_visits(
     asked = draw.random(len(visits.customer)) < VISITS_ASKED
     told = {customers.accounts.stories.get(one) for one in (SLIPPING, RISING)} - {None}
     asked |= np.isin(visits.customer, [row for row in told if row is not None])
+    own = customers.accounts.characters
+    heard = setting.stream("answers of characters").random(len(visits.customer))
+    asked |= (heard < GRUMBLING_ASKED) & np.isin(visits.customer, np.flatnonzero(own.grumbling))
+    asked &= (heard < CONTENT_ASKED) | ~np.isin(visits.customer, np.flatnonzero(own.drawn & ~own.grumbling))
     anew, noise = visit_anew_ms(setting), draw.normal(0.0, 0.12, (len(visits.customer), 2))
     ids, reps = visits.table.columns["id"], visits.table.columns["rep_id"]
     for row in np.flatnonzero(recent & asked).tolist():
@@ -275,7 +285,8 @@ def make_cases(setting: Setting, patches: Patches, customers: Customers, agents:
     """Complaints of two years, more of those who are unhappy; one in eleven settled late, some still open."""
     mood, draw = happiness(setting, customers), setting.stream("cases")
     n = round(CASES_PER_ACCOUNT * len(mood))
-    alive = customers.accounts.ends == setting.as_of
+    # who turns away unhappy says so before
+    alive = (customers.accounts.ends == setting.as_of) | customers.accounts.characters.grumbling
     weight = (1.05 - mood) * np.where(alive, 1.0, 0.2)
     account = draw.choice(len(mood), n, p=weight / weight.sum())
     age_ms = (draw.random(n) * 700 * DAY_MS).astype(np.int64) + HOUR_MS

@@ -32,9 +32,9 @@ class Profile:
     """How large a world is.
 
     `patches_per_city`: how often each city of the atlas is cut (its reps are as many); `cities`: codes of the
-    atlas, none for all of them; `doors`: least and most doors of a chain; `customers_n`: the total that
-    consumers fill up to, or None where `consumers_n` holds; `styles_n` by category in the order of
-    `products.CATEGORIES`; `managers_n` 1 means one who holds the root.
+    atlas, none for all of them; `town_shops_n`: of the stores, those drawn to the one town of small shops; `doors`:
+    least and most doors of a chain; `customers_n`: the total that consumers fill up to, or None where `consumers_n`
+    holds; `styles_n` by category in the order of `products.CATEGORIES`; `managers_n` 1 means one who holds the root.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Profile:
     agents_n: int
     marketers_n: int
     stores_n: int
+    town_shops_n: int
     chains_n: int
     doors: tuple[int, int]
     distributors_n: int
@@ -73,6 +74,7 @@ PROFILES: Mapping[str, Profile] = {
             agents_n=1,
             marketers_n=1,
             stores_n=16,
+            town_shops_n=0,
             chains_n=2,
             doors=(2, 2),
             distributors_n=2,
@@ -93,6 +95,7 @@ PROFILES: Mapping[str, Profile] = {
             agents_n=3,
             marketers_n=2,
             stores_n=480,
+            town_shops_n=90,
             chains_n=96,
             doors=(3, 12),
             distributors_n=48,
@@ -113,6 +116,7 @@ PROFILES: Mapping[str, Profile] = {
             agents_n=12,
             marketers_n=4,
             stores_n=4_800,
+            town_shops_n=900,
             chains_n=960,
             doors=(3, 12),
             distributors_n=480,

@@ -8,6 +8,7 @@ import numpy as np
 from backend.domain.arrays import BoolArray, FloatArray, IntArray
 from backend.domain.catalogue import DeliveryWindow
 from backend.domain.demo.calendar import day_weights
+from backend.domain.demo.campaigns import Drawn, campaign_orders
 from backend.domain.demo.customers import RISING, SLIPPING, UNITS_MEDIAN, UNPROFITABLE, Customers
 from backend.domain.demo.frame import HISTORY_DAYS, HOUR_MS, MINUTE_MS, Setting, Table, picked, texts_of_days
 from backend.domain.demo.naming import CHAIN, CORPORATE, DISTRIBUTOR, STORE
@@ -64,16 +65,18 @@ class Orders:
     total_minor: IntArray
     submitted_ms: IntArray
     rep: IntArray
+    campaigns: tuple[Drawn, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Heads:
-    """Orders before their lines, (n,) by day and account."""
+    """Orders before their lines, (n,) by day and account, and the campaigns that brought some of them."""
 
     account: IntArray
     day: IntArray
     units_wanted: FloatArray
     draft: BoolArray
+    campaigns: tuple[Drawn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,7 @@ def make_orders(
         total_minor=total_minor,
         submitted_ms=np.where(heads.draft, -1, at_ms),
         rep=rep,
+        campaigns=heads.campaigns,
     )
 
 
@@ -186,12 +190,14 @@ def _heads(setting: Setting, patches: Patches, customers: Customers, draw: np.ra
     drafts = _draft_accounts(setting, patches, customers, draw)
     draft_day = setting.as_of - 1 - draw.integers(0, 3, len(drafts))
     draft_units = UNITS_MEDIAN[accounts.kind[drafts]] * np.exp(draw.normal(0, 0.3, len(drafts)))
-    all_account = np.concatenate([account, story[0], drafts])
-    all_day = np.concatenate([day, story[1], draft_day])
-    all_units = np.concatenate([units, story[2], draft_units])
-    is_draft = np.concatenate([np.zeros(len(account) + len(story[0]), np.bool_), np.ones(len(drafts), np.bool_)])
+    anyway, on = np.concatenate([account, story[0]]), np.concatenate([day, story[1]])
+    brought = campaign_orders(setting, customers, anyway, on)
+    all_account = np.concatenate([anyway, brought.account, drafts])
+    all_day = np.concatenate([on, brought.day, draft_day])
+    all_units = np.concatenate([units, story[2], brought.units, draft_units])
+    is_draft = np.arange(len(all_account)) >= len(all_account) - len(drafts)
     order = np.lexsort((is_draft, all_account, all_day))
-    return _Heads(all_account[order], all_day[order], all_units[order], is_draft[order])
+    return _Heads(all_account[order], all_day[order], all_units[order], is_draft[order], brought.drawn)
 
 
 def _story_orders(

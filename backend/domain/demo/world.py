@@ -12,12 +12,14 @@ import numpy as np
 
 from backend.domain.arrays import IntArray
 from backend.domain.customers import LifecycleStage
+from backend.domain.demo.campaigns import make_evaluations
 from backend.domain.demo.contacts import make_contacts
 from backend.domain.demo.custom import make_custom_fields, make_custom_values
 from backend.domain.demo.customers import Customers, make_customers
 from backend.domain.demo.feedback import make_answers, make_cases
 from backend.domain.demo.forms import make_forms
 from backend.domain.demo.frame import Setting, Table, digest_of, setting_of
+from backend.domain.demo.goals import make_goals
 from backend.domain.demo.orders import Orders, make_orders, sold
 from backend.domain.demo.people import make_team, make_tree
 from backend.domain.demo.products import make_products
@@ -72,6 +74,11 @@ def make_world(profile: str = "demo", *, seed: int = SEED, as_of_day: str = AS_O
     others = [*team.by_role[Role.MANAGER], *agents]
     forms = make_forms(setting, admin_id)
     style_ids = next(table for table in products.tables if table.name == "style").columns["id"]
+    order_table, counts = orders.tables[0], sold(orders)
+    rates = next(table for table in products.tables if table.name == "exchange_rate")
+    marketer_id = next(iter(team.by_role[Role.MARKETER]))
+    goals = make_goals(setting, tree, order_table, counts, customers.patch[orders.account], rates, admin_id)
+    evaluations = make_evaluations(setting, customers, orders.campaigns, order_table, counts, rates, marketer_id)
     return World(
         setting,
         {
@@ -86,6 +93,7 @@ def make_world(profile: str = "demo", *, seed: int = SEED, as_of_day: str = AS_O
             "forms": (forms,),
             "answers": make_answers(setting, tree.patches, customers, orders, visits, forms, style_ids),
             "cases": (make_cases(setting, tree.patches, customers, agents),),
+            "plans": (goals, *evaluations),
             "summaries": (_summaries(setting, customers, orders, visits),),
             "custom": (
                 make_custom_fields(setting, admin_id),
