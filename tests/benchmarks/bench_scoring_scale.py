@@ -78,12 +78,13 @@ async def score_the_others(engine: Engine) -> None:
         *("segment_since", "measures"),
     ]
     async with engine.write() as conn:
+        [(held,)] = await conn.fetch("SELECT COUNT(*) FROM customer_score")
         await conn.execute(
             f"INSERT INTO customer_score (customer_id, {', '.join(columns)}) SELECT k.id,"
             f" {', '.join(f's.{one}' for one in columns)}"
-            " FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) - 1 AS n FROM customer WHERE id NOT IN"
+            f" FROM (SELECT id, (ROW_NUMBER() OVER (ORDER BY id) - 1) % {held} AS n FROM customer WHERE id NOT IN"
             " (SELECT customer_id FROM customer_score)) k JOIN (SELECT c.*, ROW_NUMBER() OVER (ORDER BY customer_id)"
-            " - 1 AS n, COUNT(*) OVER () AS held FROM customer_score c) s ON s.n = k.n % s.held"
+            " - 1 AS n FROM customer_score c) s ON s.n = k.n"
         )
         await conn.execute("ANALYZE")
 
