@@ -314,7 +314,7 @@ class Replica:
         rev = self.seen_seq(collection, record_id)
         wish = {"id": record_id, "baseRev": rev, "set": dict(fields)}
         if held := self._seen(collection, record_id):
-            wish["base"] = held_of(held, fields)  # shown beside a conflict, never relied upon
+            wish["base"] = held_of(held, fields)  # shown beside a conflict; tags and notes not in it are not taken away
         return self._enqueue(collection, wish, more)
 
     def delete(self, collection: str, record_id: str, **more: Any) -> str:

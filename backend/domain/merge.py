@@ -55,13 +55,15 @@ def merge_change(
     writer: str,
     captured: Mapping[str, int] | None = None,
     captured_at_ms: int | None = None,
+    shown: Mapping[str, object] | None = None,
 ) -> Merged:
     """What of `change` (clean values by field) stands against `current`, which may be newer than its base.
 
     `field_seq`: path → (seq, writer) of its last change, `*` for every path not named. STEPS fields are
     accepted as sent: whether a path of allowed steps leads there is the state machine's question. `captured`:
     path → when the standing value of a LAST_WRITER field was captured; against a later one, a change captured
-    at `captured_at_ms` gives way.
+    at `captured_at_ms` gives way. `shown`: what stood before the sender, if he says so; of what he wrote himself and
+    was not shown again (taken from a former holder, say) his next text or tags take nothing away.
     """
     found = Merged(behind=any(seq > base_rev and by != writer for seq, by in field_seq.values()))
     standing = field_paths(shape, {name: current[name] for name in change if name in current})
@@ -69,6 +71,7 @@ def merge_change(
     for path, mine in field_paths(shape, change).items():
         seq, by = _last_change(field_seq, path)
         theirs = standing.get(path)
+        knew = seq <= base_rev or (by == writer and _was_shown(shape, shown, path, theirs))
         if record := next((head for head in lost if path.startswith(f"{head}.")), None):
             # a part of a record somebody took away is no record: it is kept whole, once
             if lost[record] is not None:
@@ -76,13 +79,26 @@ def merge_change(
                 lost[record] = None
         elif mine == theirs or (theirs is None and _takes_nothing(shape, standing, path, mine)):
             continue
-        elif seq <= base_rev or by == writer or (theirs is None and _is_new_part(standing, field_seq, path)):
+        elif knew or (theirs is None and _is_new_part(standing, field_seq, path)):
             found.accepted[path] = mine
         elif _captured_later(captured or {}, path, captured_at_ms):
             found.outrun.append((Conflict(path, mine, theirs, seq, by), True))
         else:
             _resolve(found, shape, path, mine, theirs, seq, by)
     return found
+
+
+def _was_shown(shape: Shape, shown: Mapping[str, object] | None, path: str, theirs: object) -> bool:
+    """False where the sender says what stood before him, and a tag or a line that stands was not in it."""
+    if shown is None or path not in shown or policy_of(shape, path) not in (Merge.SET_UNION, Merge.APPEND_TEXT):
+        return True
+    return set(_said(theirs)) <= set(_said(shown[path]))
+
+
+def _said(value: object) -> list[str]:
+    """The tags of a list, the lines of a text, without the blanks a device may not have taken away yet."""
+    said = value if isinstance(value, list) else _lines(value)
+    return [item.strip() for item in said if isinstance(item, str)]
 
 
 def _captured_later(captured: Mapping[str, int], path: str, captured_at_ms: int | None) -> bool:

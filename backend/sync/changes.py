@@ -356,6 +356,7 @@ def _patch(
         writer=writer,
         captured=stored.captured,
         captured_at_ms=change.captured_at_ms,
+        shown=change.base,
     )
     draft.accepted, draft.conflicts, draft.behind = merged.accepted, merged.conflicts, merged.behind
     draft.outrun, draft.joined = merged.outrun, merged.joined

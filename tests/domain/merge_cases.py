@@ -24,9 +24,15 @@ WHOLE_LINE = {"id": LINE, "styleId": STYLE, "colourId": COLOUR, "unitPriceMinor"
 
 
 def case(
-    collection: str, says: str, current: Document, field_seq: Document, change: Document, base: int = 10
+    collection: str,
+    says: str,
+    current: Document,
+    field_seq: Document,
+    change: Document,
+    base: int = 10,
+    shown: Document | None = None,
 ) -> Document:
-    """`field_seq`: path → [seq, device]; the change was made on revision `base` by `phone-1`."""
+    """`field_seq`: path → [seq, device]; the change was made on revision `base` by `phone-1`, that was `shown` this."""
     return {
         "collection": collection,
         "says": says,
@@ -35,6 +41,7 @@ def case(
         "baseRev": base,
         "device": MINE,
         "change": change,
+        **({} if shown is None else {"base": shown}),
     }
 
 
@@ -53,6 +60,10 @@ def cases() -> list[Document]:
         case("customers", "zero is a value", {**shop, "termsDays": None}, {}, {"termsDays": 0}),
         case("customers", "null against a newer value", shop, {"city": late}, {"city": None}),
         case("customers", "tags of both", {**shop, "tags": ["a", "c"]}, {"tags": late}, {"tags": ["a", "b"]}),
+        case("customers", "tags of his own in the place of those he was shown", {**shop, "tags": ["a"]},
+             {"tags": [20, MINE]}, {"tags": ["b"]}, shown={"tags": ["a"]}),
+        case("customers", "tags of his own beside those he was not shown again", {**shop, "tags": ["a"]},
+             {"tags": [20, MINE]}, {"tags": ["b"]}, shown={"tags": []}),
         case("customers", "tags with a fresh base are as sent", {**shop, "tags": ["a", "c"]}, {}, {"tags": ["b"]}),
         case("customers", "notes of both", {**shop, "notes": "one\ntwo"}, {"notes": late}, {"notes": "one\nthree"}),
         case("customers", "notes that go on with what stands already", {**shop, "notes": "one\ntwo\nthree"},
@@ -109,6 +120,7 @@ def with_expected(one: Document) -> Document:
         field_seq={path: (seq, by) for path, (seq, by) in one["fieldSeq"].items()},
         base_rev=one["baseRev"],
         writer=one["device"],
+        shown=one.get("base"),
     )
     after = with_paths(shape, current, merged.accepted)
     return {

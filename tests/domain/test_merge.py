@@ -31,6 +31,26 @@ def merged(current: dict[str, Any], change: dict[str, Any], **field_seq: tuple[i
     return merge_change(CUSTOMER, current, change, field_seq={"*": (10, THEIRS), **sent}, base_rev=10, writer=MINE)
 
 
+def test_of_his_own_nobody_takes_away_what_he_was_not_shown() -> None:
+    """His first tag and line were taken, and the answer could not show them: the record had left him."""
+    own = (20, MINE)
+    standing = {"tags": ["a"], "notes": "first", "city": "Seoul"}
+    sent = {"tags": ["b"], "notes": "second", "city": "Busan"}
+
+    def after(shown: dict[str, Any] | None) -> dict[str, object]:
+        at = {"*": (10, THEIRS), "tags": own, "notes": own, "city": own}
+        found = merge_change(CUSTOMER, standing, sent, field_seq=at, base_rev=10, writer=MINE, shown=shown)
+        assert found.conflicts == []
+        return found.accepted
+
+    assert after({"tags": [], "notes": None, "city": None}) == {
+        "tags": ["a", "b"], "notes": "first\nsecond", "city": "Busan",
+    }  # fmt: skip
+    replaced = {"tags": ["b"], "notes": "second", "city": "Busan"}
+    assert after({"tags": [" a"], "notes": "first ", "city": "Seoul"}) == replaced, "he saw them and meant the others"
+    assert after(None) == after({}) == replaced, "who does not say what he saw is taken at his word"
+
+
 def test_the_committed_vectors_are_what_the_code_gives() -> None:
     assert VECTORS.read_text(encoding="utf-8") == vectors_text()
 

@@ -167,6 +167,26 @@ async def test_work_captured_before_the_change_is_taken_marked_and_answered_with
 
 
 @pytest.mark.parametrize("how", ["moved", "revoked"])
+async def test_what_was_taken_and_could_not_be_shown_again_is_not_replaced_unseen(
+    house: House, queue: Queue, how: str
+) -> None:
+    """His phone goes on showing the record without his first tag, until it pulls that the record has left him."""
+    shop = await a_shop(house)
+    rev = await house.rev("customers", shop)
+    nothing = {"tags": [], "notes": None}
+    house.now_ms += HOUR_MS
+    await lose(house, shop, how)
+    for tag, line in (("window", "closed on Mondays"), ("corner", "asks for samples")):
+        said = {"tags": [tag], "notes": line}
+        queue.put("customers", shop, said, captured_at_ms=house.now_ms - HOUR_MS // 2, base_rev=rev, base=nothing)
+        [answer] = await queue.hand_in()
+        assert (answer.late, answer.records) == (True, [])
+    tags, notes = await house.row("customer", shop, "tags", "notes")
+    assert orjson.loads(tags) == ["corner", "window"]
+    assert notes == "closed on Mondays\nasks for samples"
+
+
+@pytest.mark.parametrize("how", ["moved", "revoked"])
 async def test_what_was_captured_afterwards_or_too_long_ago_or_at_no_known_time_is_kept_and_not_taken(
     house: House, queue: Queue, how: str
 ) -> None:
