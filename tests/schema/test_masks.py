@@ -235,7 +235,7 @@ def _orders(field: GraphQLField) -> list[str]:
 ARGUMENTS: Mapping[str, str] = {
     "first": str(PAGE), "limit": str(PAGE), "collection": '"contacts"', "scope": '"organisation"', "buckets": "1",
     "schemaVersion": "1", "candidate": '{nameEn: "Qzxvanna"}', "fromLatE7": "0", "fromLonE7": "0", "on": '"2026-11-22"',
-    "code": "LOYALTY", "from": '"2026-11-01"', "until": '"2026-11-22"', "heldOut": "true",
+    "segment": '"HHHH"', "code": "LOYALTY", "from": '"2026-11-01"', "until": '"2026-11-22"', "heldOut": "true",
     "filter": '{text: "completeness >= 0"}', "dimensions": "[{by: CITY}]", "measures": "[CUSTOMERS]",
 }  # fmt: skip
 
