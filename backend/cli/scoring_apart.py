@@ -7,7 +7,7 @@ import asyncio
 
 from backend.clock import wall_clock_ms
 from backend.config import read_settings
-from backend.integrations.apart import take_order, tell
+from backend.integrations.apart import computing_threads, take_order, tell
 from backend.storage.engine import open_engine
 from backend.usecases.insights import carry_out_order
 
@@ -17,6 +17,7 @@ CONNECTIONS_MAX = 2
 
 async def score() -> None:
     order, cancelled = take_order()
+    asyncio.get_running_loop().set_default_executor(computing_threads())
     settings = read_settings(**order["settings"])
     engine = open_engine(settings.database_url, pool_connections_max=CONNECTIONS_MAX)
     await engine.start()

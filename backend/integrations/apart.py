@@ -11,6 +11,7 @@ import select
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -21,6 +22,7 @@ STOP_SECONDS = 60.0
 """A child that was told to end and goes on for so long is killed."""
 NICE = 10
 """Whoever is served goes first."""
+COMPUTING_THREADS_MAX = 2
 
 
 class ChildFailed(Exception):
@@ -71,6 +73,20 @@ def take_order() -> tuple[dict[str, Any], Callable[[], bool]]:
     order = orjson.loads(sys.stdin.buffer.readline())
     # nothing comes after the order, so what can be read by then is the end
     return order, lambda: bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+def computing_threads() -> ThreadPoolExecutor:
+    """In the child: threads for what only computes, which get a processor nobody else wants.
+
+    Not the whole child: while it holds a lock of the database, others wait for it.
+    """
+    return ThreadPoolExecutor(COMPUTING_THREADS_MAX, "computing", initializer=_go_last)
+
+
+def _go_last() -> None:
+    if sys.platform == "linux":
+        # 0 is the thread that calls
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def tell(told: Told) -> None:

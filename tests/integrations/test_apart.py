@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.integrations.apart import ChildFailed, Told, told_apart
+from backend.integrations.apart import ChildFailed, Told, computing_threads, told_apart
 
 TELLS = "import json, sys; print(json.dumps({'heard': json.loads(sys.stdin.readline())}), flush=True); "
 LAST = "print(json.dumps({'last': 'FINISHED'}), flush=True)"
@@ -64,3 +64,10 @@ async def test_a_child_ends_with_whoever_waited_for_it(tmp_path: Path) -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(number[0], 0)
     assert (tmp_path / "over").exists(), "its input was closed, so that it could end as it wants"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+def test_only_what_computes_goes_last() -> None:
+    with computing_threads() as threads:
+        assert threads.submit(os.sched_getscheduler, 0).result() == os.SCHED_IDLE
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
