@@ -546,6 +546,21 @@ def test_promotion_knows_only_what_was_held_against_others() -> None:
 
 
 @pytest.mark.requirement("R24")
+def test_what_campaigns_brought_together_has_the_interval_of_a_sum() -> None:
+    one = Effect("e1", "One", "2024-05-01", 90, 10, 100, -200, 400, 500)
+    other = Effect("e2", "Other", "2024-06-01", 90, 10, 300, -100, 700, 500)
+    part = promotion(world(1, effects=[one, other]))
+    gain, back = part.figure(F.INCREMENT), part.figure(F.ROI)
+    assert (gain.value, gain.low, gain.high) == (400, -100, 900), "300 and 400 wide make 500"
+    assert (back.value, back.low, back.high) == (-6_000, -11_000, -1_000)
+    assert C.GAIN_MAY_BE_NONE in caveats(part)
+    sure = promotion(world(1, effects=[one, replace(other, gain_minor=900, gain_low_minor=500, gain_high_minor=1_300)]))
+    assert C.GAIN_MAY_BE_NONE not in caveats(sure)
+    open_ended = promotion(world(1, effects=[one, replace(other, gain_low_minor=None, gain_high_minor=None)]))
+    assert (open_ended.figure(F.INCREMENT).low, open_ended.figure(F.ROI).low) == (None, None)
+
+
+@pytest.mark.requirement("R24")
 def test_response_is_told_of_campaigns_that_asked_who_ordered_and_every_lift_with_its_interval() -> None:
     buyers = Effect("e1", "Who ordered", "2024-05-01", 300, 100, 5, -9, 9, 500, EvaluationMetric.BUYERS,
                     0.09, 0.021, 0.159, 0.69, 0.6)  # fmt: skip

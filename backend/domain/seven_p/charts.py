@@ -47,7 +47,7 @@ def chart_of(part: Part, words: Words) -> Spec:
         **spec,
         "background": "white",
         # the reader's font may be wider than the one it was measured with
-        "padding": {"left": 16, "right": 32, "top": 4, "bottom": 4},
+        "padding": {"left": 30, "right": 32, "top": 4, "bottom": 4},
         "config": {
             "range": {"category": list(PALETTE), "heatmap": {"scheme": "cividis"}, "ramp": {"scheme": "cividis"}},
             "axis": {"labelLimit": 180},

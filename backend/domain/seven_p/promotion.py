@@ -44,19 +44,21 @@ _F, _L, _C = SevenPFigure, SevenPList, SevenPCaveat
 def promotion(records: Records) -> Part:
     """Evaluated campaigns with their interval and return, and discounts of the last year.
 
-    The score is 50 + 50 × the gain after its cost over the cost of all evaluated campaigns, so 50 is money back.
+    The score is 50 + 50 × the gain after its cost over the cost of all evaluated campaigns, so 50 is money back. The
+    interval of their gain is that of a sum of amounts measured apart (half widths add up by their squares); where it
+    holds 0, the caveat says so.
     """
     effects = [one for one in records.effects if one.gain_minor is not None]
     cost = sum(one.cost_minor for one in effects)
-    gain = sum(one.gain_minor or 0 for one in effects)
+    gain, half = _gain(effects)
     year = year_until(records.as_of_day)
     lines = records.lines.where(within(records.lines.day, year) & records.lines.priced)
     listed, net = int(lines.listed_minor.sum()), int(lines.net_minor.sum())
     figures = (
         count(_F.CAMPAIGNS, len(effects)) if effects else not_recorded(_F.CAMPAIGNS, Unit.COUNT),
         _response(effects),
-        money(_F.INCREMENT, gain, n=len(effects)) if effects else not_recorded(_F.INCREMENT, Unit.MONEY_MINOR),
-        _roi(gain, cost) if effects else not_recorded(_F.ROI, Unit.BASIS_POINTS),
+        _increment(gain, half, len(effects)) if effects else not_recorded(_F.INCREMENT, Unit.MONEY_MINOR),
+        _roi(gain, cost, half) if effects else not_recorded(_F.ROI, Unit.BASIS_POINTS),
         not_recorded(_F.CANNIBALISATION, Unit.BASIS_POINTS),
         not_recorded(_F.FATIGUE, Unit.BASIS_POINTS),
         share(_F.DISCOUNT_RATE, listed - net, listed, n=int(np.unique(lines.customer).size)),
@@ -75,7 +77,7 @@ def promotion(records: Records) -> Part:
                     one.gain_high_minor,
                     n=one.treated_n,
                 ),
-                _roi(one.gain_minor or 0, one.cost_minor),
+                _roi(one.gain_minor or 0, one.cost_minor, _gain([one])[1]),
                 count(_F.CUSTOMERS, one.treated_n, n=one.treated_n + one.control_n),
                 *_lift(one),
             ),
@@ -92,6 +94,8 @@ def promotion(records: Records) -> Part:
         else SourceUsed(Source.CAMPAIGNS, recorded=False)
     )
     caveats = [] if effects else [Caveat(_C.CAMPAIGNS_NOT_RECORDED)]
+    if half is not None and abs(gain) <= half:
+        caveats.append(Caveat(_C.GAIN_MAY_BE_NONE))
     if figures[-1].value is not None:
         caveats.append(Caveat(_C.NOT_A_CAUSE))
     return Part(
@@ -135,11 +139,33 @@ def _lift(effect: Effect) -> tuple[Figure, ...]:
     return (ranged(_F.RELATIVE_LIFT, Unit.BASIS_POINTS, (lift, low, high), BASIS_POINTS / base, n=n),)
 
 
-def _roi(gain: int, cost: int) -> Figure:
+def _gain(effects: Sequence[Effect]) -> tuple[int, float | None]:
+    """What all brought, and half the width of its interval; None where one of them has none."""
+    gain, squares = 0, 0.0
+    known = True
+    for one in effects:
+        gain += one.gain_minor or 0
+        if one.gain_low_minor is None or one.gain_high_minor is None:
+            known = False
+        else:
+            squares += ((one.gain_high_minor - one.gain_low_minor) / 2) ** 2
+    return gain, squares**0.5 if known and effects else None
+
+
+def _increment(gain: int, half: float | None, n: int) -> Figure:
+    if half is None:
+        return money(_F.INCREMENT, gain, n=n)
+    return ranged(_F.INCREMENT, Unit.MONEY_MINOR, (gain, gain - half, gain + half), n=n)
+
+
+def _roi(gain: int, cost: int, half: float | None = None) -> Figure:
     """Gain after the cost over the cost; nothing to count without a cost."""
     if cost <= 0:
         return nothing(_F.ROI, Unit.BASIS_POINTS)
-    return Figure(_F.ROI, Unit.BASIS_POINTS, round((gain - cost) * BASIS_POINTS / cost))
+    scale = BASIS_POINTS / cost
+    if half is None:
+        return Figure(_F.ROI, Unit.BASIS_POINTS, round((gain - cost) * scale))
+    return ranged(_F.ROI, Unit.BASIS_POINTS, (gain - cost, gain - half - cost, gain + half - cost), scale)
 
 
 def discount_response(records: Records) -> Figure:
