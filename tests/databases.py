@@ -27,6 +27,7 @@ from backend.storage.migrate import migrate
 USER = "selvedge"
 TEMPLATE = "template_migrated"
 STARTS_MAX = 3
+CHECKPOINT_TRIES_MAX = 3
 PROGRAM_SECONDS_MAX = 120
 IN_MEMORY = Path("/dev/shm")
 IN_MEMORY_BYTES_MIN = 4 * 2**30
@@ -187,7 +188,14 @@ async def run_script(conn: Connection, script: str) -> None:
 async def _administer(server_url: str, statement: Callable[[int], str]) -> None:
     raw = await asyncpg.connect(f"{server_url}/postgres")
     try:
-        await raw.execute(statement(raw.get_server_version().major))
+        for tries_left in reversed(range(CHECKPOINT_TRIES_MAX)):
+            try:
+                await raw.execute(statement(raw.get_server_version().major))
+                return
+            except asyncpg.InternalServerError as error:
+                # a copy of files begins with a checkpoint, which may find files gone of a database that another drops
+                if not tries_left or "checkpoint" not in str(error):
+                    raise
     finally:
         await raw.close()
 
