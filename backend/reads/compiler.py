@@ -353,12 +353,14 @@ class Scopes:
         """What brings in the table of a key that does not stand in the row itself."""
         return sql_of("LEFT ", self.beside_sql(entity, order.beside, alias)) if order.beside else Sql("")
 
-    def beside_sql(self, entity: Entity, beside: Beside, alias: str) -> Sql:
+    def beside_sql(self, entity: Entity, beside: Beside, alias: str, *, is_walked: bool = False) -> Sql:
+        """`is_walked`: SQLite is to read it by its key; it would rather find all that is in scope, and sort that."""
         on = f'{alias}s."{beside.own}" = {alias}."{entity.id_column}"'
-        return self.filled(f"JOIN {beside.table} {alias}s ON {on} AND {{scope {beside.entity} {alias}s}}", alias)
+        seen = f"{{scope {beside.entity} {'+' if is_walked else ''}{alias}s}}"
+        return self.filled(f"JOIN {beside.table} {alias}s ON {on} AND {seen}", alias)
 
 
-_PLACEHOLDER = re.compile(r"(\?|\{now\}|\{user\}|\{scope \w+ \w+\})")
+_PLACEHOLDER = re.compile(r"(\?|\{now\}|\{user\}|\{scope \w+ \+?\w+\})")
 
 
 def settled(entity: Entity, name: str | None, descending: bool | None) -> Ordered:
@@ -673,7 +675,9 @@ class _Compiler(Scopes):
 
             order = f" ORDER BY {keys[0]} {way}, {keys[1]} {way} LIMIT "
             if not by_parts:
-                rows = self.rows_of(entity, alias, all_of_it(), join=self.beside_sql(entity, beside, alias))
+                # a column with a sign is in no index
+                join = self.beside_sql(entity, beside, alias, is_walked=self._dialect is Dialect.SQLITE)
+                rows = self.rows_of(entity, alias, all_of_it(), join=join)
                 return sql_of(f"SELECT {_taken(outer, alias, keys[0])}", rows, order)
 
             def joined_to(row: str) -> str:

@@ -84,10 +84,29 @@ async def test_a_reps_list_by_priority_walks_his_territories_and_prints_no_more_
     """The list of what comes first in a territory is read off its index, once for each."""
     if engine.dialect is not Dialect.SQLITE:
         pytest.skip("PostgreSQL chooses by what the tables hold")
-    plan = plan_of(BY_PRIORITY, Span(50), dialect=Dialect.SQLITE)
-    values = [sqlite_argument(value) for value in plan.arguments(REP, 0, BY_PRIORITY, [Span(50)])]
-    steps = [str(row[3]) for row in await engine.fetch(f"EXPLAIN QUERY PLAN {for_sqlite(plan.sql)}", *values)]
+    steps = await steps_of(engine, REP, Span(50))
     lists = [at for at, step in enumerate(steps) if step.startswith("CORRELATED LIST SUBQUERY")]
     assert len(lists) == 1, steps
     assert "INDEX idx_customer_sc_territo" in steps[lists[0] + 1], steps
     assert "territory_id=?" in steps[lists[0] + 1], steps
+
+
+@pytest.mark.parametrize("span", [Span(50), Span(50, position=(40, "c"))], ids=["first", "later"])
+async def test_the_list_by_priority_of_who_holds_much_walks_the_index_of_priorities_from_any_page(
+    engine: Engine, span: Span
+) -> None:
+    """Else all that is in scope is found and sorted for each page, which is as slow as the company is large."""
+    if engine.dialect is not Dialect.SQLITE:
+        pytest.skip("PostgreSQL chooses by what the tables hold")
+    steps = await steps_of(engine, replace(REP, role=Role.MANAGER), span)
+    walked = [step for step in steps if "INDEX idx_customer_sc" in step]
+    assert walked, steps
+    assert all("INDEX idx_customer_sc_priorit" in step for step in walked), steps
+
+
+async def steps_of(engine: Engine, principal: Principal, span: Span) -> list[str]:
+    """How SQLite goes about a page of the list by priority, where it knows nothing of what the tables hold."""
+    plan = compile_selection(BY_PRIORITY, NODES, [span], principal, Dialect.SQLITE)
+    assert plan is not None
+    values = [sqlite_argument(value) for value in plan.arguments(principal, 0, BY_PRIORITY, [span])]
+    return [str(row[3]) for row in await engine.fetch(f"EXPLAIN QUERY PLAN {for_sqlite(plan.sql)}", *values)]
