@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from backend.domain.fields import parse_text
 from backend.domain.times import add_days, parse_day
-from backend.errors import Code, Problem, Refused
+from backend.errors import Code, Problem, Refused, refuse_if
 
 
 def checked_text(
@@ -25,6 +25,13 @@ def check_range(value: float, least: float, most: float, field: str, problems: l
     """OUT_OF_RANGE unless `least` ≤ value ≤ `most`; NaN lies nowhere."""
     if not least <= value <= most:
         problems.append(Problem(Code.OUT_OF_RANGE, (field,), (f"{least:.0f}", f"{most:.0f}")))
+
+
+def check_first(first: int, rows_max: int, *, least: int = 1) -> None:
+    """How many rows somebody asks for: `least` to `rows_max`. Raises OUT_OF_RANGE under `first`."""
+    problems: list[Problem] = []
+    check_range(first, least, rows_max, "first", problems)
+    refuse_if(problems)
 
 
 def check_days(

@@ -7,9 +7,9 @@ import strawberry
 from backend.domain.backtest import Verdict
 from backend.domain.campaign_advisor import Pattern
 from backend.domain.evaluations import EvaluationMetric, SubjectKind
+from backend.domain.given import check_first
 from backend.domain.kpis import NoFigure
 from backend.domain.messages import label
-from backend.errors import Code, Problem, Refused
 from backend.schema.context import Info
 from backend.schema.enums import declare
 from backend.schema.scalars import Day
@@ -73,9 +73,7 @@ class CampaignAdvisorQueries:
         first: Annotated[int, strawberry.argument(description="How many patterns.")] = PATTERNS_DEFAULT,
     ) -> CampaignAdvice:
         context = info.context
-        most = context.settings.page_rows_max
-        if not 1 <= first <= most:
-            raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(most))))
+        check_first(first, context.settings.page_rows_max)
         async with context.engine.read() as conn:
             found = await advise_campaign(conn, context.caller, context.settings, segment=segment, metric=metric)
 

@@ -13,11 +13,12 @@ from backend.domain.evaluations import (
     EvaluationState,
     SubjectKind,
 )
+from backend.domain.given import check_first
 from backend.domain.messages import label
 from backend.domain.visit_uplift import UpliftBasis
-from backend.errors import Code, Problem, Refused
+from backend.errors import Refused
 from backend.schema.changes import tell
-from backend.schema.context import Context, Info
+from backend.schema.context import Info
 from backend.schema.enums import declare
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.scalars import BigInt, Day, Instant
@@ -112,7 +113,7 @@ class Evaluation:
         after: Annotated[ID | None, strawberry.argument(description="Those after this customer's id.")] = None,
     ) -> list[ID]:
         context = info.context
-        _check_first(context, first)
+        check_first(first, context.settings.page_rows_max)
         async with context.engine.read() as conn:
             found = await arm_of(conn, context.caller, self.id, held_out=held_out, after=after or "", first=first)
         return [ID(one) for one in found]
@@ -209,7 +210,7 @@ class EvaluationQueries:
         first: Annotated[int, strawberry.argument(description="How many.")] = LIST_ROWS_DEFAULT,
     ) -> Evaluations:
         context = info.context
-        _check_first(context, first)
+        check_first(first, context.settings.page_rows_max)
         async with context.engine.read() as conn:
             found = await list_evaluations(
                 conn,
@@ -286,12 +287,6 @@ class EvaluationMutations:
             return await _saved(info, id)
         except Refused as refused:
             return refuse(info, refused)
-
-
-def _check_first(context: Context, first: int) -> None:
-    most = context.settings.page_rows_max
-    if not 1 <= first <= most:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(most))))
 
 
 async def _saved(info: Info, evaluation_id: str) -> EvaluationSaved:

@@ -10,12 +10,13 @@ import strawberry
 
 from backend.domain.customers import CustomerKind
 from backend.domain.fields import parse_id
+from backend.domain.given import check_first
 from backend.domain.imports import TARGETS, ImportState, KeptReason
 from backend.errors import Code, Problem, Refused
 from backend.integrations.tables import read_table
 from backend.reads.entities import ENTITIES, readable
 from backend.reads.selection import PageRequest
-from backend.schema.context import Context, Info
+from backend.schema.context import Info
 from backend.schema.paging import Connection, select_one, select_page
 from backend.schema.refusals import Problem as ShownProblem
 from backend.schema.refusals import Refusal, refuse, show_problems
@@ -65,7 +66,7 @@ class ImportBatch:
         self, info: Info, first: FirstFailed = FAILED_DEFAULT, after: AfterRow = 0
     ) -> list[FailedRow]:
         context = info.context
-        _check_first(context, first)
+        check_first(first, context.settings.page_rows_max, least=0)
         rows = await read_failed(context.engine, context.caller, self.id, first=first, after=after)
         return [FailedRow(row_number=row.number, problems=show_problems(info, row.problems)) for row in rows]
 
@@ -257,12 +258,6 @@ def _content(given: ImportOrdersInput) -> bytes:
         return base64.b64decode(given.base64 or "", validate=True)
     except (binascii.Error, ValueError):
         raise Refused(Problem(Code.INVALID_VALUE, ("base64",), ("base64",))) from None
-
-
-def _check_first(context: Context, first: int) -> None:
-    most = context.settings.page_rows_max
-    if not 0 <= first <= most:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("0", str(most))))
 
 
 def _record_id(text: str) -> str:

@@ -11,6 +11,7 @@ from backend.domain.affinity import Affinity, AffinityItem, affinity
 from backend.domain.arrays import BoolArray, FloatArray, IntArray
 from backend.domain.behaviour import Behaviour, behaviour_of
 from backend.domain.cohorts import CohortTable, cohort_table
+from backend.domain.given import check_first
 from backend.domain.history import OrderColumns, history_of
 from backend.domain.look_alikes import LookAlikeFeature, look_alikes
 from backend.domain.sources import Source, SourceUsed
@@ -166,8 +167,7 @@ async def bought_together(
 
     Raises what `buying_behaviour` raises, and OUT_OF_RANGE.
     """
-    if not 1 <= first <= settings.page_rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.page_rows_max))))
+    check_first(first, settings.page_rows_max)
     begin = since or add_days(as_of, -HABIT_DAYS)
     async with engine.read() as conn:
         crowd = await _crowd(conn, principal, settings, scope, as_of, today)
@@ -189,8 +189,7 @@ async def who_is_alike(
     """
     if principal.only_counts_orders:
         raise Refused(Problem(Code.NOT_PERMITTED, ("orders",)))
-    if not 1 <= first <= settings.nested_page_rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.nested_page_rows_max))))
+    check_first(first, settings.nested_page_rows_max)
     async with engine.read() as conn:
         crowd = await _crowd(conn, principal, settings, Scope(), as_of, today)
         sold = await _sold(conn, crowd, settings)

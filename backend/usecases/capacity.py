@@ -28,7 +28,7 @@ from backend.domain.capacity import (
     way_out,
     working_days,
 )
-from backend.domain.given import check_days, check_range, checked_list, checked_text
+from backend.domain.given import check_days, check_first, check_range, checked_list, checked_text
 from backend.domain.lifecycle import Stage
 from backend.domain.permissions import Action, Collection
 from backend.domain.segments import SEGMENT_CODES
@@ -172,8 +172,7 @@ async def list_capacities(
     seen = sees_steps(principal, "c")
     if seen is None:
         raise Refused(Problem(Code.NOT_PERMITTED))
-    if not 1 <= first <= settings.page_rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.page_rows_max))))
+    check_first(first, settings.page_rows_max)
     where, args = ["1 = 1"], list[object]()
     for column, value in (("territory_id", territory_id), ("id", capacity_id)):
         if value is not None:
@@ -200,8 +199,7 @@ async def plan_within_capacity(
     """
     if sees_steps(principal, "c") is None or not (principal.reads("scores") and principal.reads("customers")):
         raise Refused(Problem(Code.NOT_PERMITTED))
-    if not 1 <= first <= settings.page_rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.page_rows_max))))
+    check_first(first, settings.page_rows_max)
     async with engine.read() as conn:
         node = await scope_read(conn, principal, territory_id)
         where, args = await held_customers(conn, principal, node)

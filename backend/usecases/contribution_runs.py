@@ -29,7 +29,7 @@ from backend.domain.contribution_runs import (
     in_sample,
     largest,
 )
-from backend.domain.given import check_range
+from backend.domain.given import check_first, check_range
 from backend.domain.history import OrderColumns, history_of, only
 from backend.domain.margin import contribution_of
 from backend.domain.permissions import Action, Collection
@@ -154,8 +154,7 @@ async def list_contribution_runs(
     seen = sees_steps(principal, "c")
     if seen is None or not principal.counts_orders:
         raise Refused(Problem(Code.NOT_PERMITTED))
-    if not 1 <= first <= settings.page_rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.page_rows_max))))
+    check_first(first, settings.page_rows_max)
     where, args = [seen[0]], list(seen[1])
     if args:
         where.append("c.territory_id IS NOT NULL")

@@ -7,6 +7,7 @@ import numpy as np
 
 from backend.auth.principal import Principal
 from backend.config import Settings
+from backend.domain.given import check_first
 from backend.domain.quality import Quality, data_quality
 from backend.errors import Code, Problem, Refused
 from backend.storage.engine import Connection, Engine
@@ -77,8 +78,7 @@ async def stale_customers(
     Raises NOT_PERMITTED, NOT_FOUND, OUT_OF_RANGE.
     """
     days = _days(stale_days, settings)
-    if not 1 <= first <= settings.page_rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.page_rows_max))))
+    check_first(first, settings.page_rows_max)
     async with engine.read() as conn:
         found = await _checked(conn, principal, None, territory_id, now_ms)
     silent = found.facts.silent_days.values

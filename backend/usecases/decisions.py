@@ -21,6 +21,7 @@ from backend.domain.decisions import (
     win_back_rows,
     yearly_while_active,
 )
+from backend.domain.given import check_first, check_range
 from backend.domain.lifecycle import Stage
 from backend.domain.segments import SEGMENT_CODES
 from backend.domain.strategy import strategies_of
@@ -86,11 +87,12 @@ async def customers_at_risk(
 
     Raises NOT_PERMITTED, OUT_OF_RANGE, and NOT_FOUND for a territory out of scope.
     """
-    problems = _list_problems(settings, first)
-    if not 0 <= least_bp <= BASIS_POINTS:
-        problems.append(Problem(Code.OUT_OF_RANGE, ("leastRiskBp",), ("0", str(BASIS_POINTS))))
+    problems: list[Problem] = []
+    check_range(first, 1, settings.page_rows_max, "first", problems)
+    check_range(least_bp, 0, BASIS_POINTS, "leastRiskBp", problems)
+    refuse_if(problems)
     rows = await _scored(
-        engine, principal, territory_id, problems,
+        engine, principal, territory_id,
         "s.churn_risk_bp >= ? AND NOT s.stage = ANY(?)", [least_bp, list(NEVER_CAME)],
     )  # fmt: skip
     standings = [_standing(row) for row in rows]
@@ -109,8 +111,9 @@ async def win_back_candidates(
 
     Raises NOT_PERMITTED, OUT_OF_RANGE, and NOT_FOUND for a territory out of scope.
     """
+    check_first(first, settings.page_rows_max)
     rows = await _scored(
-        engine, principal, territory_id, _list_problems(settings, first), "s.stage = ANY(?)", [list(GONE)],
+        engine, principal, territory_id, "s.stage = ANY(?)", [list(GONE)],
         join=" JOIN (SELECT customer_id, MIN(ordered_on) AS first_on, MAX(ordered_on) AS last_on FROM sales_order o"
         f" WHERE {COUNTS} GROUP BY customer_id) h ON h.customer_id = s.customer_id",
         more=", h.first_on, h.last_on",
@@ -135,8 +138,7 @@ async def value_promise_quadrants(
 
     Raises NOT_PERMITTED, OUT_OF_RANGE, and NOT_FOUND for a territory out of scope.
     """
-    problems = _list_problems(settings, first)
-    refuse_if(problems)
+    check_first(first, settings.page_rows_max)
     _check_right(principal)
     async with engine.read() as conn:
         where, args = await held_customers(conn, principal, territory_id)
@@ -182,17 +184,10 @@ def _check_right(principal: Principal) -> None:
         raise Refused(Problem(Code.NOT_PERMITTED))
 
 
-def _list_problems(settings: Settings, first: int) -> list[Problem]:
-    if 1 <= first <= settings.page_rows_max:
-        return []
-    return [Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.page_rows_max)))]
-
-
 async def _scored(
     engine: Engine,
     principal: Principal,
     territory_id: str | None,
-    problems: Sequence[Problem],
     condition: str,
     values: Sequence[object],
     *,
@@ -200,7 +195,6 @@ async def _scored(
     more: str = "",
 ) -> list[Row]:
     """Rows of `_SHOWN` of the customers the caller holds, in the order of their ids."""
-    refuse_if(problems)
     _check_right(principal)
     async with engine.read() as conn:
         where, args = await held_customers(conn, principal, territory_id)

@@ -8,6 +8,7 @@ from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.devices import DeviceState, days_ago, state_at, state_problem
+from backend.domain.given import check_range
 from backend.domain.times import DAY_MS
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id
@@ -232,11 +233,10 @@ async def sync_status(
 
 def status_problems(wanted: Wanted, *, first: int, rows_max: int) -> list[Problem]:
     """What is wrong with a question about devices, by its arguments' names."""
-    problems = []
-    if not 1 <= first <= rows_max:
-        problems.append(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
-    if wanted.silent_days is not None and not 0 <= wanted.silent_days <= SILENT_DAYS_MAX:
-        problems.append(Problem(Code.OUT_OF_RANGE, ("silentSinceDays",), ("0", str(SILENT_DAYS_MAX))))
+    problems: list[Problem] = []
+    check_range(first, 1, rows_max, "first", problems)
+    if wanted.silent_days is not None:
+        check_range(wanted.silent_days, 0, SILENT_DAYS_MAX, "silentSinceDays", problems)
     for name, given in (("deviceId", wanted.device_id), ("userId", wanted.user_id)):
         if given is not None and not is_id(given):
             problems.append(Problem(Code.INVALID_VALUE, (name,), ("UUID",)))

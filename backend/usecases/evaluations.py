@@ -27,7 +27,7 @@ from backend.domain.evaluations import (
     check_step,
     held_out,
 )
-from backend.domain.fields import parse_text
+from backend.domain.given import checked_text
 from backend.domain.permissions import Action, Collection
 from backend.domain.segments import SEGMENT_CODES
 from backend.domain.times import add_days, local_day, parse_day
@@ -96,10 +96,10 @@ async def plan_evaluation(work: Work, given: EvaluationPlan, settings: Settings)
     _check_right(work.principal, Action.CREATE)
     today = local_day(work.now_ms, settings.organisation_timezone)
     problems: list[Problem] = []
-    name = _text(given.name, "name", NAME_CHARACTERS_MAX, problems)
-    subject_id = _text(given.subject_id, "subjectId", SUBJECT_CHARACTERS_MAX, problems)
-    strategy = _text(given.strategy, "strategy", STRATEGY_CHARACTERS_MAX, problems, required=False)
-    expectation = _text(given.expectation, "expectation", LESSON_CHARACTERS_MAX, problems, required=False)
+    name = checked_text(given.name, "name", NAME_CHARACTERS_MAX, problems)
+    subject_id = checked_text(given.subject_id, "subjectId", SUBJECT_CHARACTERS_MAX, problems)
+    strategy = checked_text(given.strategy, "strategy", STRATEGY_CHARACTERS_MAX, problems, required=False)
+    expectation = checked_text(given.expectation, "expectation", LESSON_CHARACTERS_MAX, problems, required=False)
     problems += _window_problems(given, today)
     problems += _listed_problems(given)
     if not HOLDOUT_BP_MIN <= given.holdout_bp <= HOLDOUT_BP_MAX:
@@ -188,7 +188,7 @@ async def close_evaluation(work: Work, evaluation_id: str, lesson: str, settings
     """
     found = await _locked(work, evaluation_id)
     problems: list[Problem] = []
-    told = _text(lesson, "lesson", LESSON_CHARACTERS_MAX, problems, breaks=True)
+    told = checked_text(lesson, "lesson", LESSON_CHARACTERS_MAX, problems, breaks=True)
     check_step(found.state, EvaluationState.CLOSED)
     today = local_day(work.now_ms, settings.organisation_timezone)
     if today <= found.ends_on:
@@ -209,7 +209,7 @@ async def drop_evaluation(work: Work, evaluation_id: str, reason: str) -> None:
     found = await _locked(work, evaluation_id)
     check_step(found.state, EvaluationState.DROPPED)
     problems: list[Problem] = []
-    told = _text(reason, "reason", LESSON_CHARACTERS_MAX, problems, breaks=True)
+    told = checked_text(reason, "reason", LESSON_CHARACTERS_MAX, problems, breaks=True)
     refuse_if(problems)
     await _end(work, found, EvaluationState.DROPPED, told, None)
 
@@ -392,23 +392,3 @@ def _listed_problems(given: EvaluationPlan) -> list[Problem]:
         for name, (values, allowed) in known.items()
         if not set(values) <= set(allowed)
     ]
-
-
-def _text(
-    value: str | None,
-    field: str,
-    limit: int,
-    problems: list[Problem],
-    *,
-    required: bool = True,
-    breaks: bool = False,
-) -> str:
-    """The trimmed text; what is wrong with it goes to `problems`. Empty where none is needed and none was given."""
-    try:
-        found = None if value is None else parse_text(value, limit=limit, breaks=breaks)
-    except Refused as refused:
-        problems += [problem.under(field) for problem in refused.problems]
-        return ""
-    if found is None and required:
-        problems.append(Problem(Code.REQUIRED, (field,)))
-    return found or ""

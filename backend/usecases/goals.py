@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from backend.auth.principal import Principal
 from backend.config import Settings
 from backend.domain.arrays import MONEY_MINOR_MAX
-from backend.domain.given import check_days, check_range, checked_text
+from backend.domain.given import check_days, check_first, check_range, checked_text
 from backend.domain.goals import (
     GOAL_DAYS_MAX,
     GOAL_DAYS_MIN,
@@ -126,9 +126,7 @@ async def list_goals(
     Raises NOT_PERMITTED and OUT_OF_RANGE.
     """
     seen = _seen(principal)
-    most = settings.goals_shown_max
-    if not 1 <= first <= most:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(most))))
+    check_first(first, settings.goals_shown_max)
     async with engine.read() as conn:
         where, args = of_scope("g", None if territory_id is None else await nodes_below(conn, territory_id))
         if goal_ids:

@@ -8,6 +8,7 @@ from backend.auth.principal import Principal
 from backend.clock import Clock
 from backend.domain.duplicates import Match, name_cores
 from backend.domain.fields import validate
+from backend.domain.given import check_first, check_range
 from backend.domain.merging import MERGE_RIGHT_ON, MERGEABLE
 from backend.domain.permissions import Action, may
 from backend.errors import Code, Problem, Refused, refuse_if
@@ -84,8 +85,7 @@ async def likely_duplicates(
         may(role, action, MERGE_RIGHT_ON[collection]) for action in (Action.CREATE, Action.MERGE)
     ):
         raise Refused(Problem(Code.NOT_PERMITTED))
-    if not 1 <= first <= rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
+    check_first(first, rows_max)
     shape = MERGEABLE[collection]
     clean, problems = validate(replace(shape, required=(), rules=()), fields, creating=False)
     refuse_if(problem.under("candidate") for problem in problems)
@@ -108,9 +108,8 @@ async def check_queue(
         raise Refused(Problem(Code.NOT_ALLOWED_VALUE, ("collection",), tuple(MERGE_RIGHT_ON)))
     if not principal.may(Action.MERGE, MERGE_RIGHT_ON[collection]):
         raise Refused(Problem(Code.NOT_PERMITTED))
-    problems = []
-    if not 1 <= first <= rows_max:
-        problems.append(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
+    problems: list[Problem] = []
+    check_range(first, 1, rows_max, "first", problems)
     pair = "SELECT 1 FROM match_pair WHERE id = ? AND collection = ?"
     if after is not None and not (is_id(after) and await engine.fetch(pair, after, collection)):
         problems.append(Problem(Code.CURSOR_INVALID, ("after",)))

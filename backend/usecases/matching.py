@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from backend.auth.principal import Principal
 from backend.config import Settings
 from backend.domain.customer_fields import customer_vocabulary
+from backend.domain.given import check_range
 from backend.domain.predicate_forms import Which, read_which
 from backend.domain.predicate_json import write_json
 from backend.domain.predicate_text import write_text
@@ -45,8 +46,7 @@ async def matching_customers(
     NOT_PERMITTED.
     """
     problems: list[Problem] = []
-    if not 0 <= first <= settings.page_rows_max:
-        problems.append(Problem(Code.OUT_OF_RANGE, ("first",), ("0", str(settings.page_rows_max))))
+    check_range(first, 0, settings.page_rows_max, "first", problems)
     if as_of > today:
         problems.append(Problem(Code.IN_THE_FUTURE, ("asOf",), (today,)))
     async with engine.read() as conn:

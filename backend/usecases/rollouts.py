@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from backend.auth.principal import Principal
 from backend.config import Settings
 from backend.domain.capacity import MINUTES_MAX, SKILLS_MAX, CapacityRecord, Relief, way_out
-from backend.domain.given import check_range, checked_list, checked_text
+from backend.domain.given import check_first, check_range, checked_list, checked_text
 from backend.domain.permissions import Action, Collection
 from backend.domain.rollouts import (
     ITEMS_OPEN_MAX,
@@ -166,8 +166,7 @@ async def list_items(
 ) -> tuple[RolloutRecord, ...]:
     """Items the caller sees, of a subtree if one is named, the newest first. Raises NOT_PERMITTED and OUT_OF_RANGE."""
     seen = _seen(principal)
-    if not 1 <= first <= settings.page_rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.page_rows_max))))
+    check_first(first, settings.page_rows_max)
     async with engine.read() as conn:
         where, args = of_scope("r", None if territory_id is None else await nodes_below(conn, territory_id))
         if states:

@@ -8,6 +8,7 @@ import orjson
 
 from backend.auth.principal import Principal
 from backend.config import Settings
+from backend.domain.given import check_first
 from backend.domain.permissions import Action, Collection
 from backend.domain.score_policy import (
     NOTE_CHARACTERS_MAX,
@@ -185,8 +186,7 @@ async def segment_alarms(
 def _check_reading(principal: Principal, settings: Settings, first: int) -> None:
     if not principal.reads("scores"):
         raise Refused(Problem(Code.NOT_PERMITTED))
-    if not 1 <= first <= settings.page_rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.page_rows_max))))
+    check_first(first, settings.page_rows_max)
 
 
 def _version(row: Sequence[Any], in_force: int) -> PolicyVersion:

@@ -16,6 +16,7 @@ from backend.config import Settings
 from backend.domain.arrays import IntColumn
 from backend.domain.explanations import Evidence, Line, explain
 from backend.domain.frozen import parameters_of, tables_of
+from backend.domain.given import check_first
 from backend.domain.judgements import JudgedPlace, Judgement, judged_place
 from backend.domain.priority import priorities, rank_rows
 from backend.domain.score_facts import as_inputs, is_open, with_cadence, with_open_cases
@@ -87,8 +88,7 @@ async def visit_priorities(
     """
     if principal is not None and not principal.reads("scores"):
         raise Refused(Problem(Code.NOT_PERMITTED))
-    if not 1 <= first <= settings.page_rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(settings.page_rows_max))))
+    check_first(first, settings.page_rows_max)
     async with engine.read() as conn:
         where, args = await held_customers(conn, principal, territory_id)
         crowd = await crowd_of(conn, on, where, args)

@@ -13,6 +13,7 @@ from backend.auth.principal import Principal
 from backend.clock import Clock
 from backend.config import Settings
 from backend.domain.audit import AuditAction, Door, FieldChange
+from backend.domain.given import check_first
 from backend.domain.permissions import Action, Collection, Reach, reach
 from backend.domain.privacy import CHANNEL_FIELDS, SecurityEventKind, is_watched, unusual_rows
 from backend.domain.times import local_day
@@ -218,8 +219,7 @@ async def security_events(
     """
     if principal.role is None or reach(principal.role, Action.READ, Collection.AUDIT) is not Reach.ALL:
         raise Refused(Problem(Code.NOT_PERMITTED))
-    if not 1 <= first <= rows_max:
-        raise Refused(Problem(Code.OUT_OF_RANGE, ("first",), ("1", str(rows_max))))
+    check_first(first, rows_max)
     before = await conn.fetch("SELECT at, id FROM security_event WHERE id = ?", after) if after else []
     where, args = (" WHERE (at, id) < (?, ?)", list(before[0])) if before else ("", [])
     rows = await conn.fetch(
