@@ -78,6 +78,8 @@ class AuditAction(StrEnum):
     IMPORT = "IMPORT"
     UNDO = "UNDO"
     SCORE = "SCORE"
+    CANCEL = "CANCEL"
+    """a run was asked to end"""
     GRANT = "GRANT"
     REVOKE = "REVOKE"
     SIGN_IN = "SIGN_IN"

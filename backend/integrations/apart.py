@@ -18,6 +18,7 @@ import orjson
 
 Told = Mapping[str, Any]
 LINE_BYTES_MAX = 1_000_000
+ASK_SECONDS = 0.25
 STOP_SECONDS = 60.0
 """A child that was told to end and goes on for so long is killed."""
 NICE = 10
@@ -34,26 +35,49 @@ async def told_apart(
 ) -> Told:
     """Have `command` carry out an order; its last word.
 
-    `hear` is told everything else, and `cancelled` asked after each. Raises `ChildFailed`. Whatever ends the waiting
-    ends the child.
+    `hear` is told everything else; `cancelled` is asked after each, and four times a second while nothing is told. A
+    child that goes on for `STOP_SECONDS` after that is killed. Raises `ChildFailed`. Whatever ends the waiting ends the
+    child.
     """
     child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=LINE_BYTES_MAX)
     assert child.stdin is not None
-    assert child.stdout is not None
+    child.stdin.write(orjson.dumps(order) + b"\n")
+    enough = asyncio.Event()
+    hearing = asyncio.create_task(_last_word(child, hear, cancelled, enough))
     try:
-        child.stdin.write(orjson.dumps(order) + b"\n")
-        if cancelled():
-            child.stdin.close()
-        async for line in child.stdout:
-            told: Told = orjson.loads(line)
-            if told.get("last"):
-                return told
-            hear(told)
+        while not (hearing.done() or enough.is_set()):
             if cancelled():
-                child.stdin.close()
+                enough.set()
+            else:
+                await asyncio.wait({hearing}, timeout=ASK_SECONDS)
+        if enough.is_set():
+            child.stdin.close()
+            await asyncio.wait({hearing}, timeout=STOP_SECONDS)
+        if not hearing.done():
+            child.kill()
+            raise ChildFailed(f"{command[-1]} went on for {STOP_SECONDS:.0f} s after it was to end")
+        last = await hearing
     finally:
+        hearing.cancel()
         await _ended(child)
-    raise ChildFailed(f"{command[-1]} ended with {child.returncode}")
+    if last is None:
+        raise ChildFailed(f"{command[-1]} ended with {child.returncode}")
+    return last
+
+
+async def _last_word(
+    child: Process, hear: Callable[[Told], None], cancelled: Callable[[], bool], enough: asyncio.Event
+) -> Told | None:
+    """None where it ends without."""
+    assert child.stdout is not None
+    async for line in child.stdout:
+        told: Told = orjson.loads(line)
+        if told.get("last"):
+            return told
+        hear(told)
+        if cancelled():
+            enough.set()
+    return None
 
 
 async def _ended(child: Process) -> None:

@@ -930,7 +930,7 @@ SCORE_RUNS = Entity(
         *columns(Kind.JSON, "models", "scope", "problems"),
         *columns(Kind.INT, "customersScored", "customersChanged"),
         *columns(Kind.BIGINT, "milliseconds"),
-        *columns(Kind.TIMESTAMP, "startedAt", "finishedAt"),
+        *columns(Kind.TIMESTAMP, "startedAt", "finishedAt", "cancelAskedAt"),
         *columns(Kind.TEXT, "startedBy"),
     ),
     {"STARTED_AT": Order(_number_key("{a}.started_at"), descending=True)},

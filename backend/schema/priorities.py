@@ -15,12 +15,13 @@ from backend.domain.times import local_day
 from backend.domain.what_if import Deed
 from backend.errors import Refused
 from backend.reads.selection import one
+from backend.schema.changes import tell
 from backend.schema.context import Context, Info
 from backend.schema.enums import declare
 from backend.schema.refusals import Problem, Refusal, refuse, show_problems
 from backend.schema.scalars import JSON, BigInt, Day
 from backend.schema.types import Customer, Person, ScoreRun
-from backend.usecases.insights import RunSummary, run_scores
+from backend.usecases.insights import RunSummary, cancel_scores, run_scores
 from backend.usecases.visit_ranking import Ranking, VisitPriority, visit_priorities
 from backend.usecases.what_if import Standing, WhatIf, what_if
 
@@ -119,6 +120,21 @@ class ScoresRun:
 
 RunScoresResult = Annotated[
     ScoresRun | Refusal, strawberry.union("RunScoresResult", description="What the run did, or why it did not start.")
+]
+
+
+@strawberry.type(description="A score run was asked to end; it does within seconds.")
+class ScoresCancelAsked:
+    id: ID = strawberry.field(description="The run's UUID.")
+
+    @strawberry.field(description="The run as it is kept: RUNNING until it has heard, CANCELLED from then on.")
+    def run(self) -> ScoreRun | None:
+        return one("scoreRuns", self.id)  # type: ignore[return-value]
+
+
+CancelScoresResult = Annotated[
+    ScoresCancelAsked | Refusal,
+    strawberry.union("CancelScoresResult", description="The run that was asked to end, or why none was."),
 ]
 
 Territory = Annotated[
@@ -222,6 +238,21 @@ class PriorityMutations:
         except Refused as refused:
             return refuse(info, refused)
         return _run(info, summary)
+
+    @strawberry.mutation(
+        description="Ask a score run to end, wherever it goes on; for those who may start one. What it wrote until"
+        " then is right and stays, running again writes the rest. Asking twice is asking once."
+    )
+    async def cancel_scores(
+        self,
+        info: Info,
+        run_id: Annotated[ID | None, strawberry.argument(description="The run; without, the one that goes on.")] = None,
+    ) -> CancelScoresResult:
+        try:
+            found = await tell(info.context, lambda work: cancel_scores(work, run_id))
+        except Refused as refused:
+            return refuse(info, refused)
+        return ScoresCancelAsked(id=ID(found))
 
 
 def _shown(context: Context, found: Ranking) -> VisitPriorities:

@@ -508,6 +508,7 @@ class ScoreRun:
     milliseconds: BigInt = field(description="How long it took.")
     started_at: Instant = field(description="When it began.")
     finished_at: Instant | None = field(description="When it ended.")
+    cancel_asked_at: Instant | None = field(description="When somebody asked it to end.")
     started_by: str = field(description="Who started it.")
 
 

@@ -64,7 +64,7 @@ class KeptRun:
             running = await work.conn.fetch(
                 f"SELECT id, beat_at FROM {self.table} WHERE state = ?", RunState.RUNNING.value
             )
-            if any(work.now_ms - beat_at < ABANDONED_MS for _, beat_at in running):
+            if not all(is_abandoned(beat_at, work.now_ms) for _, beat_at in running):
                 raise Refused(Problem(Code.BUSY, (self.name,)))
             await work.conn.execute_many(
                 f"UPDATE {self.table} SET state = ?, finished_at = ? WHERE id = ?",
@@ -136,6 +136,11 @@ class KeptRun:
                     f"UPDATE {self.table} SET beat_at = ? WHERE id = ?", work.now_ms, self.id
                 )
             )
+
+
+def is_abandoned(beat_at_ms: int, now_ms: int) -> bool:
+    """Whether a run that says it goes on belongs to a process that is gone."""
+    return now_ms - beat_at_ms >= ABANDONED_MS
 
 
 def problem_of(document: Mapping[str, Any]) -> Problem:

@@ -6,7 +6,7 @@ size. Each written score is right by itself, so a run that ended early is taken 
 
 import asyncio
 from asyncio import sleep
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from backend.domain.score_runs import RunState
 from backend.domain.times import local_day, quarter_of_day
 from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
-from backend.integrations.apart import told_apart
+from backend.integrations.apart import ChildFailed, told_apart
 from backend.storage.dialects import Dialect
 from backend.storage.engine import Connection, Engine
 from backend.storage.holding import territories_below
@@ -33,10 +33,13 @@ from backend.storage.purchases import account_differs
 from backend.storage.visit_holdouts import uplift_from
 from backend.sync.documents import canonical
 from backend.sync.purchases import rebuild_purchases
+from backend.sync.run_stops import ask_to_stop, hearing_stops
 from backend.sync.runs import KeptRun, Progress, problem_document, problem_of
 from backend.sync.score_writes import prepare_scores, remove_scores, save_scores, save_states, states_of
 from backend.sync.work import Work
 
+ASK_S = 0.25
+"""While something is computed, so often a run asks whether it is to end."""
 TURN_S = 0.1
 """SQLite does not queue its writers: who waits asks every tenth of a second at most, and must find nobody there."""
 S = TypeVar("S")
@@ -106,7 +109,7 @@ async def run_scores(
     run out (`carry_out_order`), so that whoever is served here need not wait for the interpreter; None: here.
     `alone`: False where another process may be writing to the same database, and is to have its turn too.
     Raises NOT_PERMITTED, NOT_FOUND (territory), IN_THE_FUTURE, and BUSY while another run goes on. A run that fails is
-    marked FAILED, one that is stopped CANCELLED.
+    marked FAILED, one that is stopped CANCELLED: by `cancelled`, or by whoever asked (`cancel_scores`).
     """
     if not principal.may(Action.SCORE, Collection.SCORES):
         raise Refused(Problem(Code.NOT_PERMITTED))
@@ -117,7 +120,8 @@ async def run_scores(
     territories = await territories_below(engine, territory_id)
     run = _Run(engine, principal, settings, clock, day, progress or _silent, cancelled or _never, alone=alone)
     await run.begin(territory_id)
-    async with run.row.alive():
+    async with run.row.alive(), hearing_stops(engine, run.row) as asked:
+        run.asked = asked
         try:
             if apart is None:
                 await run.carry_out(territories, rebuild=rebuild)
@@ -126,6 +130,18 @@ async def run_scores(
         except _Stopped:
             return await run.end(RunState.CANCELLED)
         return await run.end(RunState.FINISHED)
+
+
+async def cancel_scores(work: Work, run_id: str | None = None) -> str:
+    """Ask a score run to end, wherever it goes on, and hand back its id; `run_id` None: the one that goes on.
+
+    It ends at its next page or batch, a computation is left where it is. What it wrote until then is right and stays;
+    running again writes the rest. Who asked is in the audit. Raises NOT_PERMITTED for those who may not score,
+    NOT_FOUND (no such run, or none goes on), INVALID_TRANSITION for one that has ended.
+    """
+    if not work.principal.may(Action.SCORE, Collection.SCORES):
+        raise Refused(Problem(Code.NOT_PERMITTED))
+    return await ask_to_stop(work, "score_run", "scores", run_id)
 
 
 async def carry_out_order(
@@ -190,7 +206,8 @@ class _Run:
     ) -> None:
         self.turn_s = 0.0 if alone or engine.dialect is not Dialect.SQLITE else TURN_S
         self.engine, self.principal, self.settings, self.clock = engine, principal, settings, clock
-        self.day, self.progress, self.cancelled = day, progress, cancelled
+        self.day, self.progress = day, progress
+        self._cancelled, self.asked = cancelled, _never
         self.row = KeptRun(engine, principal, clock, settings.write_retries_max, "score_run", "scoreRun", "scores")
         self.found = _Found()
 
@@ -225,6 +242,10 @@ class _Run:
             "customers_changed": self.found.customers_changed,
         }
 
+    def cancelled(self) -> bool:
+        """Whoever called has had enough, or somebody asked in the run's row."""
+        return self._cancelled() or self.asked()
+
     def check(self) -> None:
         if self.cancelled():
             raise _Stopped
@@ -237,7 +258,7 @@ class _Run:
         self.check()
         self.progress("COMPUTE", 0, 1)
         night = self._night(columns, before)
-        scored = await asyncio.to_thread(score_night, night)
+        scored = await self._unless_cancelled(asyncio.to_thread(score_night, night))
         self.progress("COMPUTE", 1, 1)
         self.check()
         calibration, found = scored.fitted.calibration, self.found
@@ -250,6 +271,16 @@ class _Run:
         await self._write(columns, night, scored)
         if territories is None:
             await self._remove(before.unqualified)
+
+    async def _unless_cancelled(self, computing: Coroutine[Any, Any, T]) -> T:
+        """What was computed. A thread cannot be ended: whoever has had enough leaves it to itself."""
+        found = asyncio.create_task(computing)
+        try:
+            while not (await asyncio.wait({found}, timeout=ASK_S))[0]:
+                self.check()
+            return found.result()
+        finally:
+            found.cancel()
 
     async def carry_out_apart(self, command: Sequence[str], territory_id: str | None, *, rebuild: bool) -> None:
         """Have it carried out by another process. Raises what it would raise here."""
@@ -266,12 +297,19 @@ class _Run:
             },
             "settings": self.settings.model_dump(mode="json", exclude_unset=True, exclude=_NOT_HANDED_ON),
         }
-        last = await told_apart(
-            command,
-            order,
-            hear=lambda told: self.progress(told["phase"], told["done"], told["total"]),
-            cancelled=self.cancelled,
-        )
+        try:
+            last = await told_apart(
+                command,
+                order,
+                hear=lambda told: self.progress(told["phase"], told["done"], told["total"]),
+                cancelled=self.cancelled,
+            )
+        except ChildFailed:
+            if not self.cancelled():
+                raise
+            # it was ended before it could say how far it came
+            self.found.customers_changed = await self._written_n()
+            raise _Stopped from None
         self.found = _Found(**last["found"])
         self.keep_counts()
         self.row.problems = tuple(problem_of(one) for one in last["problems"])
@@ -279,6 +317,11 @@ class _Run:
             raise _Stopped
         if last["last"] == RunState.FAILED:
             raise Refused(*(problem_of(one) for one in last["refused"]))
+
+    async def _written_n(self) -> int:
+        async with self.engine.read() as conn:
+            rows = await conn.fetch("SELECT COUNT(*) FROM customer_score WHERE run_id = ?", self.row.id)
+        return int(rows[0][0])
 
     async def _count(self, rebuild: bool) -> None:
         """The purchases are what the orders say: orders put into the tables past all works are found here."""
@@ -392,12 +435,14 @@ class _Run:
             await sleep(self.turn_s)
         remembered = np.flatnonzero(scored.remembered & columns.within)
         for start in range(0, int(remembered.size), size):
+            self.check()
             rows = remembered[start : start + size]
             await self.row.work(_with(save_states, states_of(columns.ids, night, scored, rows)))
 
     async def _remove(self, ids: Sequence[str]) -> None:
         size = self.settings.score_rows_per_work
         for start in range(0, len(ids), size):
+            self.check()
             batch = ids[start : start + size]
             await self.row.work(_with(remove_scores, batch))
             self.found.customers_removed += len(batch)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from backend.integrations import apart
 from backend.integrations.apart import ChildFailed, Told, computing_threads, told_apart
 
 TELLS = "import json, sys; print(json.dumps({'heard': json.loads(sys.stdin.readline())}), flush=True); "
+TELLS_LAST = "import json; print(json.dumps({'last': 'FINISHED'}), flush=True)"
 LAST = "print(json.dumps({'last': 'FINISHED'}), flush=True)"
-WAITS = "sys.stdin.read(); "
+WAITS = "import sys; sys.stdin.read(); "
 """until nobody waits any more"""
 
 
@@ -36,6 +38,24 @@ async def test_the_order_goes_in_and_everything_told_comes_out() -> None:
 @pytest.mark.parametrize("enough", [0, 1])
 async def test_whoever_has_had_enough_closes_the_childs_input_and_hears_its_last_word(enough: int) -> None:
     assert (await asked(TELLS + WAITS + LAST, enough=enough))[0] == {"last": "FINISHED"}
+
+
+async def test_a_child_that_tells_nothing_hears_it_too() -> None:
+    asked: list[bool] = []
+
+    def soon() -> bool:
+        asked.append(True)
+        return len(asked) > 3
+
+    async with asyncio.timeout(30):
+        last = await told_apart(child(WAITS + TELLS_LAST), {}, hear=asked.remove, cancelled=soon)
+    assert last == {"last": "FINISHED"}
+
+
+async def test_a_child_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "STOP_SECONDS", 0.05)
+    with pytest.raises(ChildFailed, match="went on"):
+        await asked(TELLS + "import time; time.sleep(60); " + LAST, enough=1)
 
 
 @pytest.mark.parametrize("end", ["sys.exit(3)", "import os; os.kill(os.getpid(), 9)"])

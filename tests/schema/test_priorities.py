@@ -5,7 +5,7 @@ import pytest
 from backend.domain.messages import LOCALES
 from backend.ids import new_id
 from backend.usecases.customers import change_customers
-from tests import histories
+from tests import factories, histories
 from tests.house import House, create
 from tests.usecases.asking import ask, data
 
@@ -128,3 +128,33 @@ async def test_runs_are_listed_for_those_who_may_start_them(house: House, market
         {"state": "FINISHED", "asOf": "2026-11-22", "customersScored": 30, "problems": []}
     ]
     assert (await ask(house, "wei", runs))["errors"][0]["extensions"]["code"] == "NOT_PERMITTED"
+
+
+async def test_a_run_is_asked_to_end_by_those_who_may_start_one(house: House) -> None:
+    cancel = """
+mutation ($run: ID) {
+  cancelScores(runId: $run) {
+    __typename
+    ... on ScoresCancelAsked { id run { id state cancelAskedAt finishedAt } }
+    ... on Refusal { problems { code message path } }
+  }
+}"""
+    refused = (await data(house, "analyst", cancel))["cancelScores"]
+    assert [(p["code"], p["path"]) for p in refused["problems"]] == [("NOT_FOUND", ["runId"])]
+    run_id = new_id()
+    async with house.engine.write() as conn:
+        await factories.insert(
+            conn, "score_run", id=run_id, state="RUNNING", as_of="2026-11-22", table_id="", models="{}", scope="{}",
+            problems="[]", customers_scored=0, customers_changed=0, milliseconds=0, started_at=house.now_ms,
+            beat_at=house.now_ms, started_by="staff:x",
+        )  # fmt: skip
+    refused = (await data(house, "wei", cancel, run=run_id))["cancelScores"]
+    assert [p["code"] for p in refused["problems"]] == ["NOT_PERMITTED"]
+    for run in (run_id, None):
+        assert (await data(house, "analyst", cancel, run=run))["cancelScores"] == {
+            "__typename": "ScoresCancelAsked",
+            "id": run_id,
+            "run": {
+                "id": run_id, "state": "RUNNING", "cancelAskedAt": "2026-11-22T04:00:00.000Z", "finishedAt": None,
+            },
+        }  # fmt: skip

@@ -23,6 +23,8 @@ class ScoreRun(Model):
     finished_at = Millis(null=True)
     beat_at = Millis()
     """The last sign of life while it runs."""
+    cancel_asked_at = Millis(null=True)
+    """When somebody asked it to end."""
     started_by = Text(max_length=60)
 
     class Meta:
