@@ -112,3 +112,24 @@ async def test_a_document_is_rewritten_without_a_new_entry_in_any_index(engine: 
     assert any("tombstone" in one for one in found)
     for one in found:
         assert not re.search(r"\b(seq|field_seq|digest|document)\b", one), one
+
+
+async def test_a_document_that_is_rewritten_again_and_again_comes_to_stand_where_its_page_has_room(
+    engine: Engine,
+) -> None:
+    """Also where all that a page holds is rewritten at once, as a push does with what was made together."""
+    if engine.dialect is not Dialect.POSTGRES:
+        pytest.skip("SQLite rewrites a row where it is")
+    keys, document, in_place = [f"x:{n}" for n in range(200)], b"d" * 900, 0
+    counted = "SELECT pg_stat_get_xact_tuples_hot_updated('feed'::regclass)"
+    async with engine.write() as conn:
+        for key in keys:
+            await factories.insert(conn, "feed", key=key, collection="x", record_id=key, seq=1, deleted=False,
+                                   doc_version=1, field_seq="{}", digest=1, document=document)  # fmt: skip
+    for turn in range(12):
+        async with engine.write() as conn:
+            ((before,),) = await conn.fetch(counted)
+            await conn.execute("UPDATE feed SET seq = ?, document = ? WHERE key = ANY(?)", turn, document, keys)
+            ((after,),) = await conn.fetch(counted)
+            in_place = after - before
+    assert in_place > len(keys) * 2 // 3
