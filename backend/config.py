@@ -141,6 +141,9 @@ class Settings(BaseSettings):
     password_hash_workers_max: int = Field(default=2, ge=1, le=16, description="threads that hash passwords")
 
     body_bytes_max: int = Field(default=4_000_000, ge=1_000, description="largest request")
+    value_depth_max: int = Field(
+        default=64, ge=8, le=200, description="lists and maps in each other in the JSON of a request"
+    )
     body_seconds_max: int = Field(default=20, ge=1, le=600, description="seconds a request may take to arrive")
     bodies_bytes_max: int = Field(
         default=32_000_000, ge=1_000, description="bytes of requests held at once; small ones are taken beyond it"
@@ -196,6 +199,16 @@ class Settings(BaseSettings):
         default=2_000, ge=100, description="values written in a document; what is many belongs into variables"
     )
     document_variables_max: int = Field(default=500, ge=50, description="variables declared in a document")
+    document_number_characters_max: int = Field(
+        default=100, ge=20, le=4_000, description="longest number written in a document, in characters"
+    )
+    document_comparisons_max: int = Field(
+        default=10_000,
+        ge=1_000,
+        le=500_000,
+        description="comparisons that tell if fields answering under one name can be merged, two for each pair",
+    )
+    document_errors_max: int = Field(default=20, ge=1, le=1_000, description="errors told of one document")
     document_depth_max: int = Field(default=14, ge=3, le=50, description="deepest selection")
     document_aliases_max: int = Field(
         default=200, ge=1, description="aliases in a document, fragments counted as often as they are spread"
@@ -204,6 +217,10 @@ class Settings(BaseSettings):
     document_cache_entries_max: int = Field(default=500, ge=1, description="parsed documents kept")
     document_cache_characters_max: int = Field(
         default=500_000, ge=0, description="characters of documents kept parsed, each about 100 bytes of memory"
+    )
+    schema_answers_max: int = Field(default=16, ge=0, description="answers to questions about the schema that are kept")
+    schema_answers_bytes_max: int = Field(
+        default=4_000_000, ge=0, description="bytes of them together; what is larger by itself is not kept"
     )
     plan_cache_entries_max: int = Field(default=1_000, ge=1, description="compiled reads kept")
     root_selections_max: int = Field(default=10, ge=1, le=50, description="fields at the top of a document")

@@ -16,6 +16,7 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     GraphQLSyntaxError,
+    OverlappingFieldsCanBeMergedRule,
     parse,
     specified_rules,
     validate,
@@ -35,10 +36,10 @@ from backend.schema.errors import errors_json
 from backend.schema.executor import SelectionExecutor
 from backend.schema.limits import Limits
 from backend.schema.malformed import put_aside
+from backend.schema.overlaps import bounded_overlaps
 from backend.schema.shortcut import Shortcut, shortcut_of
 from backend.telemetry import counter
 
-VALIDATION_ERRORS_MAX = 20
 RULES = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule)
 
 _LOOKUPS = counter("document_lookups", "documents looked for among those kept", found=("yes", "no", "trusted"))
@@ -68,6 +69,8 @@ class Documents:
         self._schema = core_schema(schema)
         self._settings = settings
         self._limits = limits
+        overlaps = bounded_overlaps(settings.document_comparisons_max)
+        self._rules = [overlaps if rule is OverlappingFieldsCanBeMergedRule else rule for rule in RULES]
         self._prepared: OrderedDict[str, tuple[int, Prepared]] = OrderedDict()
         self._characters = 0
         self._trusted_texts: dict[str, str] = {}
@@ -121,13 +124,13 @@ class Documents:
             document = parse(text, max_tokens=self._settings.document_tokens_max)
             if self._limits is not None:
                 self._limits.check(document)
+            errors = validate(self._schema, document, self._rules, max_errors=self._settings.document_errors_max)
         except Refused as refused:
             return Prepared(key, None, (GraphQLError(str(refused), original_error=refused),))
         except GraphQLSyntaxError as error:
             return Prepared(key, None, (error,))
         except RecursionError:
             return Prepared(key, None, (GraphQLError("The document is nested too deeply to be read."),))
-        errors = validate(self._schema, document, RULES, max_errors=VALIDATION_ERRORS_MAX)
         if errors:
             return Prepared(key, None, tuple(errors))
         return Prepared(key, document, light=light_operations(self._schema, document))

@@ -71,8 +71,6 @@ STATUS_OF: Mapping[Code, int] = {
     Code.INTERNAL: 500,
 }
 """Statuses of what stops a request before it runs; all else is 400."""
-VALUE_DEPTH_MAX = 64
-"""Lists and maps that may stand in each other in the body of a request."""
 COST_HEADER = "x-query-cost"
 """Whoever sends it, whatever it says, is told what the request cost in `extensions.cost`."""
 ANSWER_VARIES = "Accept, Accept-Language, Authorization"
@@ -168,7 +166,7 @@ class GraphQLEdge:
         self._settings = settings
         self._messages = messages
         self._make_context = make_context
-        self._schema_answers = SchemaAnswers(schema)
+        self._schema_answers = SchemaAnswers(schema, settings)
         self.deprecations = Deprecations(core_schema(schema), documents_max=settings.document_cache_entries_max)
 
     async def answer(self, request: Request) -> Response:
@@ -419,7 +417,7 @@ class GraphQLEdge:
         """What a GET or POST asks; its headers, where they were read already. Raises `Malformed`."""
         headers = _headers_of(request) if headers is None else headers
         if request.method == "GET":
-            return asked_from(_query_parameters(request), client=client_of(headers))
+            return asked_from(_query_parameters(request, self._settings.value_depth_max), client=client_of(headers))
         _check_content_type(headers.get("content-type"))
         try:
             body = await within(
@@ -434,13 +432,20 @@ class GraphQLEdge:
             raise Malformed(408, f"the body took longer than {self._settings.body_seconds_max} s to arrive") from None
         except ClientDisconnect:
             raise Malformed(400, "the body ended early") from None
-        try:
-            found = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            raise Malformed(400, "the body is not JSON in UTF-8") from None
-        if body.count(b"[") + body.count(b"{") > VALUE_DEPTH_MAX and is_deep(found, VALUE_DEPTH_MAX):
-            raise Malformed(400, f"values stand in each other more than {VALUE_DEPTH_MAX} deep")
+        found = read_json(body, self._settings.value_depth_max, "the body")
         return asked_from(found, body_bytes=len(body), client=client_of(headers))
+
+
+def read_json(sent: bytes | str, depth_max: int, what: str) -> object:
+    """What a client wrote as JSON, by whichever door. Raises `Malformed`, also for what is nested too deeply."""
+    try:
+        found: object = orjson.loads(sent)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        raise Malformed(400, f"{what} is not JSON in UTF-8") from None
+    opened = sent.count(b"[") + sent.count(b"{") if isinstance(sent, bytes) else sent.count("[") + sent.count("{")
+    if opened > depth_max and is_deep(found, depth_max):
+        raise Malformed(400, f"values stand in each other more than {depth_max} deep")
+    return found
 
 
 def is_deep(found: object, most: int) -> bool:
@@ -579,14 +584,11 @@ def _is_json(content_type: str | None) -> bool:
     return message.get_content_type() == JSON_TYPE and str(charset).lower() in {"utf-8", "utf8"}
 
 
-def _query_parameters(request: Request) -> dict[str, object]:
+def _query_parameters(request: Request, depth_max: int) -> dict[str, object]:
     found: dict[str, object] = dict(request.query_params)
     for name in ("variables", "extensions"):
         if found.get(name):
-            try:
-                found[name] = orjson.loads(str(found[name]))
-            except (orjson.JSONDecodeError, UnicodeEncodeError):
-                raise Malformed(400, f"{name} is not JSON") from None
+            found[name] = read_json(str(found[name]), depth_max, name)
         else:
             found.pop(name, None)
     return found

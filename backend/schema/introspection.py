@@ -13,13 +13,11 @@ import orjson
 import strawberry
 from graphql import ExecutionResult, FieldNode, OperationDefinitionNode, OperationType
 
+from backend.config import Settings
 from backend.schema.context import Context
 from backend.schema.execute import Prepared, answer, begin, encode
 from backend.schema.limits import INTROSPECTION
 
-ENTRIES_MAX = 16
-BYTES_MAX = 4_000_000
-"""Of all that is kept together; what is larger by itself is not kept."""
 TYPENAME = "__typename"
 
 
@@ -37,8 +35,10 @@ def is_about_schema(operation: OperationDefinitionNode, roots: Callable[[], set[
 class SchemaAnswers:
     """One per process, of one schema. The least recently asked for leave."""
 
-    def __init__(self, schema: strawberry.Schema) -> None:
+    def __init__(self, schema: strawberry.Schema, settings: Settings) -> None:
         self._schema = schema
+        self._entries_max = settings.schema_answers_max
+        self._bytes_max = settings.schema_answers_bytes_max
         self._kept: OrderedDict[tuple[str, str | None, bytes], bytes] = OrderedDict()
         self._bytes = 0
         self._alone = asyncio.Lock()
@@ -76,10 +76,10 @@ class SchemaAnswers:
         return found
 
     def _keep(self, key: tuple[str, str | None, bytes], data: bytes) -> None:
-        if len(data) + len(key[2]) > BYTES_MAX:
+        if len(data) + len(key[2]) > self._bytes_max:
             return
         self._kept[key] = data
         self._bytes += len(data) + len(key[2])
-        while len(self._kept) > ENTRIES_MAX or self._bytes > BYTES_MAX:
+        while len(self._kept) > self._entries_max or self._bytes > self._bytes_max:
             (_, _, variables), left = self._kept.popitem(last=False)
             self._bytes -= len(left) + len(variables)

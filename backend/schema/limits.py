@@ -67,6 +67,7 @@ TOKENS = re.compile(
     re.DOTALL,
 )
 """What GraphQL's lexer makes of a text, and its comments."""
+NUMBER_STARTS = frozenset("-+.0123456789")
 PUNCTUATION = frozenset("!$&()[]{}:=@|") | {"..."}
 
 
@@ -112,6 +113,9 @@ class Limits:
             tokens = [token for token in tokens if token[0] != "#"]
         if len(tokens) > settings.document_tokens_max:
             raise Refused(_problem("tokens", len(tokens), settings.document_tokens_max))
+        longest = max((len(token) for token in tokens if token[0] in NUMBER_STARTS), default=0)
+        if longest > settings.document_number_characters_max:
+            raise Refused(_problem("digits", longest, settings.document_number_characters_max))
         written, aliases_max = count_written(tokens), settings.document_aliases_max
         for measure, found, most, beyond in (
             ("definitions", written.definitions, settings.document_definitions_max, 1),

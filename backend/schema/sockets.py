@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
 from graphql import OperationType
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -27,7 +26,17 @@ from backend.errors import Code, Problem, Refused, Retry
 from backend.ids import new_id
 from backend.schema.deprecations import NAMELESS, client_of
 from backend.schema.execute import encode
-from backend.schema.http import Asked, GraphQLEdge, Malformed, Unrun, asked_from, code_of, error_result, refusal_result
+from backend.schema.http import (
+    Asked,
+    GraphQLEdge,
+    Malformed,
+    Unrun,
+    asked_from,
+    code_of,
+    error_result,
+    read_json,
+    refusal_result,
+)
 from backend.telemetry import error_told, logger
 from backend.usecases.sessions import Standing
 
@@ -198,7 +207,7 @@ class _Socket:
             if received["type"] == "websocket.disconnect":
                 self._over.set()
                 return
-            await self._take(_message(received, self._settings.socket_message_bytes_max), len(received["text"]))
+            await self._take(_message(received, self._settings), len(received["text"]))
 
     async def _take(self, message: Mapping[str, Any], message_bytes: int) -> None:
         match message.get("type"):
@@ -291,16 +300,16 @@ class _Socket:
         await self._send("error", id=operation_id, payload=result["errors"])
 
 
-def _message(received: Message, bytes_max: int) -> Mapping[str, Any]:
-    text = received.get("text")
+def _message(received: Message, settings: Settings) -> Mapping[str, Any]:
+    text, bytes_max = received.get("text"), settings.socket_message_bytes_max
     if text is None:
         raise _Against(BAD_MESSAGE, "messages must be texts")
     if len(text) > bytes_max:
         raise _Against(TOO_BIG, f"the message is larger than {bytes_max} bytes")
     try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise _Against(BAD_MESSAGE, "messages must be JSON") from None
+        message = read_json(text, settings.value_depth_max, "the message")
+    except Malformed as malformed:
+        raise _Against(BAD_MESSAGE, malformed.message) from None
     if not isinstance(message, dict):
         raise _Against(BAD_MESSAGE, "messages must be maps")
     return message

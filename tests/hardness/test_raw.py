@@ -86,6 +86,8 @@ BODIES: dict[str, bytes] = {
     "a comment": b"/* */" + OK,
     "two maps": OK + OK,
     "400,000 digits in the document": b'{"query": "{ node(id: ' + b"9" * 90_000 + b') { id } }"}',
+    "400,000 digits of an Int in the document": b'{"query": "{ customers(first: %s) { nodes { id } } }"}'
+    % (b"9" * 90_000),
     "a document of half a surrogate": json.dumps({"query": '{ node(id: "\\uD800") { id } }'}).encode(),
     "a document of lists": json.dumps({"query": "{ node(id: " + "[" * 20_000 + ") { id } }"}).encode(),
     "a document of braces": json.dumps({"query": "{" * 50_000}).encode(),

@@ -331,3 +331,24 @@ async def test_a_failure_of_ours_is_masked_and_told_with_its_id(door: Door, monk
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert answer.json()["errors"][0]["extensions"] == {"code": "INTERNAL", "id": "phone-0001"}
+
+
+async def test_by_no_door_may_values_stand_deeper_in_each_other_than_the_bound(door: Door) -> None:
+    """What is deeper may be read here and not printed there: it is turned away before it is anybody's."""
+    bound = door.served.services.settings.value_depth_max
+
+    async def statuses(lists: int) -> list[int]:
+        variables = '{"a": ' + "[" * lists + "]" * lists + "}"
+        body = '{"query": "{ __typename }", "variables": ' + variables + "}"
+        json_type = {"content-type": JSON_TYPE}
+        asked = [
+            await door.served.client.post("/graphql", content=body, headers=json_type),
+            await door.served.client.get("/graphql", params={**TYPENAME, "variables": variables}),
+            await door.served.client.get("/graphql", params={**TYPENAME, "extensions": variables}),
+            await door.served.client.post("/graphql/stream", content=body, headers=json_type),
+            await door.served.client.get("/graphql/stream", params={**TYPENAME, "variables": variables}),
+        ]
+        return [answer.status_code for answer in asked]
+
+    assert await statuses(bound - 2) == [200] * 5
+    assert await statuses(bound) == [400] * 5

@@ -12,7 +12,7 @@ from graphql import get_introspection_query
 from backend.config import Settings
 from backend.schema import introspection
 from backend.schema.execute import execute
-from backend.schema.introspection import ENTRIES_MAX
+from backend.schema.introspection import SchemaAnswers
 from tests.databases import fresh_sqlite
 from tests.schema.conftest import Door
 
@@ -70,13 +70,28 @@ async def test_what_tools_ask_is_made_once_and_not_by_the_loop(door: Door, made:
 
 
 async def test_each_question_has_its_own_answer_and_one_is_made_at_a_time(door: Door, made: Made) -> None:
-    texts = [f'{{ a{n}: __typename __type(name: "Customer") {{ name n{n}: kind }} }}' for n in range(ENTRIES_MAX + 4)]
+    kept_max = door.served.services.settings.schema_answers_max
+    texts = [f'{{ a{n}: __typename __type(name: "Customer") {{ name n{n}: kind }} }}' for n in range(kept_max + 4)]
     for _ in range(2):
         found = await asyncio.gather(*(door.served.ask(text) for text in texts))
         for n, answer in enumerate(found):
             assert answer == {"data": {f"a{n}": "Query", "__type": {"name": "Customer", f"n{n}": "OBJECT"}}}
     assert made.at_once_most == 1
-    assert len(door.served.app.state.graphql._schema_answers) == ENTRIES_MAX
+    assert len(door.served.app.state.graphql._schema_answers) == kept_max
+
+
+async def test_answers_that_are_kept_stay_within_their_bytes(door: Door, made: Made) -> None:
+    """Two of these answers are more than the bound, and the largest by itself."""
+    edge, bound = door.served.app.state.graphql, 700
+    settings = door.served.services.settings.model_copy(update={"schema_answers_bytes_max": bound})
+    kept = edge._schema_answers = SchemaAnswers(door.served.services.schema, settings)
+    texts = ['{ __type(name: "Customer") { description fields { name } } }']
+    texts += [f'{{ __type(name: "Me") {{ {" ".join(f"{name}{n}: name" for n in range(45))} }} }}' for name in "abc"]
+    for text in texts * 2:
+        assert "errors" not in await door.served.ask(text)
+        assert kept._bytes <= bound
+    assert len(kept) == 1
+    assert len(made.threads) == 8
 
 
 async def test_variables_make_another_answer_and_a_wrong_one_is_not_kept(door: Door, made: Made) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import graphql.validation.rules.overlapping_fields_can_be_merged as overlapping
 import pytest
 from graphql import (
     DefinitionNode,
@@ -31,7 +32,9 @@ from graphql import (
 from backend.config import Settings
 from backend.errors import Problem, Refused
 from backend.schema import limits as module
+from backend.schema.http import make_documents
 from backend.schema.limits import TOKENS, Limits, Written, count_written
+from backend.schema.root import build_schema as build_our_schema
 
 SCHEMA = build_schema("""
 type Query { shops(first: Int, last: Int, after: String): ShopPage  shop(id: ID!): Shop  word: String  pair: [Shop!]!
@@ -283,6 +286,7 @@ def test_what_many_digits_have_is_told_in_a_number_json_carries() -> None:
 TOO_MUCH = {
     "characters": "{ word } #" + "x" * SETTINGS.document_characters_max,
     "tokens": "{ " + "w " * 40_000 + "}",
+    "digits": "{ shops(first: " + "9" * 101 + ") { nodes { id } } }",
     "definitions": " ".join(f"query Q{n} {{ word }}" for n in range(300)),
     "selections": "{ shop(id: 1) { " + " ".join(f"f{n}" for n in range(2_100)) + " } }",
     "repeats": "{ shop(id: 1) { " + "id " * 110 + "} }",
@@ -444,6 +448,78 @@ def test_what_is_far_too_much_is_not_even_parsed() -> None:
     for text in (f"{{ shop(id: 1) {{ {aliases} }} }}", "{ word " + "@a " * 401 + "}"):
         with pytest.raises(Refused):
             LIMITS.check_text(text)
+
+
+LONG_NUMBERS = ("9" * 5_000, "-" + "1" * 90_000, "1." + "0" * 101, "1e" + "9" * 5_000)
+
+
+@pytest.mark.parametrize("number", LONG_NUMBERS)
+def test_a_number_of_many_digits_is_refused_wherever_it_stands(number: str) -> None:
+    """Python makes no number of so many, which must not look like a failure of ours."""
+    for text in (
+        f"{{ shops(first: {number}) {{ nodes {{ id }} }} }}",
+        f"query ($n: Int = {number}) {{ shops(first: $n) {{ nodes {{ id }} }} }}",
+        f"{{ shop(id: [{{a: {number}}}]) {{ id }} }}",
+    ):
+        assert set(refusals(text)) == {"digits"}
+    assert refusals('{ shop(id: "' + "9" * 5_000 + '") { id } }') == {}
+
+
+@pytest.fixture(scope="module")
+def ours() -> Any:
+    """The schema that is served."""
+    return build_our_schema()
+
+
+def many(part: str, times: int) -> str:
+    return " ".join(part for _ in range(times))
+
+
+PAIRS = {
+    "in inline fragments": "{ customers(first: 1) { nodes { "
+    + many("... { contacts(first: 1) { nodes { role } } }", 120)
+    + " } } }",
+    "in fragments": "{ customers(first: 1) { nodes { "
+    + " ".join(f"...F{n}" for n in range(60))
+    + " } } } "
+    + " ".join(
+        f"fragment F{n} on Customer {{ id nameEn kind contacts(first: 1) {{ nodes {{ role }} }} }}" for n in range(60)
+    ),
+}
+
+
+@pytest.mark.parametrize("where", PAIRS)
+def test_fields_that_must_be_compared_in_pairs_are_compared_so_often_and_no_more(where: str, ours: Any) -> None:
+    """Some hundred of them cost half a second: more than all the rest of a document."""
+    documents, _ = make_documents(ours, SETTINGS)
+    spent: list[int] = []
+    spend = overlapping.spend_complexity_budget
+
+    def counted(rule_context: Any, cost: int) -> None:
+        spent.append(cost)
+        spend(rule_context, cost)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlapping, "spend_complexity_budget", counted)
+        prepared = documents.prepare(PAIRS[where])
+    assert prepared.document is None
+    [error] = prepared.errors
+    assert isinstance(error.original_error, Refused)
+    [problem] = error.original_error.problems
+    assert problem.params == {"measure": "comparisons", "cost": 10_001, "limit": 10_000}
+    assert 10_000 < sum(spent) < 10_010
+
+
+def test_what_apps_are_built_with_needs_hardly_any_comparison(ours: Any) -> None:
+    least = SETTINGS.model_copy(update={"document_comparisons_max": 1_000})
+    documents, _ = make_documents(ours, least)
+    for path in sorted(Path("mobile_contract/operations").glob("*.graphql")):
+        assert documents.prepare(path.read_text()).errors == (), path
+    usual = get_introspection_query(descriptions=True, input_value_deprecation=True)
+    assert documents.prepare(usual).errors == ()
+    parts = " ".join(f"fragment P{n} on Customer {{ id nameEn kind stage own{n}: city }}" for n in range(12))
+    page = "{ customers(first: 20) { nodes { " + " ".join(f"...P{n}" for n in range(12)) + " } } } " + parts
+    assert make_documents(ours, SETTINGS)[0].prepare(page).errors == ()
 
 
 def test_what_no_lexer_reads_is_counted_all_the_same() -> None:

@@ -420,6 +420,10 @@ ABUSE: dict[str, tuple[list[Any], int]] = {
     "null payload": ([..., {**ASK, "payload": None}], 4400),
     "no query": ([..., {**ASK, "payload": {}}], 4400),
     "a number as query": ([..., {**ASK, "payload": {"query": 5}}], 4400),
+    "values too deep in each other": (
+        [..., {**ASK, "payload": {"query": "{ __typename }", "variables": {"a": json.loads("[" * 70 + "]" * 70)}}}],
+        4400,
+    ),
     "a list of variables": ([..., {**ASK, "payload": {"query": "{ a }", "variables": []}}], 4400),
     "an id in use": ([..., {**ASK, "payload": {"query": POKE}}, ASK], 4409),
     "too long": (['{"type":"ping","payload":{"x":"' + "x" * 4_000_000 + '"}}'], 1009),
