@@ -70,8 +70,8 @@ def judged(
     def effect(metric: EvaluationMetric) -> Estimate:
         return estimate(outcomes[metric], ~control, forecast=forecast, strata=strata)
 
-    primary = effect(found.metric)
-    back = return_of(effect(EvaluationMetric.REVENUE), cost_minor=found.cost_minor, margin_bp=margin_bp)
+    primary, money = effect(found.metric), effect(EvaluationMetric.REVENUE)
+    back = return_of(money, cost_minor=found.cost_minor, margin_bp=margin_bp)
     return {
         **counted,
         "lift": round(primary.lift, DIGITS),
@@ -82,6 +82,8 @@ def judged(
         "controlMean": round(primary.control_mean, DIGITS),
         "varianceCut": round(primary.variance_cut, DIGITS),
         "verdict": verdict_of(Interval(primary.lift, primary.low, primary.high)).value,
+        "forecastN": int(np.isfinite(forecast).sum()),
+        "gainVarianceCut": round(money.variance_cut, DIGITS),
         "basis": "REVENUE" if margin_bp is None else "DEFAULT_MARGIN",
         "gainMinor": back.gain_minor,
         "gainLowMinor": back.gain_low_minor,

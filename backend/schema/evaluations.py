@@ -53,6 +53,11 @@ class EvaluationResult:
     treated_mean: float | None = strawberry.field(description="Mean of the treated.")
     control_mean: float | None = strawberry.field(description="Mean of the held out.")
     variance_cut: float | None = strawberry.field(description="Noise taken away by the forecast from before, 0 to 1.")
+    forecasts: int | None = strawberry.field(
+        description="Customers with a forecast kept at the start; without any, nothing is corrected for what they"
+        " bought before. Null where it was not noted."
+    )
+    gain_variance_cut: float | None = strawberry.field(description="Noise of the gain taken away likewise, 0 to 1.")
     basis: str | None = strawberry.field(description="REVENUE, or DEFAULT_MARGIN where a margin is declared.")
     gain_minor: BigInt | None = strawberry.field(description="Money it brought over all treated customers.")
     gain_low_minor: BigInt | None = strawberry.field(description="Lower end of its 95 % interval.")
@@ -361,6 +366,8 @@ def _result(found: dict[str, Any]) -> EvaluationResult:
         treated_mean=found.get("treatedMean"),
         control_mean=found.get("controlMean"),
         variance_cut=found.get("varianceCut"),
+        forecasts=found.get("forecastN"),
+        gain_variance_cut=found.get("gainVarianceCut"),
         basis=found.get("basis"),
         gain_minor=money("gainMinor"),
         gain_low_minor=money("gainLowMinor"),

@@ -335,6 +335,8 @@ def _effect(found: tuple[str, str, str, dict[str, Any], int]) -> Effect:
         high=result.get("high"),
         treated_mean=result.get("treatedMean"),
         control_mean=result.get("controlMean"),
+        forecast_n=result.get("forecastN"),
+        gain_variance_cut=result.get("gainVarianceCut"),
     )
 
 

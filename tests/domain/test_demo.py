@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -23,7 +24,7 @@ from backend.domain.demo.characters import TOWN
 from backend.domain.demo.orders import SHARED_DRAFT
 from backend.domain.demo.world import World, demo_sign_ins, digests, make_world
 from backend.domain.evaluation_results import numbered
-from backend.domain.evaluations import arm_hashes, held_out
+from backend.domain.evaluations import arm_hashes, estimate, held_out
 from backend.domain.fields import Kind, records_stored, validate
 from backend.domain.forms import form_of, form_problems
 from backend.domain.names import sort_key
@@ -783,6 +784,48 @@ def test_story_campaigns_bring_what_was_planted_and_the_one_that_sold_well_bring
     running = [row for row in found.values() if row["state"] == "FROZEN"]
     assert [(row["result"], row["lesson"], row["starts_on"] < demo.setting.as_of_day < row["ends_on"])
             for row in running] == [(None, None, True)]  # fmt: skip
+
+
+@pytest.mark.requirement("R30")
+def test_story_campaigns_are_judged_by_what_was_expected_of_their_customers_before(demo: World) -> None:
+    """Large accounts are large before and after: without a forecast their chance of an arm is most of the money."""
+    evaluations, arms = by_id(demo, "evaluation"), defaultdict[str, list[Row]](list)
+    for arm in rows(demo, "evaluation_arm"):
+        arms[arm["evaluation_id"]].append(arm)
+    ids = list(by_id(demo, "customer"))
+    sold = defaultdict[tuple[str, int], float](float)
+    for order in rows(demo, "sales_order"):
+        if order["state"] not in NOT_SOLD:
+            dollars = order["total_minor"] * USD_PER_MINOR[order["currency"]]
+            sold[order["customer_id"], day_number(order["ordered_on"])] += dollars
+    truths, wide, narrow = [], [], []
+    for campaign in demo.campaigns:
+        row, own = evaluations[campaign.id], arms[campaign.id]
+        # nearly everybody had ordered by then, so that something was expected
+        assert sum(arm["forecast_minor"] is not None for arm in own) > 0.98 * len(own)
+        if row["state"] != "CLOSED":
+            continue
+        first, last = day_number(row["starts_on"]), day_number(row["ends_on"])
+        place = {arm["customer_id"]: number for number, arm in enumerate(own)}
+        spent = np.zeros(len(own))
+        for (customer, day), dollars in sold.items():
+            if first <= day <= last and customer in place:
+                spent[place[customer]] += 100 * dollars
+        treated = np.array([not arm["held_out"] for arm in own])
+        strata = numbered([arm["stratum"] for arm in own])
+        raw = estimate(spent, treated, strata=strata)
+        result = orjson.loads(row["result"])
+        low, high = result["gainLowMinor"], result["gainHighMinor"]
+        brought = zip(campaign.brought.tolist(), campaign.brought_day.tolist(), strict=True)
+        truth = 100 * sum(sold[ids[who], day] for who, day in brought)
+        assert low <= truth <= high, row["subject_id"]
+        assert (truth == 0) == (len(campaign.brought) == 0)
+        truths.append(truth)
+        wide.append((raw.high - raw.low) * raw.treated_n)
+        narrow.append(high - low)
+        assert narrow[-1] < 0.85 * wide[-1]
+    assert sum(truths) > 5 * 10**7, "more than half a million dollars was planted"
+    assert np.linalg.norm(narrow) < 0.7 * np.linalg.norm(wide), "of all together: a half less variance"
 
 
 @pytest.mark.requirement("R30")

@@ -561,6 +561,22 @@ def test_what_campaigns_brought_together_has_the_interval_of_a_sum() -> None:
 
 
 @pytest.mark.requirement("R24")
+def test_a_campaign_says_how_much_its_gain_was_corrected_and_one_that_could_not_be_is_named() -> None:
+    told_before = Effect("e1", "One", "2024-05-01", 90, 10, 100, -200, 400, 500, forecast_n=98, gain_variance_cut=0.625)
+    part = promotion(world(1, effects=[told_before]))
+    [row] = part.rows_of(L.CAMPAIGN)
+    assert [(one.code, one.value, one.n) for one in row.figures[3:]] == [(F.GAIN_VARIANCE_CUT, 6_250, 98)]
+    assert C.GAIN_NOT_ADJUSTED not in caveats(part)
+    none_kept = replace(told_before, id="e2", forecast_n=0, gain_variance_cut=0.01)
+    part = promotion(world(1, effects=[told_before, none_kept]))
+    assert [len(row.figures) for row in part.rows_of(L.CAMPAIGN)] == [3, 4]
+    assert C.GAIN_NOT_ADJUSTED in caveats(part)
+    # of one that was judged before this was noted nothing is claimed
+    part = promotion(world(1, effects=[replace(none_kept, forecast_n=None, gain_variance_cut=None)]))
+    assert (C.GAIN_NOT_ADJUSTED in caveats(part), len(part.rows_of(L.CAMPAIGN)[0].figures)) == (False, 3)
+
+
+@pytest.mark.requirement("R24")
 def test_response_is_told_of_campaigns_that_asked_who_ordered_and_every_lift_with_its_interval() -> None:
     buyers = Effect("e1", "Who ordered", "2024-05-01", 300, 100, 5, -9, 9, 500, EvaluationMetric.BUYERS,
                     0.09, 0.021, 0.159, 0.69, 0.6)  # fmt: skip

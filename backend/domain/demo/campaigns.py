@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from backend.domain.arrays import BoolArray, FloatArray, IntArray
-from backend.domain.backtest import Verdict
+from backend.domain.backtest import Verdict, order_cut
 from backend.domain.demo.customers import KIND_OF, RISING, SLIPPING, UNITS_MEDIAN, Customers
 from backend.domain.demo.frame import Setting, Table, canonical, record_ids
 from backend.domain.demo.naming import CHAIN, DISTRIBUTOR, MARKETPLACE, STORE
@@ -25,12 +25,18 @@ from backend.domain.evaluations import (
     arm_hashes,
     held_out,
 )
+from backend.domain.exchange import convert_columns
+from backend.domain.history import OrderColumns
 from backend.domain.money import Rate
+from backend.domain.scoring import ScoreParameters, score_customers
 from backend.domain.segments import SEGMENT_CODES
 from backend.domain.times import DAY_MS, day_from_number
 
 HOLDOUT_BP = 5_000
 """Half: with some five hundred customers, less would not tell nine in a hundred from chance."""
+PLANNED_DAYS, FROZEN_DAYS = 21, 6
+"""So long before the start."""
+FORECAST_STEP_MINOR = 10_000
 LOYAL_DAYS = 182
 """Who ordered within so many days stood in a segment of high loyalty then."""
 GOES_TO = (STORE, CHAIN, DISTRIBUTOR, MARKETPLACE)
@@ -73,12 +79,15 @@ LESSONS = {
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A campaign with its arms: (k,) accounts and whether they were left alone."""
+    """A campaign with its arms: (k,) accounts and whether they were left alone; (b,) accounts and days of the orders
+    that came because of it."""
 
     campaign: Campaign
     id: str
     account: IntArray
     held_out: BoolArray
+    brought: IntArray
+    brought_day: IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +119,14 @@ def campaign_orders(setting: Setting, customers: Customers, account: IntArray, d
         chosen = np.flatnonzero(recent & np.isin(accounts.kind, GOES_TO))
         hashes = arm_hashes(f"{SubjectKind.CAMPAIGN}:{campaign.subject_id}", _ids(customers, chosen), campaign_id)
         control = held_out(hashes, numbered(_strata(customers, chosen)), HOLDOUT_BP)
-        found.append(Drawn(campaign, campaign_id, chosen, control))
         bought = np.zeros(len(accounts.kind), dtype=np.bool_)
         bought[who[(on >= first) & (on < first + campaign.days)]] = True
         treated = chosen[~control]
         idle = treated[~bought[treated] & ~own[treated]]
         brought = draw.permutation(idle)[: round(campaign.lift * len(treated))]
-        extra.append((brought, first + draw.integers(0, campaign.days, len(brought))))
+        brought_day = first + draw.integers(0, campaign.days, len(brought))
+        extra.append((brought, brought_day))
+        found.append(Drawn(campaign, campaign_id, chosen, control, brought, brought_day))
     who, on = (np.concatenate([np.zeros(0, np.int64), *(one[side] for one in extra)]) for side in (0, 1))
     spread = np.exp(accounts.size[who] + draw.normal(0.0, 0.6, len(who)))
     return CampaignOrders(who, on, UNITS_MEDIAN[accounts.kind[who]] * spread, tuple(found))
@@ -138,9 +148,10 @@ def make_evaluations(
     for customer_id, day, amount, currency, counted in kept:
         if counted:
             bought.setdefault(customer_id, []).append((customer_id, day, amount, currency))
+    sales = _sales(customers, orders, counts, known) if drawn else None
     rows, arms = [], []
     for one in drawn:
-        row, own = _evaluated(setting, customers, one, bought, known, marketer_id)
+        row, own = _evaluated(setting, customers, one, bought, sales, known, marketer_id)
         rows.append(row)
         arms += own
     names = list(_RECORD)
@@ -176,6 +187,7 @@ def _evaluated(
     customers: Customers,
     drawn: Drawn,
     bought: dict[str, list[tuple[str, str, int, str]]],
+    sales: OrderColumns | None,
     rates: tuple[Rate, ...],
     marketer_id: str,
 ) -> tuple[dict[str, Any], list[Arm]]:
@@ -184,10 +196,11 @@ def _evaluated(
     starts_on, ends_on = day_from_number(first), day_from_number(first + campaign.days - 1)
     planned_ms = int(_planned_ms(setting, (campaign,))[0])
     ids = _ids(customers, drawn.account)
+    expected = _expected(customers, sales, drawn.account, first - FROZEN_DAYS - 1)
     arms: list[Arm] = [
-        (customer_id, alone, stratum, None)
-        for customer_id, alone, stratum in zip(
-            ids, drawn.held_out.tolist(), _strata(customers, drawn.account), strict=True
+        (customer_id, alone, stratum, forecast)
+        for customer_id, alone, stratum, forecast in zip(
+            ids, drawn.held_out.tolist(), _strata(customers, drawn.account), expected, strict=True
         )
     ]
     control_n, over = int(drawn.held_out.sum()), first + campaign.days < setting.as_of
@@ -211,7 +224,7 @@ def _evaluated(
         expectation=campaign.expectation,
         planned_at_ms=planned_ms,
         planned_by=f"staff:{marketer_id}",
-        frozen_at_ms=planned_ms + 15 * DAY_MS,
+        frozen_at_ms=planned_ms + (PLANNED_DAYS - FROZEN_DAYS) * DAY_MS,
         treated_n=len(ids) - control_n,
         control_n=control_n,
         ended_at_ms=setting.now_ms + (campaign.starts + campaign.days) * DAY_MS + 36_000_000 if over else None,
@@ -224,6 +237,34 @@ def _evaluated(
         window = [one for row in ids for one in bought.get(row, ()) if starts_on <= one[1] <= ends_on]
         result = judged(record, arms, window, rates=rates, margin_bp=None)
     return _row(record, result), arms
+
+
+def _sales(customers: Customers, orders: Table, counts: BoolArray, rates: tuple[Rate, ...]) -> OrderColumns:
+    """What counts as bought by the accounts, in the currency that is reported in."""
+    place = {customer_id: row for row, customer_id in enumerate(customers.ids)}
+    customer, day, amount, currency = (
+        [one for one, counted in zip(orders.columns[name], counts.tolist(), strict=True) if counted] for name in _ORDER
+    )
+    days = np.array(day, dtype="datetime64[D]").astype(np.int64)
+    minor = np.array(amount, dtype=np.int64)
+    converted = convert_columns(minor, np.array(currency, dtype=np.str_), days, to=REPORTED_IN, rates=rates)
+    nothing = np.zeros(days.shape, dtype=np.bool_)
+    who = np.array([place[one] for one in customer], dtype=np.int64)
+    return OrderColumns(who, days, converted.amount_minor, np.zeros_like(who), nothing, nothing)
+
+
+def _expected(customers: Customers, sales: OrderColumns | None, rows: IntArray, day: int) -> list[int | None]:
+    """What the score run of that night expected of accounts in two quarters, as the product keeps it with the arms.
+
+    Coarser than the product's: a fit's last digits are not the same on every machine, the world is.
+    """
+    if sales is None:
+        return [None] * len(rows)
+    kind = customers.accounts.kind
+    known = order_cut(sales, customers_n=len(kind), day=day, kind=kind)
+    found = score_customers(known.inputs, ScoreParameters(), day).value_at_stake_minor
+    coarse = np.rint(found.values[rows] / FORECAST_STEP_MINOR).astype(np.int64) * FORECAST_STEP_MINOR
+    return [value if told else None for value, told in zip(coarse.tolist(), found.known[rows].tolist(), strict=True)]
 
 
 def _row(record: EvaluationRecord, result: dict[str, Any] | None) -> dict[str, Any]:
@@ -240,8 +281,9 @@ def _row(record: EvaluationRecord, result: dict[str, Any] | None) -> dict[str, A
 
 
 def _planned_ms(setting: Setting, campaigns: Sequence[Campaign]) -> IntArray:
-    """Three weeks before the start, in the morning."""
-    return np.array([setting.now_ms + (one.starts - 21) * DAY_MS + 32_400_000 for one in campaigns], dtype=np.int64)
+    """In the morning."""
+    starts = np.array([one.starts for one in campaigns], dtype=np.int64)
+    return np.asarray(setting.now_ms + (starts - PLANNED_DAYS) * DAY_MS + 32_400_000, dtype=np.int64)
 
 
 def _ids(customers: Customers, rows: IntArray) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from backend.domain.arrays import IntArray
 from backend.domain.customers import LifecycleStage
-from backend.domain.demo.campaigns import make_evaluations
+from backend.domain.demo.campaigns import Drawn, make_evaluations
 from backend.domain.demo.contacts import make_contacts
 from backend.domain.demo.custom import make_custom_fields, make_custom_values
 from backend.domain.demo.customers import Customers, make_customers
@@ -35,10 +35,12 @@ SHOWN_ROLES = (Role.REP, Role.MANAGER, Role.SERVICE_AGENT, Role.ANALYST, Role.BA
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Whole tables by part. The parts `summaries` and `custom` hold further columns of `customer`."""
+    """Whole tables by part. The parts `summaries` and `custom` hold further columns of `customer`. `campaigns`: what
+    was planted, which no table tells."""
 
     setting: Setting
     parts: Mapping[str, tuple[Table, ...]]
+    campaigns: tuple[Drawn, ...] = ()
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -100,6 +102,7 @@ def make_world(profile: str = "demo", *, seed: int = SEED, as_of_day: str = AS_O
                 make_custom_values(setting, customers.ids, np.array(customers.patch >= 0)),
             ),
         },
+        orders.campaigns,
     )
 
 

@@ -46,7 +46,7 @@ def promotion(records: Records) -> Part:
 
     The score is 50 + 50 × the gain after its cost over the cost of all evaluated campaigns, so 50 is money back. The
     interval of their gain is that of a sum of amounts measured apart (half widths add up by their squares); where it
-    holds 0, the caveat says so.
+    holds 0, the caveat says so, and where a campaign kept no forecasts: what its arms differed in before is in it.
     """
     effects = [one for one in records.effects if one.gain_minor is not None]
     cost = sum(one.cost_minor for one in effects)
@@ -80,6 +80,7 @@ def promotion(records: Records) -> Part:
                 _roi(one.gain_minor or 0, one.cost_minor, _gain([one])[1]),
                 count(_F.CUSTOMERS, one.treated_n, n=one.treated_n + one.control_n),
                 *_lift(one),
+                *_adjusted(one),
             ),
             label=one.name,
             collection="evaluations",
@@ -96,6 +97,8 @@ def promotion(records: Records) -> Part:
     caveats = [] if effects else [Caveat(_C.CAMPAIGNS_NOT_RECORDED)]
     if half is not None and abs(gain) <= half:
         caveats.append(Caveat(_C.GAIN_MAY_BE_NONE))
+    if any(one.forecast_n == 0 for one in effects):
+        caveats.append(Caveat(_C.GAIN_NOT_ADJUSTED))
     if figures[-1].value is not None:
         caveats.append(Caveat(_C.NOT_A_CAUSE))
     return Part(
@@ -137,6 +140,14 @@ def _lift(effect: Effect) -> tuple[Figure, ...]:
     if base is None or base <= 0:
         return (nothing(_F.RELATIVE_LIFT, Unit.BASIS_POINTS),)
     return (ranged(_F.RELATIVE_LIFT, Unit.BASIS_POINTS, (lift, low, high), BASIS_POINTS / base, n=n),)
+
+
+def _adjusted(effect: Effect) -> tuple[Figure, ...]:
+    """How much less uncertain the gain is for what was expected of each customer before; nothing without forecasts."""
+    if not effect.forecast_n or effect.gain_variance_cut is None:
+        return ()
+    cut = round(effect.gain_variance_cut * BASIS_POINTS)
+    return (Figure(_F.GAIN_VARIANCE_CUT, Unit.BASIS_POINTS, cut, n=effect.forecast_n),)
 
 
 def _gain(effects: Sequence[Effect]) -> tuple[int, float | None]:

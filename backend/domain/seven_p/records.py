@@ -93,6 +93,8 @@ class BrokenRun:
 class Effect:
     """What an evaluated campaign came to. Money in minor units over all treated; `lift`: of the metric per customer
     with its interval; `treated_mean`, `control_mean`: the metric of an arm's customers; None where nothing can be said.
+    `forecast_n`: customers of whom a forecast was kept at the start, None: not noted; `gain_variance_cut`: share of the
+    gain's variance that forecast and segment took away, 0..1.
     """
 
     id: str
@@ -110,6 +112,8 @@ class Effect:
     high: float | None = None
     treated_mean: float | None = None
     control_mean: float | None = None
+    forecast_n: int | None = None
+    gain_variance_cut: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
