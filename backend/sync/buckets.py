@@ -57,6 +57,9 @@ def narrowing(entry: Backfill) -> tuple[str, list[object]]:
     if entry.only is not None:
         sql += " AND p.collection = ?"
         args.append(entry.only)
+    if entry.without is not None:
+        sql += " AND p.collection <> ?"
+        args.append(entry.without)
     if entry.bucket is not None:
         which, buckets = entry.bucket
         sql += f" AND substr(p.record_id, {LAST_BYTE}) = ANY(?)"

@@ -21,7 +21,7 @@ from backend.storage.engine import Connection, Engine
 from backend.sync.buckets import BUCKET_ROWS
 from backend.sync.collections import COLLECTIONS
 from backend.sync.counted import count_pulled
-from backend.sync.cursor import END, Backfill, Cursor, Position, expired, seal, unseal
+from backend.sync.cursor import END, FIRST, Backfill, Cursor, Position, expired, seal, unseal
 from backend.sync.devices import NOTE_SECONDS, note_pull, pulling_device
 from backend.sync.feed import read_clock
 from backend.sync.opening import read_opening
@@ -30,15 +30,15 @@ from backend.sync.protocol import check_streaming
 from backend.sync.pull import Page, PullRequest, SumsKept, pull
 from backend.sync.today import RANK, PackLimits, today_records
 from backend.sync.versions import check_served, is_known, shape_at
+from backend.sync.walk import walk_onward
 
 TODAY = "today"
 """In place of a scope: the pack that goes first. A pull drops the entry, since nobody holds such a scope."""
 CATALOGUE = "catalogue"
 ROWS_AT_FIRST = 64
 """Rows of a chunk while nothing is known of their size."""
-FIRST = ("", "")
 LAST = (END, "")
-"""Sort below and above every (collection, id)."""
+"""Sorts above every (collection, id)."""
 
 SentPlace = tuple[str, str, str]
 """(scope, collection, record id)"""
@@ -135,7 +135,7 @@ class _Stream:
         if request.cursor is None:
             if request.after is not None:
                 raise Refused(Problem(Code.REQUIRED, ("cursor",)))
-            whole = (Backfill(TODAY, clock), Backfill("", clock, onward=True))
+            whole = (Backfill(TODAY, clock), *walk_onward(clock))
             self.cursor = Cursor(Position(clock), clock, whole, self.version)
         else:
             self.cursor = unseal(
@@ -169,7 +169,7 @@ class _Stream:
                 entry = replace(entry, after=place)
         elif scope == entry.scope:
             entry = replace(entry, after=max(entry.after, place))
-        elif entry.onward and scope > entry.scope:
+        elif entry.onward is not None and entry.scope < scope < entry.onward:
             entry = replace(entry, scope=scope, after=place)
         self.cursor = replace(self.cursor, backfill=(entry, *others))
 
@@ -195,8 +195,9 @@ class _Stream:
         entry, *others = self.cursor.backfill
         if entry.scope == TODAY:
             lines, entry_now = await self._today(conn, entry, frozenset(open_scopes))
-        elif entry.onward:
-            lines, entry_now = await self._onward(conn, entry, open_scopes)
+        elif entry.onward is not None:
+            within = [scope for scope in open_scopes if entry.scope <= scope < entry.onward]
+            lines, entry_now = await self._onward(conn, entry, within)
         else:
             lines, entry_now = [], None
             if entry.scope in open_scopes:
@@ -252,13 +253,11 @@ class _Stream:
     async def _onward(
         self, conn: Connection, entry: Backfill, open_scopes: Sequence[str]
     ) -> tuple[list[bytes], Backfill | None]:
-        """From where the entry stands through the scopes after it, until a chunk is full."""
+        """From where the entry stands through its scopes, until a chunk is full."""
         lines: list[bytes] = []
         size = 0
         for scope in open_scopes:
-            if scope < entry.scope:
-                continue
-            current: Backfill | None = entry if scope == entry.scope else Backfill(scope, entry.up_to, onward=True)
+            current: Backfill | None = entry if scope == entry.scope else replace(entry, scope=scope, after=FIRST)
             while current is not None:
                 found, current_next = await self._scope(conn, current)
                 lines += found

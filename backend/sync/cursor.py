@@ -17,6 +17,10 @@ from backend.errors import Code, Problem, Refused
 
 END = "~"
 """Sorts above every collection name."""
+FIRST = ("", "")
+"""Sorts below every (collection, id)."""
+NAMES_END = "~"
+"""Sorts above every scope's name."""
 MAC_BYTES = 16
 
 
@@ -37,16 +41,26 @@ class Position(NamedTuple):
 class Backfill:
     """What of a scope is still to be sent: open places entered up to `up_to`, after (collection, id).
 
-    `only` names a collection. `bucket` is (which, of how many): of its records only those `in_bucket`. `onward`:
-    and after this scope every later one that was held already at the cursor's `scopes_at`, by name.
+    `only` names a collection, `without` one that is left out. `bucket` is (which, of how many): of its records only
+    those `in_bucket`. `onward`: and after this scope every later one, by name, that was held already at the cursor's
+    `scopes_at`, up to before this name.
     """
 
     scope: str
     up_to: int
-    after: tuple[str, str] = ("", "")
+    after: tuple[str, str] = FIRST
     only: str | None = None
     bucket: tuple[int, int] | None = None
-    onward: bool = False
+    onward: str | None = None
+    without: str | None = None
+
+    @property
+    def untouched(self) -> bool:
+        """Nothing of it was sent yet."""
+        return self.after == FIRST and self.bucket is None
+
+    def brings(self, collection: str) -> bool:
+        return self.without != collection and self.only in (None, collection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,8 @@ def unseal(token: str, *, secret: bytes, user_id: str, device_id: str) -> Cursor
 
 def _entry(entry: Backfill) -> list[object]:
     """As it travels; the tail that says nothing stays away."""
-    told: list[object] = [entry.scope, entry.up_to, list(entry.after), entry.only]
+    after = [*entry.after, entry.without] if entry.without else list(entry.after)
+    told: list[object] = [entry.scope, entry.up_to, after, entry.only]
     more = [entry.bucket, entry.onward] if entry.onward else [entry.bucket] if entry.bucket else []
     return [*told, *more]
 
@@ -99,9 +114,12 @@ def _backfill(
     after: list[str],
     only: str | None,
     bucket: list[int] | None = None,
-    onward: bool = False,
+    onward: str | bool | None = None,
 ) -> Backfill:
-    return Backfill(scope, up_to, (after[0], after[1]), only, (bucket[0], bucket[1]) if bucket else None, onward)
+    part = (bucket[0], bucket[1]) if bucket else None
+    # of before there were stretches: true, which is to the end
+    until = NAMES_END if onward is True else onward or None
+    return Backfill(scope, up_to, (after[0], after[1]), only, part, until, after[2] if len(after) > 2 else None)
 
 
 def seal_body(body: bytes, *, secret: bytes, user_id: str, device_id: str) -> str:

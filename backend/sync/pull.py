@@ -16,12 +16,13 @@ from backend.storage.engine import Connection
 from backend.sync.buckets import BUCKET_ROWS, buckets_for
 from backend.sync.collections import COLLECTIONS
 from backend.sync.counted import count_pulled
-from backend.sync.cursor import Backfill, Cursor, Position, expired, seal, unseal
+from backend.sync.cursor import FIRST, Backfill, Cursor, Position, expired, seal, unseal
 from backend.sync.devices import Pulling
 from backend.sync.feed import digest_text
 from backend.sync.opening import read_opening
 from backend.sync.places import Places, Row, Rows, places_after, rows_of, scopes_of, shapes_of, standing_after
 from backend.sync.versions import SCHEMA_VERSION, changed_between, check_served, is_known, shape_at
+from backend.sync.walk import walk_of
 
 SUMMED_ROWS = 500
 SUMS_KEPT_MAX = 10_000
@@ -195,8 +196,7 @@ def _backfill_now(
         for entry in _spread(carried, open_scopes, cursor.scopes_at)
         if entry.scope not in lost and entry.scope in open_scopes
     ]
-    gained = sorted(scope for scope, granted in open_scopes.items() if granted > cursor.scopes_at)
-    kept += [Backfill(scope, up_to) for scope in gained]
+    kept += walk_of([scope for scope, granted in open_scopes.items() if granted > cursor.scopes_at], up_to)
     kept += [
         Backfill(wish.scope, up_to, only=wish.collection, bucket=wish.bucket)
         for wish in refetch
@@ -207,10 +207,11 @@ def _backfill_now(
 
 def _spread(entry: Backfill, open_scopes: Mapping[str, int], scopes_at: int) -> list[Backfill]:
     """An entry as it stands, or one per scope when it goes on through all that were held at `scopes_at`."""
-    if not entry.onward:
+    if entry.onward is None:
         return [entry]
-    later = sorted(scope for scope, at in open_scopes.items() if scope > entry.scope and at <= scopes_at)
-    return [replace(entry, onward=False), *(Backfill(scope, entry.up_to) for scope in later)]
+    here = replace(entry, onward=None)
+    later = sorted(scope for scope, at in open_scopes.items() if entry.scope < scope < entry.onward and at <= scopes_at)
+    return [here, *(replace(here, scope=scope, after=FIRST) for scope in later)]
 
 
 async def _backfill_of_new_shapes(
@@ -218,16 +219,20 @@ async def _backfill_of_new_shapes(
 ) -> list[Backfill]:
     """Entries for what the client's new version shows otherwise, or at all, where something of it stands.
 
-    A scope that is still to be sent from its beginning needs none: it comes in the new version anyway.
+    What is still to be sent from its beginning needs none: it comes in the new version anyway.
     """
-    whole = {entry.scope for entry in entries if entry.only is None and entry.after == ("", "")}
     standing = await conn.fetch(
         "SELECT DISTINCT scope, collection FROM feed_scope WHERE scope = ANY(?) AND collection = ANY(?)"
         " AND left_seq IS NULL ORDER BY scope, collection",
-        [scope for scope in scopes if scope not in whole],
+        list(scopes),
         list(changed_between(cursor.schema, version)),
     )
-    return [Backfill(scope, cursor.position.seq, only=collection) for scope, collection in standing]
+    ahead = [entry for entry in entries if entry.untouched]
+    return [
+        Backfill(scope, cursor.position.seq, only=collection)
+        for scope, collection in standing
+        if not any(entry.scope == scope and entry.brings(collection) for entry in ahead)
+    ]
 
 
 class _Filler:
