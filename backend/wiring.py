@@ -21,7 +21,7 @@ from backend.integrations.erasures import ErasureList
 from backend.integrations.files import open_files
 from backend.integrations.oidc import Provider, ProviderSettings
 from backend.integrations.spool import Spool
-from backend.reads.compiler import Plans
+from backend.reads.plans import Plans
 from backend.schema.context import Context
 from backend.schema.execute import Documents
 from backend.schema.http import GraphQLEdge, make_documents

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 from backend.auth.principal import Principal
 from backend.ids import is_id
-from backend.reads.compiler import Parameter, Scopes, Source, Sql, arguments_of, sql_of
 from backend.reads.entities import ENTITIES
+from backend.reads.scopes import Scopes
+from backend.reads.sql import Parameter, Source, Sql, arguments_of, sql_of
 from backend.storage.engine import Engine
 
 

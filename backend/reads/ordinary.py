@@ -14,22 +14,6 @@ import orjson
 
 from backend.auth.principal import Principal
 from backend.domain.permissions import mask_text
-from backend.reads.compiler import (
-    Conditions,
-    Ordered,
-    Parameter,
-    Scopes,
-    Source,
-    Sql,
-    arguments_of,
-    behind,
-    cursor_holds,
-    fixed_conditions,
-    personal_keys_sql,
-    settled,
-    sql_of,
-    where_conditions,
-)
 from backend.reads.entities import (
     ENTITIES,
     LIST_ROWS_MAX,
@@ -40,7 +24,10 @@ from backend.reads.entities import (
     Many,
     Relation,
 )
+from backend.reads.ordering import Ordered, behind, cursor_holds, settled
+from backend.reads.scopes import Conditions, Scopes, fixed_conditions, personal_keys_sql, where_conditions
 from backend.reads.selection import Form, Selection, Span, write_position
+from backend.reads.sql import Parameter, Source, Sql, arguments_of, sql_of
 from backend.storage.engine import Engine
 
 

@@ -32,8 +32,9 @@ from backend.domain.predicates import (
 )
 from backend.domain.times import add_days, day_bounds_ms
 from backend.domain.visits import VisitState
-from backend.reads.compiler import Parameter, Scopes, Source, Sql, sql_of
 from backend.reads.entities import ENTITIES, readable
+from backend.reads.scopes import Scopes
+from backend.reads.sql import Parameter, Source, Sql, sql_of
 from backend.storage.customers import TIMEZONE_DEFAULT
 from backend.storage.dialects import Dialect
 from backend.storage.exchange import converted_sql, sum_sql

@@ -16,8 +16,8 @@ from backend.sync.push import UseCaseTable
 
 if TYPE_CHECKING:
     from backend.auth.keys import RescueKeys
-    from backend.reads.compiler import Plans
     from backend.reads.ordinary import Loader
+    from backend.reads.plans import Plans
     from backend.schema.finished import Picked
     from backend.schema.sensitive import SensitiveKeys
     from backend.storage.engine import Engine

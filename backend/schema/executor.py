@@ -26,9 +26,10 @@ from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from backend.errors import Code, Problem, Refused
-from backend.reads.compiler import Plan, compile_selection, scope_class
+from backend.reads.compiler import compile_selection
 from backend.reads.entities import ENTITIES
 from backend.reads.ordinary import Loader, Record, RecordPage
+from backend.reads.plans import Plan, scope_class
 from backend.reads.selection import Form, PageRequest, Selection, Span, usual
 from backend.schema.context import Context
 from backend.schema.finished import Finished, pick, picked_of

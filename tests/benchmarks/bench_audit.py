@@ -12,7 +12,7 @@ import time
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.config import Settings
 from backend.ids import new_id
-from backend.reads.compiler import Plans
+from backend.reads.plans import Plans
 from backend.schema.context import Context
 from backend.schema.execute import Documents, encode, execute
 from backend.schema.root import build_schema

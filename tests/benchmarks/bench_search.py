@@ -22,7 +22,7 @@ import orjson
 from backend.auth.principal import Principal, PrincipalKind, Role
 from backend.config import Settings
 from backend.domain.names import search_keys, sort_key
-from backend.reads.compiler import Plans
+from backend.reads.plans import Plans
 from backend.schema.context import Context
 from backend.schema.execute import Documents, encode, execute
 from backend.schema.root import build_schema

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from backend.config import Settings
-from backend.reads.compiler import Plans
+from backend.reads.plans import Plans
 from backend.schema.context import Context
 from backend.schema.execute import Documents, encode, execute
 from backend.schema.root import build_schema

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from backend.auth.principal import Principal, PrincipalKind, Role
-from backend.reads.compiler import Plan, compile_selection
+from backend.reads.compiler import compile_selection
+from backend.reads.plans import Plan
 from backend.reads.selection import Asked, Form, Selection, Span, one
 from backend.storage.dialects import Dialect, for_sqlite, sqlite_argument
 from backend.storage.engine import Engine

@@ -7,7 +7,7 @@ import pytest
 
 from backend.config import Settings
 from backend.ids import new_id
-from backend.reads.compiler import Plans
+from backend.reads.plans import Plans
 from backend.schema.context import Context
 from backend.schema.execute import Documents, encode, execute
 from backend.schema.shortcut import shortcut_of
