@@ -40,7 +40,8 @@ from backend.sync.custom import custom_fields_of
 from backend.sync.deleted import gone_parts, keep_deleted
 from backend.sync.documents import JSON_KINDS, canonical
 from backend.sync.feed import EPOCH_STEP, Stored, read_stored, read_stored_and_clock
-from backend.sync.issues import Kept, base_at, keep_issues, lost_value, people_of
+from backend.sync.issues import keep_issues, people_of
+from backend.sync.kept import Kept, base_at, lost_value
 from backend.sync.work import Door, Work
 
 ACCEPTED_LATE = "acceptedLateAt"

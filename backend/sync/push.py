@@ -25,7 +25,8 @@ from backend.sync.collections import COLLECTIONS
 from backend.sync.counted import count_pushed
 from backend.sync.devices import lock_pushing_device
 from backend.sync.grace import late_changes
-from backend.sync.issues import keep_refused, sendable, tells_of_erased
+from backend.sync.issues import keep_refused, tells_of_erased
+from backend.sync.kept import sendable
 from backend.sync.places import STORED_COLUMNS, Row, shown_rows, stored_rows
 from backend.sync.receipts import ERASED_HASH, Receipt, has_receipts_up_to, receipts_of
 from backend.sync.versions import SCHEMA_VERSION

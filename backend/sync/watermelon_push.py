@@ -28,7 +28,8 @@ from backend.sync.collections import COLLECTIONS
 from backend.sync.cursor import expired
 from backend.sync.devices import lock_pushing_device
 from backend.sync.feed import Stored, read_clock, read_stored
-from backend.sync.issues import ISSUES, close_issue, read_issue, sendable
+from backend.sync.issues import ISSUES, close_issue, read_issue
+from backend.sync.kept import sendable
 from backend.sync.protocol import check_syncing
 from backend.sync.push import Answer, Mutation, UseCaseTable, take
 from backend.sync.watermelon import BASE, TABLES

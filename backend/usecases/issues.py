@@ -23,7 +23,8 @@ from backend.domain.merge import Conflict
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id
 from backend.sync.changes import Change, Intent, Outcome, Status, UseCase
-from backend.sync.issues import Issue, as_kept, close_issue, read_issue, refresh_issue
+from backend.sync.issues import Issue, close_issue, read_issue, refresh_issue
+from backend.sync.kept import as_kept
 from backend.sync.push import UseCaseTable
 from backend.sync.work import Work
 

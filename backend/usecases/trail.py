@@ -21,7 +21,8 @@ from backend.storage.deleted import copies_named, scopes_held, scopes_now
 from backend.storage.engine import Connection, Engine
 from backend.storage.visibility import visible_to
 from backend.sync.collections import COLLECTIONS
-from backend.sync.issues import Kept, Telling
+from backend.sync.kept import Kept
+from backend.sync.telling import Telling
 
 ALL_RECORDS = "00000000-0000-0000-0000-000000000000"
 """What an entry about no single record names."""
