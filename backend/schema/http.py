@@ -71,6 +71,8 @@ STATUS_OF: Mapping[Code, int] = {
     Code.INTERNAL: 500,
 }
 """Statuses of what stops a request before it runs; all else is 400."""
+READING_METHODS = ("GET", "HEAD")
+"""HTTP says of both that nothing is changed by them, whatever they carry."""
 COST_HEADER = "x-query-cost"
 """Whoever sends it, whatever it says, is told what the request cost in `extensions.cost`."""
 ANSWER_VARIES = "Accept, Accept-Language, Authorization"
@@ -181,7 +183,7 @@ class GraphQLEdge:
             return malformed_response(malformed, media_type)
         standing, refused = await self.who(headers.get("authorization"))
         locale = _locale(standing, headers.get("accept-language"))
-        reading = request.method == "GET"
+        reading = request.method in READING_METHODS
         try:
             prepared, operation, weight = self._ready(
                 asked, standing, refused, locale, (OperationType.QUERY,) if reading else ANSWERED_AT_ONCE
@@ -416,7 +418,7 @@ class GraphQLEdge:
     async def asked(self, request: Request, headers: Mapping[str, str] | None = None) -> Asked:
         """What a GET or POST asks; its headers, where they were read already. Raises `Malformed`."""
         headers = _headers_of(request) if headers is None else headers
-        if request.method == "GET":
+        if request.method in READING_METHODS:
             return asked_from(_query_parameters(request, self._settings.value_depth_max), client=client_of(headers))
         _check_content_type(headers.get("content-type"))
         try:

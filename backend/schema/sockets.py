@@ -22,6 +22,7 @@ from structlog.contextvars import bound_contextvars
 from backend.admission import CONNECTION_BYTES, within
 from backend.config import Settings
 from backend.domain.origins import is_allowed_origin
+from backend.domain.rates import address_key
 from backend.errors import Code, Problem, Refused, Retry
 from backend.ids import new_id
 from backend.schema.deprecations import NAMELESS, client_of
@@ -115,6 +116,7 @@ class _Socket:
         self._websocket = websocket
         self._edge = edge
         self._settings = settings
+        self._address = address_key(websocket.client.host) if websocket.client else ""
         self._language = websocket.headers.get("accept-language")
         self._authorization: str | None = None
         self._client = NAMELESS
@@ -274,7 +276,12 @@ class _Socket:
 
     async def _answer(self, operation_id: str, asked: Asked) -> None:
         answers = self._edge.answers(
-            asked, self._authorization, self._language, kinds=tuple(OperationType), connected_clock=self._clock
+            asked,
+            self._authorization,
+            self._language,
+            kinds=tuple(OperationType),
+            connected_clock=self._clock,
+            address=self._address,
         )
         try:
             async with aclosing(answers):

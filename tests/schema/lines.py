@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -60,13 +60,19 @@ class Line:
 
 @asynccontextmanager
 async def line(
-    served: Served, token: str | None = None, *, origin: str | None = None, protocols: tuple[str, ...] = (PROTOCOL,)
+    served: Served,
+    token: str | None = None,
+    *,
+    origin: str | None = None,
+    protocols: tuple[str, ...] = (PROTOCOL,),
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Line]:
     """A websocket; one that has begun, where a token is given."""
     async with connect(
         f"ws://127.0.0.1:{served.port}/graphql",
         subprotocols=[Subprotocol(name) for name in protocols] or None,
         origin=Origin(origin) if origin is not None else None,
+        additional_headers=headers,
         open_timeout=PATIENCE_SECONDS,
         compression=None,
         proxy=None,

@@ -237,6 +237,13 @@ async def test_get_answers_queries_only(door: Door) -> None:
         assert answer.status_code == 405
         assert answer.headers["allow"] == "POST"
         assert code_of(answer) == "BAD_REQUEST"
+    # HEAD is GET without a body, and carries no request of its own
+    head = await client.head("/graphql", params=TYPENAME)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["etag"]
+    assert (await client.head("/graphql", params={"query": "mutation { __typename }"})).status_code == 405
+    carried = await client.request("HEAD", "/graphql", json={"query": "mutation { __typename }"})
+    assert carried.status_code == 400
     for malformed in (
         {},
         {"query": ""},

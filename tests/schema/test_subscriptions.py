@@ -16,8 +16,10 @@ from starlette.applications import Starlette
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from backend.config import Settings
+from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.storage.engine import open_engine
+from backend.usecases.sessions import Sessions
 from tests import factories
 from tests.clocks import HandClock
 from tests.databases import free_port, fresh_sqlite
@@ -516,6 +518,31 @@ async def test_a_bad_document_is_told_and_the_connection_goes_on(office_on_file:
                 assert (name, set(data)) == ("next", {"errors"}), document
                 assert data["errors"][0]["extensions"]["code"] == code, document
                 assert await stream.event() == ("complete", None)
+
+
+async def test_who_tries_to_sign_in_is_counted_under_his_address_by_every_transport(
+    file_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever has one account would guess the passwords of all others over a websocket."""
+    tried: list[str] = []
+
+    async def sign_in(_: Sessions, email: str, password: str, device: object, *, address: str = "") -> None:
+        tried.append(address)
+        raise Refused(Problem(Code.UNAUTHENTICATED))
+
+    monkeypatch.setattr(Sessions, "sign_in", sign_in)
+    given = {"email": "a@b.example", "password": "x", "device": {"id": new_id(), "name": "x", "platform": "WEB"}}
+    async with open_office(file_url, tmp_path, trusted_proxies="127.0.0.1") as office:
+        token = await office.token("REP")
+        head = {"X-Forwarded-For": "203.0.113.9"}
+        await office.served.ask(SIGN_IN, given, **head)
+        body = {"query": SIGN_IN, "variables": given}
+        await office.served.client.post("/graphql/stream", json=body, headers=head)
+        async with line(office.served, token, headers=head) as socket:
+            await socket.subscribe("a", SIGN_IN, **given)
+            heard = await socket.hear()
+            assert heard["payload"]["data"]["signIn"]["problems"][0]["code"] == "UNAUTHENTICATED"
+    assert tried == ["203.0.113.9"] * 3
 
 
 async def test_every_transport_gives_the_same_answer(office: Office) -> None:
