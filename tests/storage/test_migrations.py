@@ -1,10 +1,12 @@
 """Migrations: one process at a time, on databases that already hold data, and in step with the models."""
 
 import asyncio
+import itertools
 import re
 import sys
 import uuid
 from collections.abc import AsyncIterator
+from importlib import import_module
 from pathlib import Path
 
 import asyncpg
@@ -13,10 +15,13 @@ from tortoise import Tortoise
 from tortoise.migrations.api import migrate as run_migrations
 from tortoise.migrations.autodetector import MigrationAutodetector
 
+from backend.storage import migrations
 from backend.storage.dialects import Dialect
 from backend.storage.engine import Engine, open_engine
 from backend.storage.migrate import migrate, tortoise_config
 from tests import factories
+
+FOLDER = Path(migrations.__file__).parent
 
 
 @pytest.fixture
@@ -31,6 +36,16 @@ async def empty_url(database_source: Path | str, tmp_path: Path) -> AsyncIterato
     yield f"{database_source}/{name}"
     await raw.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await raw.close()
+
+
+def test_migrations_stand_in_one_line_numbered_as_they_follow() -> None:
+    """Two that follow the same one would be applied in an order that nobody decided."""
+    names = sorted(path.stem for path in FOLDER.glob("0*.py"))
+    numbers = [name[:4] for name in names]
+    assert len(set(numbers)) == len(numbers), numbers
+    for before, name in itertools.pairwise(names):
+        follows = import_module(f"{migrations.__name__}.{name}").Migration.dependencies
+        assert follows == [("selvedge", before)], name
 
 
 async def _migrate_in_a_process(url: str) -> int:

@@ -26,6 +26,6 @@ async def leave_none(_apps: Any, editor: BaseSchemaEditor) -> None:
 
 
 class Migration(GrowingMigration):
-    dependencies = [("selvedge", "0023_tasks_apart")]
+    dependencies = [("selvedge", "0024_runs_asked_to_end")]
 
     operations = [ops.RunPython(leave_room, leave_none)]
