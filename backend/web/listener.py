@@ -96,6 +96,8 @@ class Listener(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # behind the body, where whoever looks over requests on their way has not looked for one
         self._head_bytes += len(name) + len(value)
         self._head_fields += 1
         if not self._is_too_large():

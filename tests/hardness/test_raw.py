@@ -191,6 +191,17 @@ async def test_no_chunks_are_too_strange(served: Served) -> None:
     await lives(served)
 
 
+async def test_what_stands_behind_the_body_is_no_header(door: Door) -> None:
+    """A proxy that takes an address or a token out of the head lets trailers through."""
+    token = (await door.sign_in())["accessToken"]
+    body = b'{"query": "{ me { id } }"}'
+    chunked = b"%x\r\n%s\r\n0\r\n" % (len(body), body)
+    named, nobody = (f"Authorization: Bearer {token}", "X: y")
+    for above, below, status in ((named, nobody, 200), (nobody, named, 401)):
+        lines = head(door.served, "Content-Type: application/json", "Transfer-Encoding: chunked", above)
+        assert statuses(await said(door.served, lines + chunked + below.encode() + b"\r\n\r\n")) == [status]
+
+
 async def test_a_body_over_the_cap_in_chunks_is_stopped_at_the_cap(server_settings: Settings) -> None:
     async with serve(server_settings.model_copy(update={"body_bytes_max": 1_000})) as served:
         lines = head(served, "Content-Type: application/json", "Transfer-Encoding: chunked")
