@@ -96,7 +96,10 @@ def use_cases_within(
         name: refusing_erased(name, following_aliases(name, use_case)) for name, use_case in by_collection.items()
     }
     records = {(name, intent): use_case for name, use_case in following.items() for intent in Intent}
-    bringing_back = {name: restoring(name, restore_days, limits.per_record_max) for name in by_collection}
+    rows_max = {"customFields": custom_fields_max, "forms": forms_max}
+    bringing_back = {
+        name: restoring(name, restore_days, limits.per_record_max, rows_max.get(name)) for name in by_collection
+    }
     records |= {
         (name, Intent.RESTORE): refusing_erased(name, following_aliases(name, use_case))
         for name, use_case in bringing_back.items()

@@ -323,19 +323,34 @@ _PERSONS = ("kind", CustomerKind.CONSUMER.value)
 _NO_PERSON = f"{{a}}.kind <> '{CustomerKind.CONSUMER.value}'"
 
 
-_CUSTOM = "{a}.custom::json"
+CUSTOM_VALUE: Mapping[str, tuple[str, str]] = {
+    kind: (
+        f"(SELECT CASE json_typeof(h.v) WHEN '{kind}' THEN {value} END"
+        " FROM (SELECT {a}.custom::json -> ?::text AS v) h)",
+        f"(SELECT CASE json_type(h.v) WHEN '{sqlite}' THEN h.v ->> '$' END FROM (SELECT {{a}}.custom -> ? AS v) h)",
+    )
+    for kind, value, sqlite in (
+        ("number", "(h.v #>> '{}')::bigint", "integer"),
+        ("string", "(h.v #>> '{}') COLLATE \"C\"", "text"),
+        ("array", "h.v", "array"),
+    )
+}
+"""What a record holds under a key, where it is of this kind as JSON names it: for PostgreSQL, for SQLite. One of
+another kind counts as none: a database that is asked to make a number of it would refuse the whole statement."""
+_NUMBER, _TEXT, _LIST = CUSTOM_VALUE["number"], CUSTOM_VALUE["string"], CUSTOM_VALUE["array"]
+_HELD = "{a}.custom::json -> ?::text"
 _BY_CUSTOM = {
-    "customIn": Filter(f"({_CUSTOM} -> ?::text)::text = ANY(?)", "({a}.custom -> ?) = ANY(?)"),
+    "customIn": Filter(f"({_HELD})::text = ANY(?)", "({a}.custom -> ?) = ANY(?)"),
     "customHas": Filter(
-        f"EXISTS (SELECT 1 FROM json_array_elements_text({_CUSTOM} -> ?::text) h(value) WHERE h.value = ANY(?))",
-        "EXISTS (SELECT 1 FROM json_each({a}.custom, '$.' || ?) h WHERE h.value = ANY(?))",
+        f"EXISTS (SELECT 1 FROM json_array_elements_text({_LIST[0]}) e(value) WHERE e.value = ANY(?))",
+        f"EXISTS (SELECT 1 FROM json_each({_LIST[1]}) e WHERE e.value = ANY(?))",
     ),
-    "customFilled": Filter(f"({_CUSTOM} -> ?::text) IS NOT NULL", "({a}.custom -> ?) IS NOT NULL"),
-    "customEmpty": Filter(f"({_CUSTOM} -> ?::text) IS NULL", "({a}.custom -> ?) IS NULL"),
-    "customNumberFrom": Filter(f"({_CUSTOM} ->> ?::text)::bigint >= ?::bigint", "({a}.custom ->> ?) >= ?"),
-    "customNumberTo": Filter(f"({_CUSTOM} ->> ?::text)::bigint <= ?::bigint", "({a}.custom ->> ?) <= ?"),
-    "customTextFrom": Filter(f'({_CUSTOM} ->> ?::text) COLLATE "C" >= ?::text', "({a}.custom ->> ?) >= ?"),
-    "customTextTo": Filter(f'({_CUSTOM} ->> ?::text) COLLATE "C" <= ?::text', "({a}.custom ->> ?) <= ?"),
+    "customFilled": Filter(f"({_HELD}) IS NOT NULL", "({a}.custom -> ?) IS NOT NULL"),
+    "customEmpty": Filter(f"({_HELD}) IS NULL", "({a}.custom -> ?) IS NULL"),
+    "customNumberFrom": Filter(f"{_NUMBER[0]} >= ?::bigint", f"{_NUMBER[1]} >= ?"),
+    "customNumberTo": Filter(f"{_NUMBER[0]} <= ?::bigint", f"{_NUMBER[1]} <= ?"),
+    "customTextFrom": Filter(f"{_TEXT[0]} >= ?::text", f"{_TEXT[1]} >= ?"),
+    "customTextTo": Filter(f"{_TEXT[0]} <= ?::text", f"{_TEXT[1]} <= ?"),
 }
 """Conditions on one custom field, as `domain.custom.filter_conditions` names them: its key, then what it is compared
 with. The first takes values as JSON texts, so that a number is not a text of the same digits."""

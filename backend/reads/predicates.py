@@ -32,7 +32,7 @@ from backend.domain.predicates import (
 )
 from backend.domain.times import add_days, day_bounds_ms
 from backend.domain.visits import VisitState
-from backend.reads.entities import ENTITIES, readable
+from backend.reads.entities import CUSTOM_VALUE, ENTITIES, readable
 from backend.reads.scopes import Scopes
 from backend.reads.sql import Parameter, Source, Sql, sql_of
 from backend.storage.customers import TIMEZONE_DEFAULT
@@ -226,18 +226,15 @@ class PredicateCompiler:
     def of_set(self, condition: Condition) -> Sql:
         sqlite, is_own = self.dialect is Dialect.SQLITE, condition.ref.name.startswith(CUSTOM_PREFIX)
         key = (condition.ref.name.removeprefix(CUSTOM_PREFIX),) if is_own else ()
-        column = f"{self.alias}.custom" if is_own else f"{self.alias}.tags"
-        if not sqlite:
-            held = self.given.sql(f"({column}::json -> ?::text)" if is_own else f"{column}::json", *key)
-            text, each = sql_of(held, "::text"), "json_array_elements_text"
-        else:
-            held = text = self.given.sql(f"({column} -> ?)" if is_own else column, *key)
-            each = "json_each"
+        held = f"{self.alias}.tags" if sqlite else f"{self.alias}.tags::json"
+        if is_own:
+            held = CUSTOM_VALUE["array"][sqlite].replace("{a}", self.alias)
+        each = "json_each" if sqlite else "json_array_elements_text"
         if condition.op is Op.MISSING:
-            return sql_of("COALESCE(", text, ", '[]') = '[]'")
+            return sql_of("COALESCE(", self.given.sql(held if sqlite else f"{held}::text", *key), ", '[]') = '[]'")
         row = "h" if sqlite else "h(value)"
         wanted = self.given.sql(f") {row} WHERE h.value = ANY(?))", [str(one) for one in condition.values])
-        return sql_of(f"EXISTS (SELECT 1 FROM {each}(", held, wanted)
+        return sql_of(f"EXISTS (SELECT 1 FROM {each}(", self.given.sql(held, *key), wanted)
 
     def of_money(self, condition: Condition) -> Sql:
         amounts = [one for one in condition.values if isinstance(one, Money)]
@@ -302,10 +299,12 @@ class PredicateCompiler:
 
     def custom(self, name: str) -> Sql:
         kind, key = self.vocabulary.fields[name].kind, name.removeprefix(CUSTOM_PREFIX)
-        if self.dialect is Dialect.SQLITE:
-            return self.given.sql(f"({self.alias}.custom {'->' if kind is Kind.BOOL else '->>'} ?)", key)
-        text = f"({self.alias}.custom::json ->> ?::text)"
-        return self.given.sql(f"{text}::bigint" if kind is Kind.NUMBER else f'{text} COLLATE "C"', key)
+        sqlite = self.dialect is Dialect.SQLITE
+        if kind is Kind.BOOL:
+            text = f'({self.alias}.custom::json ->> ?::text) COLLATE "C"'
+            return self.given.sql(f"({self.alias}.custom -> ?)" if sqlite else text, key)
+        value = CUSTOM_VALUE["number" if kind is Kind.NUMBER else "string"][sqlite]
+        return self.given.sql(value.replace("{a}", self.alias), key)
 
     def scope(self, entity: str, alias: str) -> Sql:
         if self.scopes is None:

@@ -13,8 +13,9 @@ import orjson
 from backend.storage.attachments import keep_for_return, release_files, returned
 from backend.storage.engine import Connection
 from backend.storage.models.attachments import Attachment
+from backend.storage.models.custom import CustomFieldRow
 from backend.storage.models.customers import Contact, Customer, CustomerContact
-from backend.storage.models.feedback import Answer, AnswerMeasure, ServiceCase
+from backend.storage.models.feedback import Answer, AnswerMeasure, FormVersion, ServiceCase
 from backend.storage.models.judged import Judgement
 from backend.storage.models.work import OrderLine, SalesOrder, Task, Visit
 from backend.storage.visibility import follows
@@ -37,6 +38,8 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
         ServiceCase,
         Judgement,
         Attachment,
+        CustomFieldRow,
+        FormVersion,
     )
 }
 
@@ -150,6 +153,14 @@ async def gone_with_others(conn: Connection, collection: str, ids: Sequence[str]
         [key_of(collection, record_id) for record_id in ids],
     )
     return {row[0] for row in rows}
+
+
+async def any_copy_holds(conn: Connection, collection: str, text: str) -> bool:
+    """Whether a deleted record of a collection would bring this text back, as its copy holds it."""
+    rows = await conn.fetch(
+        "SELECT 1 FROM deleted_record WHERE collection = ? AND rows LIKE ? ESCAPE '!' LIMIT 1", collection, f"%{text}%"
+    )
+    return bool(rows)
 
 
 async def keep_away(conn: Connection, keys: Sequence[str]) -> None:

@@ -14,6 +14,9 @@ import orjson
 from backend.storage.deleted import Copy, copies_of, save_copies
 from backend.storage.engine import Connection
 
+MERGES_AT_ONCE = 200
+"""Merges looked into in one go; each holds a whole record."""
+
 
 async def note_brought_back(conn: Connection, copies: Iterable[Copy]) -> None:
     """Add records to what the undoing of the merges since gives back, the later merges of a survivor too."""
@@ -51,6 +54,27 @@ def _given_back(undo: dict[str, Any], copy: Copy) -> list[str]:
     else:
         listed = undo["children"].setdefault(next(iter(copy.rows)), [])
     return listed
+
+
+async def any_merge_holds(conn: Connection, collection: str, key: str) -> bool:
+    """Whether undoing a merge of a collection would bring a value back under this key of a custom field."""
+    after_id = ""
+    while True:
+        rows = await conn.fetch(
+            "SELECT id, undo FROM record_merge WHERE collection = ? AND state = 'MERGED' AND undo LIKE ?::text"
+            " AND id > ? ORDER BY id LIMIT ?",
+            collection,
+            f'%"{key}":%',
+            after_id,
+            MERGES_AT_ONCE,
+        )
+        for _, text in rows:
+            undo = orjson.loads(text)
+            if any(key in (held.get("custom") or {}) for held in (undo["record"], undo["survivor_before"])):
+                return True
+        if len(rows) < MERGES_AT_ONCE:
+            return False
+        after_id = rows[-1][0]
 
 
 async def point_back(

@@ -30,6 +30,8 @@ KEPT = frozenset(
         "cases",
         "judgements",
         "attachments",
+        "customFields",
+        "forms",
     }
 )
 """Collections whose records can be brought back."""

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from backend.domain.custom import definition_problems, whole_choices
 from backend.domain.permissions import Collection
 from backend.errors import Code
+from backend.storage.deleted import any_copy_holds
+from backend.storage.merged import any_merge_holds
 from backend.sync.changes import Change, Draft, Outcome, UseCase, open_drafts, save_drafts
 from backend.sync.collections import COLLECTIONS
 from backend.sync.rights import check_rights
@@ -62,8 +64,15 @@ async def _check_new(work: Work, drafts: Sequence[Draft], fields_max: int) -> No
 
 
 async def _refuse_filled(work: Work, draft: Draft) -> None:
-    """A value in any record, seen or not, keeps its definition."""
-    table, key = COLLECTIONS[str(draft.after["collection"])].table, draft.after["key"]
+    """A value in any record, seen or not, keeps its definition; so does one that would come back with a deleted record
+    or with a merge that is undone, when the key could be another field's by then."""
+    collection, key = str(draft.after["collection"]), str(draft.after["key"])
+    table = COLLECTIONS[collection].table
     rows = await work.conn.fetch(f"SELECT 1 FROM {table} WHERE custom LIKE ?::text LIMIT 1", f'%"{key}":%')
-    if rows:
+    if (
+        rows
+        # a copy holds the map as a text within its own JSON
+        or await any_copy_holds(work.conn, collection, f'\\"{key}\\":')
+        or await any_merge_holds(work.conn, collection, key)
+    ):
         draft.refuse(Code.NOT_EDITABLE, "id")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from backend.domain.forms import form_problems, whole_questions
 from backend.domain.permissions import Collection
 from backend.errors import Code
+from backend.storage.deleted import any_copy_holds
 from backend.sync.changes import Change, Draft, Outcome, UseCase, open_drafts, save_drafts
 from backend.sync.rights import check_rights
 from backend.sync.work import Work
@@ -62,6 +63,7 @@ def _publish(work: Work, draft: Draft, versions: Counter[str], forms_max: int) -
 
 
 async def _refuse_answered(work: Work, draft: Draft) -> None:
-    """An answer, seen or not, keeps what it was asked."""
-    if await work.conn.fetch("SELECT 1 FROM answer WHERE form_id = ? LIMIT 1", draft.id):
+    """An answer, seen or not, keeps what it was asked; so does a deleted one that may be brought back."""
+    answered = await work.conn.fetch("SELECT 1 FROM answer WHERE form_id = ? LIMIT 1", draft.id)
+    if answered or await any_copy_holds(work.conn, "answers", f'"form_id":"{draft.id}"'):
         draft.refuse(Code.NOT_EDITABLE, "id")

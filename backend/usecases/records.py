@@ -49,20 +49,28 @@ _RIGHT: Mapping[str, Collection] = {
     "cases": Collection.CASES,
     "judgements": Collection.JUDGEMENTS,
     "attachments": Collection.ATTACHMENTS,
+    "customFields": Collection.CUSTOM_FIELDS,
+    "forms": Collection.FORMS,
 }
+_KNOWN_BY: Mapping[str, tuple[str, str]] = {"customFields": ("collection", "key"), "forms": ("key", "version")}
+"""What an admin makes, and the columns no two of them share: deleted, another may have come in its place."""
 _OF_A_CUSTOMER = frozenset({"customerContacts", "visits", "orders", "tasks", "answers", "cases", "judgements"})
 
 
-def restoring(name: str, days: int = RESTORE_DAYS, attachments_max: int = ATTACHMENTS_MAX) -> UseCase:
-    """The use case that brings records of a collection back for `days` after they were deleted."""
+def restoring(
+    name: str, days: int = RESTORE_DAYS, attachments_max: int = ATTACHMENTS_MAX, rows_max: int | None = None
+) -> UseCase:
+    """The use case that brings records of a collection back for `days` after they were deleted. `rows_max`: how many
+    definitions one collection, or versions all forms, may have."""
 
     async def restore(work: Work, changes: Sequence[Change]) -> list[Outcome]:
         """Bring deleted records back. One that stands already is answered as restored.
 
         Refuses NOT_FOUND (never there, or out of scope; with a path: what it hangs on is gone), NOT_PERMITTED,
-        RESTORE_TOO_LATE, TOO_MANY (an attachment of a record that has as many as it may by now).
+        RESTORE_TOO_LATE, TOO_MANY (an attachment of a record that has as many as it may by now), ID_TAKEN (a definition
+        or a version of a form in whose place another one stands).
         """
-        return await _Restoring(work, name, days, attachments_max).answer(changes)
+        return await _Restoring(work, name, days, attachments_max, rows_max).answer(changes)
 
     return restore
 
@@ -74,17 +82,23 @@ def _holder(row: Raw) -> tuple[str, str]:
 class _Restoring:
     """One batch of one collection."""
 
-    def __init__(self, work: Work, name: str, days: int, attachments_max: int) -> None:
+    def __init__(self, work: Work, name: str, days: int, attachments_max: int, rows_max: int | None) -> None:
         self.work = work
         self.name = name
         self.days = days
         self.attachments_max = attachments_max
+        self.rows_max = rows_max
         self.hung: Counter[tuple[str, str]] = Counter()
         """how many attachments come back in this batch, by the record they hang on"""
+        self.taken: set[tuple[object, ...]] = set()
+        """what those are known by that come back in this batch"""
         self.heads: dict[str, CustomerHead] = {}
 
     async def answer(self, changes: Sequence[Change]) -> list[Outcome]:
         ids = sorted({change.id for change in changes if is_id(change.id)})
+        if self.name in _KNOWN_BY:
+            # one at a time, as they are made
+            await self.work.conn.fetch("SELECT seq FROM sync_clock WHERE id = 1 FOR UPDATE")
         # customers before what hangs on them, as everybody locks them
         early = await copies_of(self.work.conn, self.name, ids)
         named = {customer for copy in early.values() for customer in copy.customers}
@@ -111,6 +125,7 @@ class _Restoring:
                     coming[record_id] = copy
                     if self.name == "attachments":
                         self.hung[_holder(copy.row)] += 1
+                    self.taken.add(self._known(copy.row))
         await self._bring_back(list(coming.values()))
         return [self._outcome(change, problems) for change in changes]
 
@@ -151,6 +166,8 @@ class _Restoring:
             found.append(Problem(Code.NOT_FOUND, ("contactId",)))
         if self.name == "customers":
             found += await self._problems_of_customer(row)
+        if self.name in _KNOWN_BY:
+            found += await self._problems_of_place(row)
         if self.name == "attachments" and not await self._record_seen(row):
             found.append(Problem(Code.NOT_FOUND, ("recordId",)))
         elif self.name == "attachments":
@@ -180,6 +197,22 @@ class _Restoring:
         if row["parent_id"] is not None and not await self._exists("customer", row["parent_id"]):
             found.append(Problem(Code.NOT_FOUND, ("parentId",)))
         return found
+
+    def _known(self, row: Raw) -> tuple[object, ...]:
+        return tuple(row[name] for name in _KNOWN_BY.get(self.name, ()))
+
+    async def _problems_of_place(self, row: Raw) -> list[Problem]:
+        """Another one may have come in its place, and so many that it is one too many."""
+        table, known = COLLECTIONS[self.name].table, self._known(row)
+        alike = " AND ".join(f"{name} = ?" for name in _KNOWN_BY[self.name])
+        if known in self.taken or await self.work.conn.fetch(f"SELECT id FROM {table} WHERE {alike}", *known):
+            return [Problem(Code.ID_TAKEN, ("key",))]
+        among, args = ("collection = ?", [row["collection"]]) if "collection" in row else ("1 = 1", [])
+        ((standing,),) = await self.work.conn.fetch(f"SELECT count(*) FROM {table} WHERE {among}", *args)
+        coming = sum(one[: len(args)] == tuple(args) for one in self.taken)
+        if self.rows_max is not None and standing + coming >= self.rows_max:
+            return [Problem(Code.TOO_MANY, ("id",), (str(self.rows_max),))]
+        return []
 
     async def _exists(self, table: str, record_id: str) -> bool:
         return bool(await self.work.conn.fetch(f"SELECT id FROM {table} WHERE id = ?", record_id))

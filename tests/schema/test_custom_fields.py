@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.house import House
@@ -74,6 +75,36 @@ async def test_records_are_found_by_what_they_hold(house: House) -> None:
         assert "".join(node["nameEn"] for node in nodes) == found, where
     both = [{"key": "area", "atLeast": 10}, {"key": "brands", "isFilled": True}]
     assert (await data(house, "wei", FIND, where=both))["customers"]["nodes"] == [{"nameEn": "b"}]
+
+
+async def test_a_value_of_another_kind_than_its_field_fits_no_condition_and_stops_none(house: House) -> None:
+    """No door lets one in; one that is there all the same must not make lists unreadable for everybody."""
+    await furnished(house)
+    odd = {"format": 5, "brands": "MALL", "area": "large", "refitOn": 20_240_101, "always": "true", "motto": ["50"]}
+    async with house.engine.write() as conn:
+        await conn.execute("UPDATE customer SET custom = ? WHERE name_en = 'd'", orjson.dumps(odd).decode())
+    for where, found in (
+        ({"key": "format", "in": ["MALL"]}, "a"),
+        ({"key": "brands", "in": ["MALL"]}, "b"),
+        ({"key": "area", "in": [9]}, "c"),
+        ({"key": "area", "atLeast": 50}, "ab"),
+        ({"key": "area", "atMost": 50}, "ac"),
+        ({"key": "refitOn", "atLeast": "1900-01-01"}, "ab"),
+        ({"key": "refitOn", "atMost": "2199-12-31"}, "ab"),
+        ({"key": "always", "in": [True]}, "a"),
+        ({"key": "area", "isFilled": True}, "abcd"),
+    ):
+        nodes = (await data(house, "wei", FIND, where=[where]))["customers"]["nodes"]
+        assert "".join(node["nameEn"] for node in nodes) == found, where
+    for text, count in (
+        ("custom.area >= 50", 2),
+        ("custom.area between 0 and 100", 2),
+        ('custom.brands has "MALL"', 1),
+        ("custom.refitOn >= 1900-01-01", 2),
+        ('custom.format = "MALL"', 1),
+    ):
+        asked = "query ($text: String!) { matchingCustomers(filter: {text: $text}) { count } }"
+        assert (await data(house, "wei", asked, text=text))["matchingCustomers"]["count"] == count, text
 
 
 async def test_a_filter_that_makes_no_sense_names_every_fault(house: House) -> None:

@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 
+from backend.domain.times import DAY_MS
 from backend.errors import Code
 from backend.ids import new_id
 from backend.sync.changes import Change, Intent, Outcome, Status
 from backend.sync.work import Door
 from backend.usecases.custom_fields import custom_fields_within
 from backend.usecases.customers import change_customers
+from backend.usecases.merges import merge_records, undo_merge
+from backend.usecases.records import restoring
+from backend.wiring import USE_CASES
 from tests.house import House, create, patch
 from tests.usecases.phones import sync, synced
 
@@ -231,3 +235,63 @@ async def test_phones_hold_the_definitions_and_lose_those_taken_back(house: Hous
     await house.change("admin", define, Change(made, Intent.DELETE))
     await sync(house, "na", phone)
     assert ("customFields", made) not in phone.documents
+
+
+async def bring_back(house: House, collection: str, record_id: str, who: str = "admin") -> Outcome:
+    [outcome] = await house.change(who, USE_CASES[collection, Intent.RESTORE], Change(record_id, Intent.RESTORE))
+    return outcome
+
+
+@pytest.mark.requirement("R13", "R32")
+async def test_a_definition_stays_while_something_deleted_or_merged_could_bring_a_value_back(house: House) -> None:
+    """Else its key could be a field of another kind by then."""
+    made = dict(
+        zip(("motto", "other"), await defined(house, field("motto", "TEXT"), field("other", "TEXT")), strict=True)
+    )
+
+    async def taken_back(key: str) -> bool:
+        [outcome] = await house.change("admin", define, Change(made[key], Intent.DELETE))
+        assert problems(outcome) <= {("NOT_EDITABLE", "id")}
+        return not outcome.problems
+
+    first = await shop(house, custom={"motto": "春"})
+    await house.change("admin", change_customers, Change(first.id, Intent.DELETE))
+    assert not await taken_back("motto")
+    assert (await bring_back(house, "customers", first.id)).problems == ()
+    # on to a merge: the survivor takes nothing of it, and undoing gives it back
+    second = await shop(house)
+    [merge_id] = await house.work("manager", lambda work: merge_records(work, "customers", second.id, [first.id]))
+    rev = await house.rev("customers", second.id)
+    await house.change("wei", change_customers, patch(second.id, rev, custom={"motto": None}))
+    assert not await taken_back("motto")
+    assert await taken_back("other")
+    await house.work("manager", lambda work: undo_merge(work, merge_id))
+    assert await custom_of(house, first.id) == {"motto": "春"}
+    rev = await house.rev("customers", first.id)
+    await house.change("wei", change_customers, patch(first.id, rev, custom={"motto": None}))
+    assert await taken_back("motto")
+
+
+@pytest.mark.requirement("R32")
+async def test_a_definition_taken_back_by_mistake_comes_back_unless_another_has_its_place(house: House) -> None:
+    one, two, three = await defined(house, *(field(key, "INT", required=True) for key in ("one", "two", "three")))
+    phone = await synced(house, "wei")
+    stood = phone.documents["customFields", one]
+    for gone in (one, two, three):
+        await house.change("admin", define, Change(gone, Intent.DELETE))
+    await sync(house, "wei", phone)
+    assert ("customFields", one) not in phone.documents
+    assert problems(await bring_back(house, "customFields", one, "manager")) == {("NOT_PERMITTED", "")}
+    assert (await bring_back(house, "customFields", one)).problems == ()
+    await sync(house, "wei", phone)
+    assert {**phone.documents["customFields", one], "rev": 0} == {**stood, "rev": 0}
+    assert problems(await shop(house)) == {("REQUIRED", "custom.one")}
+    await defined(house, field("two", "TEXT"))
+    assert problems(await bring_back(house, "customFields", two)) == {("ID_TAKEN", "key")}
+    # the table of the house takes as many as nobody has set otherwise
+    await defined(house, field("four", "INT"), field("five", "INT"))
+    few = restoring("customFields", rows_max=4)
+    [full] = await house.change("admin", few, Change(three, Intent.RESTORE))
+    assert problems(full) == {("TOO_MANY", "id")}
+    house.now_ms += 30 * DAY_MS + 1
+    assert problems(await bring_back(house, "customFields", three)) == {("RESTORE_TOO_LATE", "id")}

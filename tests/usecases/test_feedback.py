@@ -162,14 +162,35 @@ async def test_only_an_admin_publishes_so_many_versions_and_an_answered_one_stay
         [outcome] = await house.change(who, publish, create(new_id(), {"key": "x", "occasion": "VISIT", "nameEn": "x",
                                                                        "questions": [CSAT]}))  # fmt: skip
         assert ("NOT_PERMITTED", "") in problems(outcome), who
-    await answered(house, form, shop, values={"happy": 3})
+    answer = await answered(house, form, shop, values={"happy": 3})
     [kept] = await house.change("admin", publish, Change(form, Intent.DELETE))
     assert problems(kept) == {("NOT_EDITABLE", "id")}
+    await house.change("admin", change_answers, Change(answer.id, Intent.DELETE))
+    [kept] = await house.change("admin", publish, Change(form, Intent.DELETE))
+    assert problems(kept) == {("NOT_EDITABLE", "id")}, "the answer may come back"
     for version in range(4):
         await published(house, CSAT, key=f"k{version}")
     fields = {"key": "one", "occasion": "VISIT", "nameEn": "more", "questions": [CSAT]}
     [many] = await house.change("admin", publish, create(new_id(), fields))
     assert problems(many) == {("TOO_MANY", "id")}
+
+
+@pytest.mark.requirement("R32")
+async def test_a_version_deleted_by_mistake_comes_back_unless_another_has_its_number(house: House) -> None:
+    first, second = await published(house, CSAT), await published(house, CSAT)
+    before = await held(house, "forms", second)
+    [gone] = await house.change("admin", publish, Change(second, Intent.DELETE))
+    assert gone.problems == ()
+    [back] = await house.change("admin", restoring("forms"), Change(second, Intent.RESTORE))
+    assert back.problems == ()
+    assert {**await held(house, "forms", second), "rev": 0} == {**before, "rev": 0}
+    await house.change("admin", publish, Change(second, Intent.DELETE))
+    third = await published(house, CSAT)
+    assert (await held(house, "forms", third))["version"] == before["version"]
+    [late] = await house.change("admin", restoring("forms"), Change(second, Intent.RESTORE))
+    assert problems(late) == {("ID_TAKEN", "key")}
+    [stands] = await house.change("admin", restoring("forms"), Change(first, Intent.RESTORE))
+    assert stands.problems == ()
 
 
 async def test_an_answer_names_only_what_is_there_and_the_future_says_nothing(house: House) -> None:
