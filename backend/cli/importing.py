@@ -27,8 +27,9 @@ from backend.errors import BadSetting, Refused
 from backend.integrations.tables import Table as TableOfRows
 from backend.integrations.tables import failed_rows_csv, read_table
 from backend.storage.engine import open_engine
-from backend.usecases.import_undo import UndoReport, undo_import
-from backend.usecases.imports import ImportReport, ImportWish, derived_ids, import_orders, importer
+from backend.usecases.imports.orders import ImportReport, derived_ids, import_orders, importer
+from backend.usecases.imports.undo import UndoReport, undo_import
+from backend.usecases.imports.wishes import ImportWish
 
 IMPORT_REFUSED = 1
 FAILED_COLUMNS = ("selvedge_row", "selvedge_codes", "selvedge_reasons")

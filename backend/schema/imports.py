@@ -21,14 +21,9 @@ from backend.schema.paging import Connection, select_one, select_page
 from backend.schema.refusals import Problem as ShownProblem
 from backend.schema.refusals import Refusal, refuse, show_problems
 from backend.schema.scalars import Instant
-from backend.usecases.import_undo import undo_import
-from backend.usecases.imports import (
-    ImportReport,
-    ImportWish,
-    import_orders,
-    read_failed,
-    read_import,
-)
+from backend.usecases.imports.orders import ImportReport, import_orders, read_failed, read_import
+from backend.usecases.imports.undo import undo_import
+from backend.usecases.imports.wishes import ImportWish
 
 BATCHES_DEFAULT = 20
 FAILED_DEFAULT = 100

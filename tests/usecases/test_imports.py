@@ -29,10 +29,8 @@ from backend.sync.feed import DIGEST_MODULUS, digest_of, places_of
 from backend.sync.pull import PullRequest, pull
 from backend.sync.work import Door, Work
 from backend.usecases.customers import change_customers
-from backend.usecases.import_undo import UndoReport, undo_import
-from backend.usecases.imports import (
+from backend.usecases.imports.orders import (
     ImportReport,
-    ImportWish,
     Progress,
     import_orders,
     importer,
@@ -40,6 +38,8 @@ from backend.usecases.imports import (
     read_failed,
     read_import,
 )
+from backend.usecases.imports.undo import UndoReport, undo_import
+from backend.usecases.imports.wishes import ImportWish
 from backend.usecases.people import create_user
 from backend.usecases.tasks import change_tasks
 from backend.usecases.territories import grant_territory, move_customers
