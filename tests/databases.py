@@ -100,10 +100,11 @@ class RunFolder:
                 making.rename(template)
         return template
 
-    def postgres_url(self, *, more: str = "") -> str:
+    def postgres_url(self, *, more: str = "", template_of: str | None = None) -> str:
         """Address of the server without a database name; starts it when nobody has. Raises `Unavailable`.
 
-        `more` are lines of its configuration, for whoever starts it.
+        `more` are lines of its configuration, for whoever starts it. Its migrated template is copied from that of the
+        server at `template_of`, where one is named: a tenth of the time of migrating.
         """
         server = self.path / "server"
         with self._alone():
@@ -115,7 +116,7 @@ class RunFolder:
                 try:
                     url = _address(_start(server, more))
                     if not built:
-                        asyncio.run(_make_template(url))
+                        asyncio.run(_make_template(url, template_of))
                 except Unavailable as error:
                     (server / "unavailable").write_text(str(error))
                     raise
@@ -200,9 +201,20 @@ async def _administer(server_url: str, statement: Callable[[int], str]) -> None:
         await raw.close()
 
 
-async def _make_template(server_url: str) -> None:
+async def _make_template(server_url: str, template_of: str | None) -> None:
     await _administer(server_url, lambda _version: f"CREATE DATABASE {TEMPLATE}")
-    await migrate(f"{server_url}/{TEMPLATE}")
+    if template_of is None:
+        await migrate(f"{server_url}/{TEMPLATE}")
+        return
+    _copy_template(template_of, server_url)
+
+
+def _copy_template(from_url: str, to_url: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        dump = Path(folder) / "dump"
+        Path(folder).chmod(0o777)  # the programs may run as somebody else
+        _run("pg_dump", "--no-sync", "-f", dump, "-d", f"{from_url}/{TEMPLATE}")
+        _run("psql", "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", dump, "-d", f"{to_url}/{TEMPLATE}")
 
 
 def _address(port: int) -> str:

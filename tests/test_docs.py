@@ -228,7 +228,7 @@ def test_the_readmes_claim_what_the_table_of_requirements_says() -> None:
         assert numbers == [len(NUMBERS), *(states[state] for state in STATES)], claim
 
 
-OTHER_SETTINGS = {"browser_tests", "write_conversations"}
+OTHER_SETTINGS = {"browser_tests", "small_disk_tests", "write_conversations"}
 """Said to tests, not to the server."""
 VERBS: Any = get_command(app)
 

@@ -194,6 +194,8 @@ def _postgres_trouble(error: BaseException, *, lost: bool) -> Code | None:
         asyncpg.CrashShutdownError,
         asyncpg.CannotConnectNowError,
         asyncpg.ReadOnlySQLTransactionError,
+        # an idle connection has heard its server's last words, and not yet that it is closed
+        asyncpg.InternalClientError,
         # a statement took longer than it may: of a server that fell silent nobody hears more than this
         TimeoutError,
     )
@@ -519,7 +521,7 @@ class PostgresEngine:
             raw = await pool.acquire(timeout=self._pool_wait_seconds_max)
         except TimeoutError:
             raise Refused(Problem(Code.BUSY)) from None
-        except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresError) as error:
             raise Refused(Problem(_postgres_trouble(error, lost=True) or Code.UNAVAILABLE)) from error
         try:
             yield raw
@@ -539,8 +541,9 @@ class PostgresEngine:
 
 
 def _give_up(raw: asyncpg.Connection, error: BaseException | None) -> None:
-    """End a connection that leads to a server which is no primary any more, or silent: the next may lead elsewhere."""
-    if isinstance(error, (asyncpg.ReadOnlySQLTransactionError, TimeoutError)) and not _is_lost(raw):
+    """End a connection to a server that is no primary any more, silent or gone: the next may lead elsewhere."""
+    of_no_use = (asyncpg.ReadOnlySQLTransactionError, asyncpg.InternalClientError, TimeoutError)
+    if isinstance(error, of_no_use) and not _is_lost(raw):
         raw.terminate()
 
 

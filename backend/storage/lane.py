@@ -18,6 +18,8 @@ IDLE_SECONDS_MAX = 300
 """A connection that was not used for longer is not trusted: what stands between may have forgotten it."""
 STATEMENTS_MAX = 50_000
 """of one connection, which then makes room for a new one; asyncpg's own number"""
+NOT_OPENED = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresError)
+"""What asyncpg raises where no connection can be had."""
 
 
 class Full(Exception):
@@ -121,7 +123,7 @@ class Lane:
         except BaseException as error:
             self.opened -= 1
             self._make_room()
-            if isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError)):
+            if isinstance(error, NOT_OPENED):
                 raise Gone(error) from error
             raise
         if closings != self._closings:

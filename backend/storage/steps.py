@@ -59,7 +59,7 @@ async def hear_steps(url: str, heard: StepListener, changed: StandingsListener) 
                 attempt = 0
             finally:
                 raw.terminate()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             reason = type(error).__name__
         attempt += 1
         _LOG.warning("not hearing of steps", error_type=reason, attempt=attempt)

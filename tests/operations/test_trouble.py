@@ -8,7 +8,7 @@ import pytest
 
 from backend.errors import Code, Refused, Retry
 from backend.storage.engine import Engine, open_engine
-from tests.databases import _control, fresh_postgres
+from tests.databases import _control, _run, fresh_postgres
 
 LARGER_DISK = "size=9000000"
 ROW = "x" * 50_000
@@ -85,6 +85,60 @@ async def _away_and_back(address: str, data: Path) -> None:
         assert await count(engine) == 2
     finally:
         await engine.close()
+
+
+TURNS_MAX = 4
+"""of the loop: by then it has read all that a server says on leaving, and that it left"""
+
+
+@pytest.mark.postgres
+async def test_a_connection_ended_while_nobody_used_it_is_told_as_gone_whenever_it_is_taken(
+    postgres_server: str,
+) -> None:
+    """Its server's last words and the end of the connection are read one after the other: whoever takes it before,
+    between or after is told `UNAVAILABLE`, or gets another one."""
+    async with fresh_postgres(postgres_server) as url:
+        engine = open_engine(url, pool_connections_max=8)
+        await engine.start()
+        try:
+            for how in ("write", "read", "fetch", "steady"):
+                told = []
+                for turns in range(TURNS_MAX):
+                    assert await _use(engine, how) is None
+                    end_connections(url)
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    told.append(await _use(engine, how))
+                    assert await _use(engine, how) is None, "the lost one was kept"
+                assert set(told) <= {None, Code.UNAVAILABLE}
+                assert Code.UNAVAILABLE in told, "every connection was found to be lost before it was used"
+        finally:
+            await engine.close()
+
+
+async def _use(engine: Engine, how: str) -> Code | None:
+    try:
+        match how:
+            case "write":
+                async with engine.write() as conn:
+                    await conn.fetch("SELECT 1")
+            case "read":
+                async with engine.read() as conn:
+                    await conn.fetch("SELECT 1")
+            case _:
+                await engine.fetch("SELECT 1", steady=how == "steady")
+    except Refused as refused:
+        return only_code(refused)
+    return None
+
+
+def end_connections(url: str) -> None:
+    """All of that database, without a turn of our loop."""
+    ending = (
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    _run("psql", "-X", "-q", "-d", url, "-c", ending)
 
 
 async def test_a_pool_that_stays_full_is_told_after_a_while(postgres_server: str) -> None:

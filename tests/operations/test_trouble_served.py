@@ -21,6 +21,7 @@ from backend.storage.engine import open_engine
 from backend.storage.steps import APPLICATION_NAME, STEPS_CHANNEL
 from tests.databases import _control, fresh_postgres, fresh_sqlite
 from tests.operations.test_workers import kept, prepare, sign_in
+from tests.schema.test_sync import mutation
 from tests.servers import Served, serve
 
 WRITE = """
@@ -28,11 +29,19 @@ mutation ($id: ID!, $input: TaskInput!) {
   createTask(id: $id, input: $input) { __typename ... on Refusal { problems { code retry } } }
 }
 """
+PUSH = """
+mutation ($mutations: [SyncMutation!]!) {
+  syncPush(mutations: $mutations) {
+    ... on SyncPushed { results { id status records { collection seq digest document } } }
+    ... on Refusal { problems { code retry } }
+  }
+}"""
 READ = "{ me { id } tasks(first: 5) { nodes { id } } }"
 WRITERS = 3
 AT_LEAST = 10
 NOT_READY_SECONDS, READY_SECONDS = 5, 10
 ANSWER_SECONDS_MAX = 15
+PUSHED_WHEN_FULL = 40
 PATIENCE_SECONDS = 60
 """For what has no promise of its own: whoever waits longer waits for what never comes."""
 
@@ -45,6 +54,13 @@ def settings_for(url: str, folder: Path) -> Settings:
         device_requests_per_minute=1_000_000,
         address_requests_per_minute=1_000_000,
     )
+
+
+def problems_of(answer: httpx.Response) -> list[dict[str, str]]:
+    """Of errors. One that carries none is a mistake of ours, and told whole."""
+    errors = answer.json()["errors"]
+    assert all("problems" in error["extensions"] for error in errors), answer.text
+    return [each for error in errors for each in error["extensions"]["problems"]]
 
 
 class Rep:
@@ -68,7 +84,7 @@ class Rep:
         answer = await self.ask(WRITE, id=record_id, input={"title": "in trouble"})
         body = answer.json()
         if "errors" in body:
-            found = [each for error in body["errors"] for each in error["extensions"]["problems"]]
+            found = problems_of(answer)
         elif body["data"]["createTask"]["__typename"] == "TaskChanged":
             self.taken.append(record_id)
             return True
@@ -86,6 +102,57 @@ class Rep:
             async with asyncio.timeout(2 * PATIENCE_SECONDS):
                 while not await self.write(record_id):  # noqa: ASYNC110 - nobody tells a client that it may come again
                     await asyncio.sleep(0.02)
+
+
+class Phone(Rep):
+    """Sends what it has not been given a receipt of, in its order, until it is given one."""
+
+    def __init__(self, served: Served, token: str) -> None:
+        super().__init__(served, token)
+        self.waiting: list[dict[str, object]] = []
+        self.receipts: dict[str, tuple[str, str]] = {}
+        """by mutation: how it ended, and the document that was told with it"""
+        self.recorded: set[str] = set()
+        self._seq = 0
+
+    def note(self, how_many: int) -> None:
+        """Work done offline: as many tasks."""
+        for _ in range(how_many):
+            self._seq += 1
+            record_id = new_id()
+            self.recorded.add(record_id)
+            self.waiting.append(mutation(self._seq, "task", record_id, {"title": "in trouble " * 10}))
+
+    async def push(self) -> bool:
+        """Whether everything that waited has a receipt now."""
+        answer = await self.ask(PUSH, mutations=self.waiting)
+        refused = self._refusals(answer)
+        if refused:
+            assert {each["retry"] for each in refused} == {Retry.LATER.value}, answer.text
+            assert int(answer.headers["retry-after"]) > 0
+            self.told |= {(answer.status_code, each["code"]) for each in refused}
+        else:
+            for found in answer.json()["data"]["syncPush"]["results"]:
+                if found["status"] != "RETRY":
+                    self.receipts[found["id"]] = found["status"], str(found["records"])
+        self.waiting = [each for each in self.waiting if each["id"] not in self.receipts]
+        return not self.waiting
+
+    async def hears_the_same(self, pushed: list[dict[str, object]]) -> None:
+        """What was pushed and taken, pushed again as it was: the same receipts."""
+        first = {each["id"]: self.receipts[str(each["id"])] for each in pushed}
+        assert {status for status, _ in first.values()} == {"APPLIED"}
+        self.waiting = pushed
+        self.receipts = {}
+        assert await self.push()
+        assert self.receipts == first
+
+    def _refusals(self, answer: httpx.Response) -> list[dict[str, str]]:
+        body = answer.json()
+        if "errors" in body:
+            return problems_of(answer)
+        found: list[dict[str, str]] = body["data"]["syncPush"].get("problems", [])
+        return found
 
 
 async def until(holds: Callable[[], Awaitable[bool]], seconds: float = PATIENCE_SECONDS) -> None:
@@ -226,18 +293,25 @@ async def fill_and_free(url: str, disk: Path, tmp_path: Path) -> None:
     await prepare(url)
     async with serve(settings_for(url, tmp_path)) as served:
         rep = Rep(served, await sign_in(served.client))
+        phone = Phone(served, await sign_in(served.client))
         assert await rep.write(new_id())
         stone = fill(disk)
         while await rep.write(new_id()):
             assert len(rep.taken) < 1_000, "the disk is never full"
         refused_id = new_id()
+        phone.note(PUSHED_WHEN_FULL)
+        unsent = list(phone.waiting)
         for _ in range(3):
             assert not await rep.write(refused_id)
             found = (await rep.ask(READ)).json()
             assert "errors" not in found
             assert found["data"]["me"]["id"]
-        assert rep.told == {(200, Code.STORAGE_FULL.value)}
+            assert not await phone.push()
+            assert phone.waiting == unsent, "some of it was taken, and it is told as if not"
+        assert rep.told == phone.told == {(200, Code.STORAGE_FULL.value)}
         assert (await served.client.get("/ready")).status_code == 200
         stone.unlink()
         assert await rep.write(refused_id)
-    assert set(rep.taken) == await kept(url)
+        assert await phone.push()
+        await phone.hears_the_same(unsent)
+    assert set(rep.taken) | phone.recorded == await kept(url)
