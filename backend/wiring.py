@@ -55,7 +55,7 @@ from backend.usecases.judgements import change_judgements
 from backend.usecases.oidc import OidcSignIn
 from backend.usecases.orders import change_orders
 from backend.usecases.people import create_user
-from backend.usecases.privacy import Eraser, Told
+from backend.usecases.privacy.eraser import Eraser, Told
 from backend.usecases.records import RESTORE_DAYS, restoring
 from backend.usecases.retention import RETAINER, carry_out
 from backend.usecases.sessions import Session, Sessions, Standing

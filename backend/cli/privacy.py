@@ -26,7 +26,7 @@ from backend.domain.messages import LOCALE_DEFAULT, LOCALES, render
 from backend.domain.privacy import ErasureReason
 from backend.errors import BadSetting, Refused
 from backend.storage.engine import open_engine
-from backend.usecases.privacy import Erased
+from backend.usecases.privacy.erased import Erased
 from backend.usecases.retention import Carried, Found, carry_out, look
 from backend.wiring import open_eraser, open_file_service, reapply_erasures
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backend.storage.engine import Engine
     from backend.sync.poke import Pokes
     from backend.usecases.oidc import OidcSignIn
-    from backend.usecases.privacy import Eraser
+    from backend.usecases.privacy.eraser import Eraser
     from backend.usecases.sessions import Session, Sessions
     from backend.usecases.watching import Watch
 

@@ -14,7 +14,7 @@ from backend.schema.context import Info
 from backend.schema.refusals import Refusal, refuse
 from backend.schema.scalars import BigInt, Instant
 from backend.usecases.person_export import export_person
-from backend.usecases.privacy import Erased
+from backend.usecases.privacy.erased import Erased
 from backend.usecases.retention import preview
 from backend.usecases.watching import security_events
 

@@ -22,7 +22,8 @@ from backend.sync.receipts import ERASED_HASH
 from backend.sync.rescue import open_rescue, play_rescue
 from backend.sync.work import Door, Work, in_work
 from backend.usecases.merges import merge_records, undo_merge
-from backend.usecases.privacy import Eraser, erase_person
+from backend.usecases.privacy.eraser import Eraser
+from backend.usecases.privacy.persons import erase_person
 from backend.wiring import USE_CASES, open_eraser, open_file_service
 from mobile_contract.rescue import base64url, rescue_content, write_rescue
 from tests.files.conftest import Desk, declare

@@ -14,7 +14,8 @@ from backend.sync.doctor import check_feed
 from backend.sync.work import Work, in_work
 from backend.usecases.merges import merge_records
 from backend.usecases.people import set_active
-from backend.usecases.privacy import Erased, erase_person
+from backend.usecases.privacy.erased import Erased
+from backend.usecases.privacy.persons import erase_person
 from backend.wiring import USE_CASES
 from tests.files.conftest import declare
 from tests.files.pictures import document

@@ -13,7 +13,7 @@ from backend.domain.retention import RetentionClass, last_word_ms, may_market
 from backend.domain.times import DAY_MS, instant_text
 from backend.ids import new_id
 from backend.sync.doctor import check_feed
-from backend.usecases.privacy import Eraser
+from backend.usecases.privacy.eraser import Eraser
 from backend.usecases.retention import STEPS, Carried, carry_out, look, rules_of
 from backend.wiring import open_eraser, open_file_service
 from tests.house import House

@@ -1,24 +1,17 @@
-"""Erasing a person: out of tables, feed, receipts, sync issues, undo data, audit values, files, and off every device.
+"""Taking a person out of what the database holds: a contact, a consumer, a colleague who has left; in one work.
 
-One work takes everything the database holds; files and the database's own log are cleared after it has committed,
-and the ids go on the erasure list, which outlives the database: a backup from before brings the person back only
-until the list is applied again (`Eraser.reapply`). Source: promises.md §1, R49.
+Source: promises.md §1, R49.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import orjson
 
-from backend.auth.principal import Principal, PrincipalKind
-from backend.clock import Clock
-from backend.config import Settings
 from backend.domain.audit import AuditAction
 from backend.domain.customers import CustomerKind
 from backend.domain.names import sort_key
-from backend.domain.permissions import Action, Collection, Reach, reach
+from backend.domain.permissions import Action, Reach, reach
 from backend.domain.privacy import (
     ERASED_COLLEAGUE,
     ERASED_TEXT,
@@ -30,69 +23,28 @@ from backend.domain.privacy import (
     TEXTS_SEARCHED,
     ErasureReason,
     erased_customer,
-    telling_terms,
     terms_of,
     without_terms,
 )
 from backend.errors import Code, Problem, Refused
 from backend.ids import is_id, new_id
-from backend.integrations.erasures import ErasedId, ErasureList
-from backend.storage.audit import audit_open
-from backend.storage.deleted import forget_deleted_copies
-from backend.storage.engine import Connection, Engine
-from backend.storage.forgetting import forget_log
+from backend.storage.engine import Connection
 from backend.sync.collections import COLLECTIONS
 from backend.sync.documents import JSON_KINDS, canonical
 from backend.sync.issues import ISSUES
-from backend.sync.matching import drop_keys
 from backend.sync.mentions import FIELD_MENTIONS_MAX, save_text, texts_naming
-from backend.sync.receipts import ERASED_HASH, problem_record
-from backend.sync.work import Door, Work, in_work
-
-CONTACTS, CUSTOMERS, PEOPLE = "contacts", "customers", "people"
-RIGHT_ON: Mapping[str, Collection] = {
-    CONTACTS: Collection.CONTACTS,
-    CUSTOMERS: Collection.CUSTOMERS,
-    PEOPLE: Collection.USERS,
-}
-"""Collections in which people stand → what the right to erase them is given on."""
-ERASER = Principal(PrincipalKind.SERVICE, service_id="privacy")
-"""Whoever applies the erasure list again, and the nightly retention."""
-REMEMBERED_AT_ONCE = 1_000
-LOOKED_FOR_AT_ONCE = 100
-"""Records of a person whose receipts are looked for in one go."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """Somebody else's text that names the person, for somebody to look at."""
-
-    collection: str
-    record_id: str
-    field: str
-
-
-@dataclass(slots=True)
-class Erased:
-    """What an erasure did. `counts`: what was removed or cleared, by kind."""
-
-    id: str
-    collection: str
-    erasure_id: str
-    reason: str
-    at_ms: int
-    ids: dict[str, str] = field(default_factory=dict)
-    """every id that is of the person → its collection"""
-    counts: dict[str, int] = field(default_factory=dict)
-    mentions: list[Mention] = field(default_factory=list)
-    attachment_ids: list[str] = field(default_factory=list)
-    digests: list[str] = field(default_factory=list)
-    already: bool = False
-    """erased before: nothing was left to do"""
-
-    def count(self, kind: str, rows: int) -> None:
-        if rows:
-            self.counts[kind] = self.counts.get(kind, 0) + rows
+from backend.sync.work import Door, Work
+from backend.usecases.privacy.copies import forget_audit, forget_copies, take_attachments
+from backend.usecases.privacy.erased import (
+    CONTACTS,
+    CUSTOMERS,
+    PEOPLE,
+    RIGHT_ON,
+    Erased,
+    Mention,
+    note_erased,
+    note_gone,
+)
 
 
 async def erase_person(work: Work, record_id: str, reason: ErasureReason, *, strike_mentions: bool = False) -> Erased:
@@ -187,15 +139,15 @@ async def _erase_contacts(work: Work, erased: Erased, heads: Sequence[str], *, s
     )
     people = [_person(row) for row in rows]
     links = [row[0] for row in await work.conn.fetch("SELECT id FROM customer_contact WHERE contact_id = ANY(?)", ids)]
-    await _take_attachments(work, erased, {CONTACTS: ids})
+    await take_attachments(work, erased, {CONTACTS: ids})
     said = await _unlink_said(work, erased, ids)
     await work.conn.execute("DELETE FROM customer_contact WHERE contact_id = ANY(?)", ids)
     gone = await work.conn.fetch("DELETE FROM contact WHERE id = ANY(?) RETURNING id", ids)
-    _gone(work, "customerContacts", links)
-    _gone(work, CONTACTS, [row[0] for row in gone])
+    note_gone(work, "customerContacts", links)
+    note_gone(work, CONTACTS, [row[0] for row in gone])
     erased.count("contacts", len(gone))
     erased.count("customerContacts", len(links))
-    await _forget_copies(work, erased, CONTACTS, ids, [*ids, *links, *said, *erased.attachment_ids], people)
+    await forget_copies(work, erased, CONTACTS, ids, [*ids, *links, *said, *erased.attachment_ids], people)
     await _mentions(work, erased, people, strike=strike_mentions)
 
 
@@ -213,20 +165,9 @@ async def _unlink_said(work: Work, erased: Erased, contact_ids: Sequence[str]) -
     for name, rows, fields in (("answers", answers, ("contactId", "values")), ("cases", cases, ("contactId",))):
         for (record_id,) in rows:
             work.touched(name, record_id, fields)
-            _note(work, name, record_id, fields)
+            note_erased(work, name, record_id, fields)
         erased.count(name, len(rows))
     return [row[0] for row in (*answers, *cases)]
-
-
-def _gone(work: Work, collection: str, ids: Sequence[str]) -> None:
-    for record_id in ids:
-        work.deleted(collection, record_id)
-        _note(work, collection, record_id)
-
-
-def _note(work: Work, collection: str, record_id: str, fields: Sequence[str] = ()) -> None:
-    """Every record that changed gets an entry of its own, for what no entry tells of is told with its values."""
-    work.audit(AuditAction.ERASE, collection, record_id, fields)
 
 
 def _person(row: Sequence[object]) -> dict[str, object]:
@@ -257,12 +198,12 @@ async def _erase_consumer(work: Work, erased: Erased, *, strike_mentions: bool) 
     erased.ids.update(dict.fromkeys(ids, CUSTOMERS))
     people = [_person(row[2:7]) for row in rows]
     children = await _neutralise_children(work, erased, ids)
-    await _take_attachments(work, erased, {CUSTOMERS: ids, **children})
+    await take_attachments(work, erased, {CUSTOMERS: ids, **children})
     for row in rows:
         await _neutralise(work, erased, row[0])
     await work.conn.execute("UPDATE territory_assignment SET reason = NULL WHERE customer_id = ANY(?)", ids)
     told = [*ids, *(one for found in children.values() for one in found), *erased.attachment_ids]
-    await _forget_copies(work, erased, CUSTOMERS, ids, told, people)
+    await forget_copies(work, erased, CUSTOMERS, ids, told, people)
     # a contact of nobody but a consumer is the consumer, or lives in the same household
     own = await work.conn.fetch(
         "SELECT DISTINCT l.contact_id FROM customer_contact l WHERE l.customer_id = ANY(?) AND NOT EXISTS"
@@ -299,7 +240,7 @@ async def _neutralise(work: Work, erased: Erased, customer_id: str) -> None:
     if changed:
         told = [name for name in names if not kinds[name].server_only]
         work.touched(CUSTOMERS, customer_id, told)
-        _note(work, CUSTOMERS, customer_id, told)
+        note_erased(work, CUSTOMERS, customer_id, told)
         erased.count("customers", 1)
 
 
@@ -329,7 +270,7 @@ async def _neutralise_children(work: Work, erased: Erased, customer_ids: Sequenc
         await work.conn.execute(f"UPDATE {declared.table} SET {', '.join(cleared)} WHERE id = ANY(?)", telling)
         for record_id in telling:
             work.touched(name, record_id, fields)
-            _note(work, name, record_id, fields)
+            note_erased(work, name, record_id, fields)
         erased.count(name, len(telling))
     return children
 
@@ -360,7 +301,7 @@ async def _erase_colleague(work: Work, erased: Erased) -> None:
             erased.id,
         )
         work.touched(PEOPLE, erased.id, ("name",))
-        _note(work, PEOPLE, erased.id, ("name",))
+        note_erased(work, PEOPLE, erased.id, ("name",))
         erased.count("people", 1)
     devices = await work.conn.fetch("SELECT id FROM device WHERE user_id = ? ORDER BY id FOR UPDATE", erased.id)
     device_ids = [row[0] for row in devices]
@@ -370,7 +311,7 @@ async def _erase_colleague(work: Work, erased: Erased) -> None:
     await work.conn.execute("UPDATE territory_member SET reason = NULL WHERE user_id = ?", erased.id)
     if name != ERASED_COLLEAGUE:
         await _forget_name_in_issues(work, erased)
-    await _forget_audit(work, erased, [erased.id, *device_ids])
+    await forget_audit(work, erased, [erased.id, *device_ids])
     work.standings.add(erased.id)
 
 
@@ -402,144 +343,6 @@ async def _forget_name_in_issues(work: Work, erased: Erased) -> None:
     erased.count(ISSUES, len(rows))
 
 
-# -- copies -------------------------------------------------------------------------------------------------------
-
-
-async def _take_attachments(work: Work, erased: Erased, hung_on: Mapping[str, Sequence[str]]) -> None:
-    """Delete what hangs on these records; its bytes go after the commit."""
-    for name, record_ids in hung_on.items():
-        rows = await work.conn.fetch(
-            "DELETE FROM attachment WHERE record_id = ANY(?) AND collection = ?"
-            " RETURNING id, stored_sha256, preview_sha256",
-            list(record_ids),
-            name,
-        )
-        _gone(work, "attachments", [row[0] for row in rows])
-        erased.attachment_ids += [row[0] for row in rows]
-        erased.digests += [digest for row in rows for digest in row[1:] if digest]
-        erased.count("attachments", len(rows))
-    await work.conn.execute("UPDATE stored_file SET check_at = ? WHERE sha256 = ANY(?)", work.now_ms, erased.digests)
-
-
-async def _forget_copies(
-    work: Work,
-    erased: Erased,
-    collection: str,
-    ids: Sequence[str],
-    told: Sequence[str],
-    people: Iterable[Mapping[str, object]],
-) -> None:
-    """What was kept beside the records: undo data, look-alikes, sync issues, receipts, origins, audit values.
-
-    `told`: the ids of all records that told of the person.
-    """
-    conn = work.conn
-    told = sorted({*told, *await _once_told(conn, ids)})
-    merges = await conn.fetch(
-        "UPDATE record_merge SET undo = '{}', state = 'ERASED' WHERE collection = ? AND state <> 'ERASED'"
-        " AND (survivor_id = ANY(?) OR merged_id = ANY(?)) RETURNING id",
-        collection,
-        list(ids),
-        list(ids),
-    )
-    erased.count("merges", len(merges))
-    await conn.execute("DELETE FROM record_alias WHERE alias_id = ANY(?) OR record_id = ANY(?)", list(ids), list(ids))
-    await drop_keys(conn, collection, list(ids))
-    await conn.execute(
-        "DELETE FROM match_pair WHERE collection = ? AND (first_id = ANY(?) OR second_id = ANY(?))",
-        collection,
-        list(ids),
-        list(ids),
-    )
-    terms = sorted({term for person in people for term in telling_terms(person)})
-    await _forget_issues(work, erased, told, terms)
-    await _forget_receipts(work, erased, told)
-    externals = await conn.fetch("DELETE FROM external_id WHERE record_id = ANY(?) RETURNING id", list(ids))
-    erased.count("externalIds", len(externals))
-    lines = await conn.fetch(
-        "UPDATE import_row SET problems = '[]' WHERE record_id = ANY(?) AND problems <> '[]' RETURNING id", list(told)
-    )
-    erased.count("importRows", len(lines))
-    copies, digests = await forget_deleted_copies(conn, told, work.now_ms)
-    erased.count("deletedCopies", copies)
-    erased.digests += digests
-    await _forget_audit(work, erased, told)
-
-
-async def _once_told(conn: Connection, ids: Sequence[str]) -> list[str]:
-    """Records that are no more and told of the person, as the audit and the copies of what was deleted remember."""
-    found: set[str] = set()
-    for one in ids:
-        rows = await conn.fetch(
-            "SELECT record_id FROM deleted_record WHERE customers LIKE ? OR rows LIKE ?"
-            " UNION SELECT record_id FROM audit_entry WHERE changes LIKE ? AND NOT collection = ANY(?)",
-            *[f"%{one}%"] * 3,
-            list(RIGHT_ON),
-        )
-        found |= {row[0] for row in rows}
-    return sorted(found)
-
-
-async def _forget_issues(work: Work, erased: Erased, told: Sequence[str], terms: Sequence[str]) -> None:
-    """Issues about the person, and those whose values name an id, a number or an address of the person's."""
-    said = " || ' ' || ".join(
-        f"coalesce({column}, '')"
-        for column in ("base", "mine", "theirs", "about", "names", "problems", "history", "resolved_value", "field")
-    )
-    rows = await work.conn.fetch(
-        "DELETE FROM sync_issue WHERE record_id = ANY(?) RETURNING id, mutation_id", list(told)
-    )
-    for term in [*(one for one in erased.ids if erased.ids[one] in RIGHT_ON), *(_as_json(term) for term in terms)]:
-        rows += await work.conn.fetch(
-            f"DELETE FROM sync_issue WHERE {said} LIKE ? ESCAPE '!' RETURNING id, mutation_id", f"%{_escaped(term)}%"
-        )
-    _gone(work, ISSUES, [row[0] for row in rows])
-    erased.count(ISSUES, len(rows))
-    await _clear_receipts(work, erased, "mutation_id = ANY(?)", [row[1] for row in rows if row[1]])
-
-
-async def _forget_receipts(work: Work, erased: Erased, told: Sequence[str]) -> None:
-    """Receipts of what was written to records that told of the person: that it was answered stays, what it said does
-    not. No index leads there, so every receipt is looked through once for some of the records together."""
-    for start in range(0, len(told), LOOKED_FOR_AT_ONCE):
-        ids = told[start : start + LOOKED_FOR_AT_ONCE]
-        where = " OR ".join(["records LIKE ?"] * len(ids))
-        await _clear_receipts(work, erased, f"({where})", *(f"%{one}%" for one in ids))
-
-
-async def _clear_receipts(work: Work, erased: Erased, where: str, *args: object) -> None:
-    said = orjson.dumps([problem_record(Problem(Code.PERSON_ERASED, ("id",)))]).decode()
-    rows = await work.conn.fetch(
-        "UPDATE receipt SET body_hash = ?, problems = CASE WHEN problems = '[]' THEN '[]' ELSE ? END"
-        f" WHERE body_hash <> ? AND {where} RETURNING mutation_id",
-        ERASED_HASH,
-        said,
-        ERASED_HASH,
-        *args,
-    )
-    erased.count("receipts", len(rows))
-
-
-async def _forget_audit(work: Work, erased: Erased, record_ids: Sequence[str]) -> None:
-    """Who changed which field and when stays; no value of these records does, personal by declaration or not."""
-    async with audit_open(work.conn):
-        rows = await work.conn.fetch(
-            "UPDATE audit_entry SET changes = NULL, personal_changes = NULL, reason = NULL WHERE record_id = ANY(?)"
-            " AND (changes IS NOT NULL OR personal_changes IS NOT NULL OR reason IS NOT NULL) RETURNING id",
-            list(record_ids),
-        )
-    erased.count("auditEntries", len(rows))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-
-
-def _as_json(text: str) -> str:
-    """How a text stands inside of JSON, without its quotes."""
-    return orjson.dumps(text).decode()[1:-1]
-
-
 # -- what others wrote --------------------------------------------------------------------------------------------
 
 
@@ -563,135 +366,5 @@ async def _strike(
     for record_id, text in rows:
         await save_text(work.conn, name, one, record_id, without_terms(text, terms))
         work.touched(name, record_id, (one,))
-        _note(work, name, record_id, (one.partition(".")[0],))
+        note_erased(work, name, record_id, (one.partition(".")[0],))
         erased.count("mentions", 1)
-
-
-# -- what lies beside the database --------------------------------------------------------------------------------
-
-
-class FileKeeper(Protocol):
-    """What removes bytes for good."""
-
-    async def forget(self, attachment_ids: Sequence[str], digests: Sequence[str]) -> int: ...
-
-
-Told = Callable[[int, int], None]
-"""Told (people done, people to do)."""
-
-
-class Eraser:
-    """Erasing from end to end: the work, then bytes, the database's log, and the list. One per process."""
-
-    def __init__(
-        self, engine: Engine, files: FileKeeper, erasures: ErasureList, *, settings: Settings, clock: Clock
-    ) -> None:
-        self._engine = engine
-        self._files = files
-        self._erasures = erasures
-        self._settings = settings
-        self._clock = clock
-
-    async def erase(
-        self,
-        principal: Principal,
-        record_id: str,
-        reason: ErasureReason,
-        *,
-        strike_mentions: bool = False,
-        by_operator: bool = False,
-    ) -> Erased:
-        """Erase a person everywhere; raises what `erase_person` raises.
-
-        `by_operator`: at the command line, or by the list, where no role is asked for and no state stands against it.
-        """
-        erased, _ = await in_work(
-            self._engine,
-            principal,
-            lambda work: erase_person(work, record_id, reason, strike_mentions=strike_mentions),
-            clock=self._clock,
-            retries_max=self._settings.write_retries_max,
-            door=Door.JOB if by_operator else Door.ONLINE,
-        )
-        self._erasures.add(
-            ErasedId(one, collection, erased.erasure_id, erased.reason, erased.at_ms)
-            for one, collection in sorted(erased.ids.items())
-        )
-        await self._files.forget(erased.attachment_ids, erased.digests)
-        await forget_log(self._engine)
-        return erased
-
-    async def remember(self) -> int:
-        """Write down outside the database whom it knows to be erased; returns how many ids were new to the list."""
-        after, added = "", 0
-        while True:
-            async with self._engine.read() as conn:
-                rows = await conn.fetch(
-                    "SELECT id, collection, erasure_id, reason, erased_at FROM erased_person WHERE id > ? ORDER BY id"
-                    f" LIMIT {REMEMBERED_AT_ONCE}",
-                    after,
-                )
-            if not rows:
-                return added
-            added += self._erasures.add(ErasedId(*row) for row in rows)
-            after = rows[-1][0]
-
-    async def reapply(self, told: Told | None = None) -> int:
-        """Erase again whom the list names and this database does not know to be erased, as after a restore.
-
-        Returns how many ids that were. May be called at any time; costs one query when there is nothing to do.
-        """
-        listed = self._erasures.read()
-        missing = await self._unknown(sorted(listed))
-        by_collection: dict[str, list[str]] = defaultdict(list)
-        for one in missing:
-            by_collection[listed[one].collection].append(one)
-        done = 0
-        for collection in (CUSTOMERS, CONTACTS, PEOPLE):
-            for one in by_collection[collection]:
-                await self._erase_again(listed[one])
-                done += 1
-                if told is not None:
-                    told(done, len(missing))
-        return done
-
-    async def _unknown(self, ids: Sequence[str]) -> list[str]:
-        known: set[str] = set()
-        for start in range(0, len(ids), REMEMBERED_AT_ONCE):
-            async with self._engine.read() as conn:
-                rows = await conn.fetch(
-                    "SELECT id FROM erased_person WHERE id = ANY(?)", list(ids[start : start + REMEMBERED_AT_ONCE])
-                )
-            known |= {row[0] for row in rows}
-        return [one for one in ids if one not in known]
-
-    async def _erase_again(self, listed: ErasedId) -> None:
-        try:
-            await self.erase(ERASER, listed.id, ErasureReason(listed.reason), by_operator=True)
-        except Refused as refused:
-            if any(problem.code is not Code.NOT_FOUND for problem in refused.problems):
-                raise
-            # this database has not met the person yet: phones that have are refused
-            await self._list(listed)
-
-    async def _list(self, listed: ErasedId) -> None:
-        async def story(work: Work) -> None:
-            await work.conn.execute(
-                "INSERT INTO erased_person (id, collection, erasure_id, reason, erased_at, erased_by)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-                listed.id,
-                listed.collection,
-                listed.erasure_id,
-                listed.reason,
-                listed.erased_at_ms,
-                work.principal.actor,
-            )
-
-        await in_work(
-            self._engine,
-            ERASER,
-            story,
-            clock=self._clock,
-            retries_max=self._settings.write_retries_max,
-            door=Door.JOB,
-        )
