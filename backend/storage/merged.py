@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from backend.storage.deleted import Copy, copies_of, save_copies
+from backend.storage.deleted import Copy, copies_keyed, copies_of, copies_with, save_copies
 from backend.storage.engine import Connection
 
 MERGES_AT_ONCE = 200
@@ -90,3 +90,13 @@ async def point_back(
         customers = [merged_id if one == survivor_id and column == "customer_id" else one for one in copy.customers]
         copies.append(replace(copy, rows=rows, customers=customers))
     await save_copies(conn, copies)
+
+
+async def stand_with_links(conn: Connection, link_ids: Sequence[str]) -> None:
+    """Deleted contacts that some of these links went with follow again the customers their links name."""
+    went = [copy.part_of for copy in (await copies_of(conn, "customerContacts", link_ids)).values() if copy.part_of]
+    contacts = [contact for contact in await copies_keyed(conn, sorted(set(went))) if contact.collection == "contacts"]
+    named: dict[str | None, set[str]] = {}
+    for link in await copies_with(conn, [contact.key for contact in contacts]):
+        named.setdefault(link.part_of, set()).add(link.row["customer_id"])
+    await save_copies(conn, [replace(contact, customers=sorted(named[contact.key])) for contact in contacts])

@@ -18,7 +18,7 @@ from backend.domain.permissions import Action, may
 from backend.domain.territories import AssignmentSource
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id, new_id
-from backend.storage.merged import point_back
+from backend.storage.merged import point_back, stand_with_links
 from backend.storage.visibility import granted_keys_sql
 from backend.sync.attached import rehang
 from backend.sync.changes import Change, Draft, Intent, load_records, save_drafts
@@ -378,6 +378,7 @@ async def undo_merge(work: Work, merge_id: str) -> tuple[str, str, str]:
         await _return_said(work, merged_id, survivor_id, undo)
     await _return_links(work, collection, merged_id, survivor_id, undo)
     _rehung(work, await rehang(work.conn, collection, survivor_id, merged_id, only=undo.attachments))
+    await point_back(work.conn, "attachments", undo.attachments, "record_id", survivor_id, merged_id)
     await work.conn.execute(
         "UPDATE external_id SET record_id = ? WHERE id = ANY(?) AND record_id = ?",
         merged_id,
@@ -429,6 +430,7 @@ async def _return_children(work: Work, merged_id: str, survivor_id: str, territo
     )
     for (door,) in doors:
         work.touched(CUSTOMERS, door, ("parentId",))
+    await point_back(work.conn, CUSTOMERS, undo.doors, "parent_id", survivor_id, merged_id)
     if parent := undo.record.get("parentId"):
         work.touched(CUSTOMERS, parent, ())
     if territory_id is not None:
@@ -455,6 +457,8 @@ async def _return_links(work: Work, collection: str, merged_id: str, survivor_id
     ids = [row[0] for row in rows]
     moved = undo.children.get("customer_contact", [])
     await point_back(work.conn, "customerContacts", moved, own, survivor_id, merged_id)
+    if collection == CUSTOMERS:
+        await stand_with_links(work.conn, moved)
     await work.conn.execute(f"UPDATE customer_contact SET {own} = ? WHERE id = ANY(?)", merged_id, ids)
     if collection == CUSTOMERS:
         await work.conn.execute("UPDATE customer_contact SET territory_id = ? WHERE id = ANY(?)", territory_id, ids)

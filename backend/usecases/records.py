@@ -194,8 +194,13 @@ class _Restoring:
         if row["territory_id"] not in {*territories, None} and self.work.door is not Door.JOB:
             # seen through a door of the chain, not held
             found.append(Problem(Code.NOT_PERMITTED, ("id",)))
-        if row["parent_id"] is not None and not await self._exists("customer", row["parent_id"]):
-            found.append(Problem(Code.NOT_FOUND, ("parentId",)))
+        if row["parent_id"] is not None:
+            head = await self.work.conn.fetch("SELECT parent_id FROM customer WHERE id = ?", row["parent_id"])
+            if not head:
+                found.append(Problem(Code.NOT_FOUND, ("parentId",)))
+            elif head[0][0] is not None:
+                # its head was merged into a door meanwhile, and a chain is one storey high
+                found.append(Problem(Code.INVALID_VALUE, ("parentId",)))
         return found
 
     def _known(self, row: Raw) -> tuple[object, ...]:
