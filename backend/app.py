@@ -253,6 +253,10 @@ ROUTES = (
     Route("/ready", _ready),
     Route("/", _home),
 )
+for _route in ROUTES:
+    if isinstance(_route, Route) and _route.path.startswith("/sync/"):
+        # the whole of a stream would be made to be thrown away
+        _route.methods = {"GET"}
 PATHS = frozenset(route.path for route in ROUTES)
 """What a log line may name; any other path is a client's own words."""
 ELSEWHERE = "elsewhere"

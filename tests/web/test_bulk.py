@@ -284,10 +284,14 @@ async def test_an_after_that_is_of_no_row_of_mine_only_skips(rep: Rep) -> None:
 
 
 async def test_only_get_is_answered(rep: Rep) -> None:
-    for method in ("POST", "PUT", "DELETE", "PATCH"):
-        answer = await rep.door.served.client.request(method, "/sync/bulk")
-        assert answer.status_code == 405
-        assert "GET" in answer.headers["allow"]
+    """Not HEAD either, for which the whole would be made and thrown away."""
+    for path in ("/sync/bulk", "/sync/turbo?lastPulledAt=null"):
+        for method in ("POST", "PUT", "DELETE", "PATCH", "HEAD"):
+            answer = await rep.door.served.client.request(
+                method, path, headers={"authorization": f"Bearer {rep.token}"}
+            )
+            assert answer.status_code == 405, (method, path)
+            assert answer.headers["allow"] == "GET"
 
 
 async def test_who_may_not_sync_gets_no_stream(rep: Rep) -> None:
