@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from backend.reads.entities import ENTITIES, Beside, Entity, readable
+from backend.reads.entities.entity import Beside, Entity, readable
+from backend.reads.entities.table import ENTITIES
 from backend.reads.rows import Row, taken
 from backend.reads.scopes import Conditions, Scopes
 from backend.reads.sql import USER, Parameter, Sql, sql_of

@@ -6,7 +6,8 @@ from typing import Any
 
 from backend.auth.principal import Principal
 from backend.reads.beside import BesideWalk, is_parted
-from backend.reads.entities import ENTITIES, LIST_ROWS_MAX, Column, Embedded, Entity, Kind, Many, Relation
+from backend.reads.entities.entity import LIST_ROWS_MAX, Column, Embedded, Entity, Kind, Many, Relation
+from backend.reads.entities.table import ENTITIES
 from backend.reads.ordering import Ordered, behind, settled
 from backend.reads.pages import PageFields
 from backend.reads.plans import Plan, sizes_of

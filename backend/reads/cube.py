@@ -11,7 +11,7 @@ from backend.auth.principal import Principal
 from backend.domain.cube import PRIORITY_TIERS, CubeDimension, CubeWish, Group, Side
 from backend.domain.predicates import CUSTOM_PREFIX, Predicate, Ref, Vocabulary
 from backend.domain.times import days_between
-from backend.reads.entities import ENTITIES
+from backend.reads.entities.table import ENTITIES
 from backend.reads.predicates import Given, Moment, PredicateCompiler, order_scope
 from backend.reads.scopes import Scopes
 from backend.reads.sql import Sql, arguments_of, sql_of

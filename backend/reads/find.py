@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from backend.auth.principal import Principal
 from backend.ids import is_id
-from backend.reads.entities import ENTITIES
+from backend.reads.entities.table import ENTITIES
 from backend.reads.scopes import Scopes
 from backend.reads.sql import Parameter, Source, Sql, arguments_of, sql_of
 from backend.storage.engine import Engine

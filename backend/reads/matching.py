@@ -2,7 +2,7 @@
 
 from backend.auth.principal import Principal
 from backend.domain.predicates import Predicate, Vocabulary
-from backend.reads.entities import ENTITIES
+from backend.reads.entities.table import ENTITIES
 from backend.reads.predicates import Given, Moment, PredicateCompiler
 from backend.reads.scopes import Scopes
 from backend.reads.sql import arguments_of, sql_of

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backend.auth.principal import Principal
-from backend.reads.entities import Entity, Order
+from backend.reads.entities.entity import Entity, Order
 from backend.reads.selection import SortKind
 from backend.reads.sql import Parameter, Source, Sql
 

@@ -14,16 +14,8 @@ import orjson
 
 from backend.auth.principal import Principal
 from backend.domain.permissions import mask_text
-from backend.reads.entities import (
-    ENTITIES,
-    LIST_ROWS_MAX,
-    Column,
-    Embedded,
-    Entity,
-    Kind,
-    Many,
-    Relation,
-)
+from backend.reads.entities.entity import LIST_ROWS_MAX, Column, Embedded, Entity, Kind, Many, Relation
+from backend.reads.entities.table import ENTITIES
 from backend.reads.ordering import Ordered, behind, cursor_holds, settled
 from backend.reads.scopes import Conditions, Scopes, fixed_conditions, personal_keys_sql, where_conditions
 from backend.reads.selection import Form, Selection, Span, write_position

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from backend.reads.entities import Entity, Kind
+from backend.reads.entities.entity import Entity, Kind
 from backend.reads.ordering import Ordered, cursor_holds
 from backend.reads.printing import Printer
 from backend.reads.rows import Row

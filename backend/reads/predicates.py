@@ -32,7 +32,9 @@ from backend.domain.predicates import (
 )
 from backend.domain.times import add_days, day_bounds_ms
 from backend.domain.visits import VisitState
-from backend.reads.entities import CUSTOM_VALUE, ENTITIES, readable
+from backend.reads.entities.entity import readable
+from backend.reads.entities.shorthand import CUSTOM_VALUE
+from backend.reads.entities.table import ENTITIES
 from backend.reads.scopes import Scopes
 from backend.reads.sql import Parameter, Source, Sql, sql_of
 from backend.storage.customers import TIMEZONE_DEFAULT

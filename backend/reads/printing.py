@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from backend.reads.entities import Kind
+from backend.reads.entities.entity import Kind
 from backend.storage.dialects import Dialect
 
 MASK = "•••"

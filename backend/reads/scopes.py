@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from backend.auth.principal import Principal
 from backend.domain.permissions import Action, Reach, reach
-from backend.reads.entities import ENTITIES, Beside, Entity, Filter, Order, Relation, readable
+from backend.reads.entities.entity import Beside, Entity, Filter, Order, Relation, readable
+from backend.reads.entities.table import ENTITIES
 from backend.reads.selection import Selection
 from backend.reads.sql import NOW, USER, Parameter, Source, Sql, sql_of
 from backend.storage.dialects import Dialect

@@ -27,7 +27,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from backend.errors import Code, Problem, Refused
 from backend.reads.compiler import compile_selection
-from backend.reads.entities import ENTITIES
+from backend.reads.entities.table import ENTITIES
 from backend.reads.ordinary import Loader, Record, RecordPage
 from backend.reads.plans import Plan, scope_class
 from backend.reads.selection import Form, PageRequest, Selection, Span, usual

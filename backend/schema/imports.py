@@ -14,7 +14,8 @@ from backend.domain.given import check_first
 from backend.domain.imports import TARGETS, ImportState, KeptReason
 from backend.errors import Code, Problem, Refused
 from backend.integrations.tables import read_table
-from backend.reads.entities import ENTITIES, readable
+from backend.reads.entities.entity import readable
+from backend.reads.entities.table import ENTITIES
 from backend.reads.selection import PageRequest
 from backend.schema.context import Info
 from backend.schema.paging import Connection, select_one, select_page

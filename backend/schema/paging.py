@@ -10,7 +10,8 @@ import strawberry
 
 from backend.domain.names import query_keys
 from backend.errors import Code, Problem, Refused
-from backend.reads.entities import ENTITIES, Many, readable
+from backend.reads.entities.entity import Many, readable
+from backend.reads.entities.table import ENTITIES
 from backend.reads.ordinary import Record
 from backend.reads.selection import Condition, Form, PageRequest, Selection
 from backend.schema.context import Context, Info

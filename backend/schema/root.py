@@ -4,7 +4,7 @@ import strawberry
 from graphql import print_schema
 
 from backend.errors import SelvedgeError
-from backend.reads.entities import check_entities
+from backend.reads.entities.table import check_entities
 from backend.schema.affinity import AffinityQueries
 from backend.schema.arguments import prepare_inputs
 from backend.schema.backtests import BacktestMutations, BacktestQueries

@@ -16,7 +16,8 @@ from graphql.execution.values import get_argument_values
 from backend.auth.principal import Principal
 from backend.config import Settings
 from backend.errors import Problem, Refused
-from backend.reads.entities import ENTITIES, Column, Embedded, Entity, Many, Order, Relation
+from backend.reads.entities.entity import Column, Embedded, Entity, Many, Order, Relation
+from backend.reads.entities.table import ENTITIES
 from backend.reads.ordering import cursor_holds, settled
 from backend.reads.selection import (
     TYPENAME,

@@ -1,4 +1,4 @@
-"""The object types. Each field is a line in `backend/reads/entities.py` too; `check_types` compares them.
+"""The object types. Each field is a line in `backend/reads/entities/` too; `check_types` compares them.
 
 A field below that is no column and no relation is *computed*: a selection asking for it is answered the
 ordinary way, record by record.
@@ -27,7 +27,8 @@ from backend.domain.territories import TerritoryKind
 from backend.domain.times import days_between
 from backend.domain.visits import VisitOutcome, VisitPurpose, VisitReason, VisitState, VisitVerification
 from backend.errors import Code, Problem, refuse_if
-from backend.reads.entities import ENTITIES, Column, Embedded, Entity, Kind, Many, Relation
+from backend.reads.entities.entity import Column, Embedded, Entity, Kind, Many, Relation
+from backend.reads.entities.table import ENTITIES
 from backend.schema.enums import ENUMS
 from backend.schema.paging import Connection, Node, to_one, to_page
 from backend.schema.scalars import JSON, BigInt, Day, Instant

@@ -21,7 +21,8 @@ from backend.domain.predicates import Predicate, Vocabulary
 from backend.domain.sources import Source, SourceUsed
 from backend.errors import Code, Problem, Refused
 from backend.reads.cube import cube_statement, in_order
-from backend.reads.entities import ENTITIES, readable
+from backend.reads.entities.entity import readable
+from backend.reads.entities.table import ENTITIES
 from backend.reads.predicates import Moment, compares_orders, permitted, predicate_limits
 from backend.storage.engine import Connection, Engine
 from backend.storage.statistics import crowd_of

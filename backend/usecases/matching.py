@@ -11,7 +11,8 @@ from backend.domain.predicate_json import write_json
 from backend.domain.predicate_text import write_text
 from backend.domain.predicates import PredicateField, Vocabulary
 from backend.errors import Code, Problem, Refused
-from backend.reads.entities import ENTITIES, readable
+from backend.reads.entities.entity import readable
+from backend.reads.entities.table import ENTITIES
 from backend.reads.matching import matching_statement
 from backend.reads.predicates import Moment, compares_orders, permitted, predicate_limits
 from backend.storage.engine import Connection, Engine

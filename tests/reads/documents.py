@@ -21,7 +21,7 @@ from graphql import (
 )
 
 from backend.domain.custom import CustomKind
-from backend.reads.entities import ENTITIES
+from backend.reads.entities.table import ENTITIES
 from backend.schema.executor import COMPUTED_FIELDS
 from tests.reads.world import CUSTOM
 

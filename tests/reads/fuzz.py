@@ -24,7 +24,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis_graphql import nodes, queries
 
-from backend.reads.entities import ENTITIES, Many, Relation, snake
+from backend.reads.entities.entity import Many, Relation, snake
+from backend.reads.entities.table import ENTITIES
 from backend.reads.ordinary import Record
 from backend.schema.execute import core_schema
 from backend.schema.executor import COMPUTED_FIELDS

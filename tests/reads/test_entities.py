@@ -4,18 +4,10 @@ import dataclasses
 
 import pytest
 
-from backend.reads.entities import (
-    CUSTOMERS,
-    ENTITIES,
-    ORDER_LINES,
-    Column,
-    Embedded,
-    Entity,
-    Kind,
-    Many,
-    Relation,
-    check_entities,
-)
+from backend.reads.entities.customers import CUSTOMERS
+from backend.reads.entities.entity import Column, Embedded, Entity, Kind, Many, Relation
+from backend.reads.entities.table import ENTITIES, check_entities
+from backend.reads.entities.work import ORDER_LINES
 
 
 def test_the_table_fits_the_models_and_the_scopes() -> None:

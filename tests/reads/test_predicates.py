@@ -12,7 +12,7 @@ from backend.domain.predicate_columns import Column, MoneyColumn, SetColumn, Tex
 from backend.domain.predicate_text import read_text, write_text
 from backend.domain.predicates import USUAL_LIMITS, Every, Kind, Not, Predicate, Ref, Some, refs
 from backend.domain.times import add_days, day_number
-from backend.reads.entities import ENTITIES
+from backend.reads.entities.table import ENTITIES
 from backend.reads.predicates import Given, Moment, PredicateCompiler, permitted
 from backend.reads.scopes import Scopes
 from backend.reads.sql import arguments_of

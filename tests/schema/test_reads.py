@@ -15,7 +15,8 @@ from backend.domain.tasks import TASK
 from backend.domain.territories import TERRITORY
 from backend.domain.visits import VISIT
 from backend.ids import new_id
-from backend.reads.entities import CUSTOMERS, ENTITIES
+from backend.reads.entities.customers import CUSTOMERS
+from backend.reads.entities.table import ENTITIES
 from backend.reads.ordinary import Loader
 from backend.reads.selection import Form, Selection, Span, write_position
 from backend.schema.execute import core_schema

@@ -20,7 +20,7 @@ class Migration(GrowingMigration):
             sql="CREATE UNIQUE INDEX one_open_grant ON user_scope (user_id, scope) WHERE revoked_seq IS NULL",
             reverse_sql="DROP INDEX one_open_grant",
         ),
-        # lists in these orders are walked, not sorted (`backend/reads/entities.py`)
+        # lists in these orders are walked, not sorted (`backend/reads/entities/`)
         ops.RunSQL(
             sql="CREATE INDEX customer_by_creation ON customer (created_at, id)",
             reverse_sql="DROP INDEX customer_by_creation",

@@ -1,0 +1,121 @@
+"""What was reckoned of customers, and what people said against it: scores, score runs, judgements."""
+
+from backend.domain.permissions import Action, Collection
+from backend.reads.entities.entity import Entity, Filter, Kind, Order
+from backend.reads.entities.shorthand import (
+    BY_ID,
+    ID,
+    among,
+    columns,
+    listing,
+    money,
+    number_key,
+    one,
+    rev,
+    same,
+    text_key,
+)
+from backend.storage.models import insight, judged
+
+JUDGEMENTS = Entity(
+    "judgements",
+    "Judgement",
+    judged.Judgement,
+    Collection.JUDGEMENTS,
+    (
+        rev("judgements"),
+        *columns(ID, "id", "customerId", "territoryId"),
+        *columns(Kind.ENUM, "kind", "reason"),
+        *columns(Kind.TEXT, "note", personal=True),
+        *columns(Kind.TEXT, "createdBy"),
+        *columns(Kind.DATE, "startsOn", "endsOn"),
+        *columns(Kind.INT, "score", "points", "scoreBefore"),
+        *columns(Kind.BOOL, "withdrawn"),
+        *columns(Kind.TIMESTAMP, "withdrawnAt", "createdAt", "acceptedLateAt"),
+        one("customer", "customers", "customer_id"),
+        one("author", "people", "created_by"),
+    ),
+    {"ENDS_ON": Order(text_key("{a}.ends_on"), descending=True)},
+    {
+        **BY_ID,
+        **same("customerId", "customer_id"),
+        **same("territoryId", "territory_id"),
+        **same("kind", "kind"),
+        **same("createdBy", "created_by"),
+        "standingOn": Filter("?::text BETWEEN {a}.starts_on AND {a}.ends_on AND NOT {a}.withdrawn"),
+    },
+    node=True,
+)
+SCORES = Entity(
+    "scores",
+    "CustomerScore",
+    insight.CustomerScore,
+    Collection.SCORES,
+    (
+        rev("scores", "customer_id"),
+        *columns(ID, "customerId", "runId", "tableId", "territoryId"),
+        *columns(
+            Kind.INT,
+            "priority",
+            "loyaltyHundredths",
+            "satisfactionHundredths",
+            "churnRiskBp",
+            "coverageBp",
+            "confidenceBp",
+        ),
+        *columns(Kind.TEXT, "segment", "previousSegment", "segmentCause", "basis"),
+        *columns(Kind.ENUM, "stage"),
+        *columns(Kind.DATE, "segmentSince", "asOf"),
+        *columns(Kind.JSON, "facts", "questions", "measures"),
+        money("existingValue", "existing_value_minor"),
+        money("potential", "potential_minor"),
+        money("pastValue", "past_value_minor"),
+        money("futureValue", "future_value_minor"),
+        one("customer", "customers", "customer_id"),
+        listing("lines", "scoreLines", "customer_id", "POSITION", ours="customer_id"),
+    ),
+    {"PRIORITY": Order(number_key("{a}.priority"), descending=True)},
+    {
+        "id": Filter("{a}.customer_id = ?::text"),
+        **same("territoryId", "territory_id"),
+        **among("segmentIn", "segment"),
+        "priorityAtLeast": Filter("{a}.priority >= ?::bigint"),
+    },
+    id_column="customer_id",
+    few=True,
+)
+SCORE_LINES = Entity(
+    "scoreLines",
+    "ScoreLine",
+    insight.ScoreLine,
+    Collection.SCORES,
+    (
+        *columns(ID, "id"),
+        *columns(Kind.INT, "position", "points"),
+        *columns(Kind.TEXT, "code"),
+        *columns(Kind.BOOL, "recorded"),
+        *columns(Kind.JSON, "numbers", "evidence"),
+    ),
+    {"POSITION": Order(number_key("{a}.position"))},
+    part_of=("scores", "customer_id", "customer_id"),
+)
+SCORE_RUNS = Entity(
+    "scoreRuns",
+    "ScoreRun",
+    insight.ScoreRun,
+    Collection.SCORES,
+    (
+        *columns(ID, "id", "tableId"),
+        *columns(Kind.TEXT, "state"),
+        *columns(Kind.DATE, "asOf"),
+        *columns(Kind.JSON, "models", "scope", "problems"),
+        *columns(Kind.INT, "customersScored", "customersChanged"),
+        *columns(Kind.BIGINT, "milliseconds"),
+        *columns(Kind.TIMESTAMP, "startedAt", "finishedAt", "cancelAskedAt"),
+        *columns(Kind.TEXT, "startedBy"),
+    ),
+    {"STARTED_AT": Order(number_key("{a}.started_at"), descending=True)},
+    BY_ID,
+    unplaced=True,
+    actions=(Action.SCORE, Action.OVERRIDE),
+)
