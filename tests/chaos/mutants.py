@@ -117,7 +117,8 @@ def answer_before_commit(patches: Patches) -> None:
             inner.touches, inner.receipts, inner.audits, inner.reseated = {}, [], [], set()
             if not told.done():
                 told.set_result((found, inner))
-            await asyncio.sleep(0.05)
+            # long enough for a kill to come in between on a busy machine too
+            await asyncio.sleep(0.3)
             return found
 
         running = asyncio.ensure_future(true(where, principal, kept, door=door, **named))

@@ -39,7 +39,7 @@ EPISODE_STEPS = 1_000
 TOGETHER_MAX = 4
 """How many devices act at the same moment."""
 KILLS_PER_EPISODE = 3
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 180
 LAST_ROUNDS = 4
 HEALED_SECONDS_MAX = 30
 """How long after healing queues may take to be empty."""

@@ -170,13 +170,15 @@ async def test_work_captured_before_the_change_is_taken_marked_and_answered_with
 async def test_what_was_taken_and_could_not_be_shown_again_is_not_replaced_unseen(
     house: House, queue: Queue, how: str
 ) -> None:
-    """His phone goes on showing the record without his first tag, until it pulls that the record has left him."""
+    """His phone goes on showing the record without his first tag, until it pulls that the record has left him. What
+    he enters once more, thinking it lost, is there once."""
     shop = await a_shop(house)
     rev = await house.rev("customers", shop)
     nothing = {"tags": [], "notes": None}
     house.now_ms += HOUR_MS
     await lose(house, shop, how)
-    for tag, line in (("window", "closed on Mondays"), ("corner", "asks for samples")):
+    first = ("window", "closed on Mondays")
+    for tag, line in (first, ("corner", "asks for samples"), first):
         said = {"tags": [tag], "notes": line}
         queue.put("customers", shop, said, captured_at_ms=house.now_ms - HOUR_MS // 2, base_rev=rev, base=nothing)
         [answer] = await queue.hand_in()
