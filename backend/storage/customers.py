@@ -43,24 +43,29 @@ class CustomerHead:
         return {"latE7": self.lat_e7, "lonE7": self.lon_e7, "geofenceM": self.geofence_m}
 
 
-async def lock_heads(conn: Connection, principal: Principal, ids: Iterable[str | None]) -> dict[str, CustomerHead]:
-    """The customers among `ids` that the principal sees, by id, held until commit.
+async def lock_heads(
+    conn: Connection, principal: Principal, ids: Iterable[str | None], *, table: str = "", children: Sequence[str] = ()
+) -> dict[str, CustomerHead]:
+    """The customers among `ids`, and those of the `children` in their `table`, that the principal sees, by id, held
+    until commit.
 
     Always called before the children are locked, so that moving a customer and writing its children take turns.
     Not a shared lock: a visit's end is noted on its customer, and two holders of a shared lock who both want to
     write deadlock.
     """
     wanted = sorted({customer_id for customer_id in ids if customer_id and is_id(customer_id)})
-    if not wanted:
+    arms = [f"SELECT w.customer_id FROM {table} w WHERE w.id = ANY(?)"] if children else []
+    arms += ["SELECT n.id FROM customer n WHERE n.id = ANY(?)"] if wanted else []
+    if not arms:
         return {}
     visible, args = visible_to(principal, "customers", "t")
     held, holding = holds_customer_to(principal, "t")
     rows = await conn.fetch(
         "SELECT t.id, t.territory_id, t.timezone, t.kind, t.currency, t.price_list_id, t.lat_e7, t.lon_e7,"
         f" t.geofence_m, {held}"
-        f" FROM customer t WHERE t.id = ANY(?) AND {visible} ORDER BY t.id FOR NO KEY UPDATE OF t",
+        f" FROM customer t WHERE t.id IN ({' UNION '.join(arms)}) AND {visible} ORDER BY t.id FOR NO KEY UPDATE OF t",
         *holding,
-        wanted,
+        *(ids for ids in (list(children), wanted) if ids),
         *args,
     )
     return {

@@ -5,7 +5,8 @@ from collections.abc import Container, Iterable, Sequence
 from backend.domain.permissions import Action, Collection, Role
 from backend.domain.steps import SYSTEM
 from backend.errors import Code
-from backend.sync.changes import Draft, Intent
+from backend.storage.customers import CustomerHead, lock_heads
+from backend.sync.changes import Change, Draft, Intent
 from backend.sync.work import Door, Work
 
 _ACTION = {Intent.CREATE: Action.CREATE, Intent.PATCH: Action.UPDATE, Intent.DELETE: Action.DELETE}
@@ -28,6 +29,19 @@ def _check_fields(draft: Draft, allowed: frozenset[str] | None) -> None:
     for name in named:
         if allowed is not None and name not in allowed:
             draft.refuse(Code.NOT_PERMITTED, name, allowed=sorted(allowed))
+
+
+async def lock_customers(work: Work, table: str, changes: Sequence[Change]) -> dict[str, CustomerHead]:
+    """The customers that these changes of children are about, as `lock_heads` says: those of the rows there are, and
+    those that new ones name."""
+    named = [change.fields.get("customerId") for change in changes if change.intent is Intent.CREATE]
+    return await lock_heads(
+        work.conn,
+        work.principal,
+        [value for value in named if isinstance(value, str)],
+        table=table,
+        children=[change.id for change in changes],
+    )
 
 
 def check_customers(drafts: Sequence[Draft], seen: Container[str]) -> None:

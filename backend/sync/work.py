@@ -177,7 +177,8 @@ class Work:
             raise
 
     async def leave(self) -> None:
-        """Clock, purchases, documents, places, checksums, receipts, audit: in this order, once."""
+        """Audit, clock, purchases, documents, places, checksums, receipts, and the audit of what followed: in this
+        order, once."""
         gone = {
             name: [t.record_id for t in self.touches.values() if t.deleted and t.collection == name] for name in HOLDERS
         }
@@ -186,6 +187,9 @@ class Work:
         for record_id in await delete_with_records(self.conn, self.touches.values(), self.now_ms):
             self.deleted(ATTACHMENTS, record_id)
             self.audit("DELETE", ATTACHMENTS, record_id)
+        # before the clock, which the others wait for
+        told = len(self.audits)
+        await save_audit(self.conn, self.audits)
         if self.touches or self.reseated:
             self.seq = await step_clock(self.conn)
             self.stepped = True
@@ -206,7 +210,7 @@ class Work:
         else:
             self.seq, _ = await read_clock(self.conn)
         await save_receipts(self.conn, self.receipts, seq=self.seq, now_ms=self.now_ms)
-        await save_audit(self.conn, self.audits)
+        await save_audit(self.conn, self.audits[told:])
         if self.standings:
             await tell_standings(self.conn, self.standings)
 

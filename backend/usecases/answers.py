@@ -8,11 +8,11 @@ from backend.domain.permissions import Collection
 from backend.domain.times import check_not_future
 from backend.errors import Code, Refused
 from backend.ids import new_id
-from backend.storage.customers import CustomerHead, customers_of, lock_heads
+from backend.storage.customers import CustomerHead
 from backend.storage.forms import forms_named
 from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
 from backend.sync.named import check_of_customer, check_seen
-from backend.sync.rights import check_customers, check_rights
+from backend.sync.rights import check_customers, check_rights, lock_customers
 from backend.sync.work import Door, Work
 
 CLOCK_AHEAD_MS = 300_000
@@ -25,12 +25,8 @@ async def change_answers(work: Work, changes: Sequence[Change]) -> list[Outcome]
     Refuses NOT_FOUND (customer, form, visit, contact, style or answer named), NOT_PERMITTED, IN_THE_FUTURE, and what
     the form's questions say of the values.
     """
-    owners = await customers_of(work.conn, "answer", [change.id for change in changes])
+    heads = await lock_customers(work, "answer", changes)
     new = [change for change in changes if change.intent is Intent.CREATE]
-    named = [change.fields.get("customerId") for change in new]
-    heads = await lock_heads(
-        work.conn, work.principal, [*owners.values(), *(value for value in named if isinstance(value, str))]
-    )
     forms = await forms_named(work.conn, (change.fields.get("formId") for change in new))
     drafts = await open_drafts(
         work, "answers", changes, shape_of=lambda change: answer_shape(forms.get(str(change.fields.get("formId"))))

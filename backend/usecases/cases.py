@@ -6,10 +6,10 @@ from backend.domain.cases import CaseState, check_case_steps, clocked
 from backend.domain.permissions import Collection
 from backend.domain.times import check_not_future
 from backend.errors import Code, Refused
-from backend.storage.customers import CustomerHead, customers_of, lock_heads
-from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
+from backend.storage.customers import CustomerHead
+from backend.sync.changes import Change, Draft, Outcome, open_drafts, save_drafts
 from backend.sync.named import check_active, check_of_customer, check_seen
-from backend.sync.rights import check_customers, check_rights, stepper
+from backend.sync.rights import check_customers, check_rights, lock_customers, stepper
 from backend.sync.work import Door, Work
 
 CLOCK_AHEAD_MS = 300_000
@@ -22,11 +22,7 @@ async def change_cases(work: Work, changes: Sequence[Change]) -> list[Outcome]:
     Refuses NOT_FOUND (case, customer, or what it names), NOT_PERMITTED, INVALID_TRANSITION, EVIDENCE_MISSING (a
     resolution in words), IN_THE_FUTURE and what the declared fields say.
     """
-    owners = await customers_of(work.conn, "service_case", [change.id for change in changes])
-    named = [change.fields.get("customerId") for change in changes if change.intent is Intent.CREATE]
-    heads = await lock_heads(
-        work.conn, work.principal, [*owners.values(), *(value for value in named if isinstance(value, str))]
-    )
+    heads = await lock_customers(work, "service_case", changes)
     drafts = await open_drafts(work, "cases", changes)
     check_rights(work, Collection.CASES, drafts)
     check_customers(drafts, heads)

@@ -6,9 +6,9 @@ from backend.domain.judgements import JudgementKind, judgement_problems
 from backend.domain.permissions import Action, Collection
 from backend.domain.times import local_day
 from backend.errors import Code
-from backend.storage.customers import CustomerHead, customers_of, lock_heads
-from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
-from backend.sync.rights import check_customers, check_rights
+from backend.storage.customers import CustomerHead
+from backend.sync.changes import Change, Draft, Outcome, open_drafts, save_drafts
+from backend.sync.rights import check_customers, check_rights, lock_customers
 from backend.sync.work import Door, Work
 
 
@@ -19,11 +19,7 @@ async def change_judgements(work: Work, changes: Sequence[Change]) -> list[Outco
     NOT_ALLOWED_VALUE (a reason of the other kind), OUT_OF_RANGE (days too far), NOT_EDITABLE (taken back already) and
     what the declared fields say.
     """
-    owners = await customers_of(work.conn, "judgement", [change.id for change in changes])
-    named = [change.fields.get("customerId") for change in changes if change.intent is Intent.CREATE]
-    heads = await lock_heads(
-        work.conn, work.principal, [*owners.values(), *(value for value in named if isinstance(value, str))]
-    )
+    heads = await lock_customers(work, "judgement", changes)
     drafts = await open_drafts(work, "judgements", changes)
     check_rights(work, Collection.JUDGEMENTS, drafts)
     check_customers(drafts, heads)

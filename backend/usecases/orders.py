@@ -22,9 +22,9 @@ from backend.domain.times import local_day
 from backend.errors import Code, Refused
 from backend.ids import new_id
 from backend.storage.catalogue import price_lists_by_id, price_tiers, seasons_by_id, skus_by_id
-from backend.storage.customers import CustomerHead, customers_of, lock_heads, note_last
-from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
-from backend.sync.rights import check_customers, check_reps, check_rights, stepper
+from backend.storage.customers import CustomerHead, note_last
+from backend.sync.changes import Change, Draft, Outcome, open_drafts, save_drafts
+from backend.sync.rights import check_customers, check_reps, check_rights, lock_customers, stepper
 from backend.sync.work import Door, Work
 
 REP_DISCOUNT_CAP_BP = 1_000
@@ -48,11 +48,7 @@ async def change_orders(work: Work, changes: Sequence[Change]) -> list[Outcome]:
     Fields change in DRAFT only; two devices editing different cells both win. A decision on a submitted order
     gives its rep a task. Refuses what articles, order book, price list, discount cap and steps do not allow.
     """
-    owners = await customers_of(work.conn, "sales_order", [change.id for change in changes])
-    named = [change.fields.get("customerId") for change in changes if change.intent is Intent.CREATE]
-    heads = await lock_heads(
-        work.conn, work.principal, [*owners.values(), *(value for value in named if isinstance(value, str))]
-    )
+    heads = await lock_customers(work, "sales_order", changes)
     drafts = await open_drafts(work, "orders", changes)
     _check_rights(work, drafts)
     check_customers(drafts, heads)

@@ -6,9 +6,9 @@ from backend.domain.permissions import Action, Collection
 from backend.domain.tasks import TaskState, check_task_steps
 from backend.domain.times import day_bounds_ms
 from backend.errors import Code
-from backend.storage.customers import TIMEZONE_DEFAULT, CustomerHead, customers_of, lock_heads
-from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
-from backend.sync.rights import check_customers, check_rights, stepper
+from backend.storage.customers import TIMEZONE_DEFAULT, CustomerHead
+from backend.sync.changes import Change, Draft, Outcome, open_drafts, save_drafts
+from backend.sync.rights import check_customers, check_rights, lock_customers, stepper
 from backend.sync.work import Door, Work
 
 NO_DUE_MS = 4_102_444_800_000
@@ -17,11 +17,7 @@ NO_DUE_MS = 4_102_444_800_000
 
 async def change_tasks(work: Work, changes: Sequence[Change]) -> list[Outcome]:
     """Create, change and delete tasks. Only who may assign gives a task to somebody else."""
-    owners = await customers_of(work.conn, "task", [change.id for change in changes])
-    named = [change.fields.get("customerId") for change in changes if change.intent is Intent.CREATE]
-    heads = await lock_heads(
-        work.conn, work.principal, [*owners.values(), *(value for value in named if isinstance(value, str))]
-    )
+    heads = await lock_customers(work, "task", changes)
     drafts = await open_drafts(work, "tasks", changes)
     check_rights(work, Collection.TASKS, drafts)
     check_customers(drafts, heads)

@@ -15,10 +15,10 @@ from backend.domain.visits import (
     visits_to_close,
 )
 from backend.errors import Code, Refused
-from backend.storage.customers import CustomerHead, customers_of, lock_heads, note_last
-from backend.sync.changes import Change, Draft, Intent, Outcome, open_drafts, save_drafts
+from backend.storage.customers import CustomerHead, note_last
+from backend.sync.changes import Change, Draft, Outcome, open_drafts, save_drafts
 from backend.sync.issues import keep_issue
-from backend.sync.rights import check_customers, check_reps, check_rights, stepper
+from backend.sync.rights import check_customers, check_reps, check_rights, lock_customers, stepper
 from backend.sync.work import Door, Work
 
 CLOCK_AHEAD_MS = 300_000
@@ -32,11 +32,7 @@ async def change_visits(work: Work, changes: Sequence[Change]) -> list[Outcome]:
     IN_THE_FUTURE and what the declared fields say; INVALID_TRANSITION too for a visit rescheduled from one that
     was not missed.
     """
-    owners = await customers_of(work.conn, "visit", [change.id for change in changes])
-    named = [change.fields.get("customerId") for change in changes if change.intent is Intent.CREATE]
-    heads = await lock_heads(
-        work.conn, work.principal, [*owners.values(), *(value for value in named if isinstance(value, str))]
-    )
+    heads = await lock_customers(work, "visit", changes)
     drafts = await open_drafts(work, "visits", changes)
     _default_rep(work, drafts)
     check_rights(work, Collection.VISITS, drafts)
