@@ -12,7 +12,7 @@ import orjson
 
 from backend.domain.customers import CustomerKind
 from backend.domain.fields import Shape, field_paths
-from backend.domain.issues import SHAPES, field_at, shown_value
+from backend.domain.issues import SHAPES, field_at, shown_in, shown_value
 
 VALUE_CHARACTERS_MAX = 500
 """A longer text is cut, and says so; 4,000 characters of notes are not kept twice for every comma."""
@@ -167,11 +167,11 @@ def changes_between(
     of a CONSUMER) is told as personal when either side was such a record.
     """
     stood = before or {}
-    changed = [
-        name
+    changed = {
+        name: declared
         for name in (after if among is None else among)
-        if after[name] != stood.get(name) and name not in UNTOLD and shape.field(name) is not None
-    ]
+        if after[name] != stood.get(name) and name not in UNTOLD and (declared := shape.field(name)) is not None
+    }
     if not changed:
         return ()
     if shape.divided.isdisjoint(changed):
@@ -179,11 +179,11 @@ def changes_between(
         return tuple(
             FieldChange(
                 name,
-                shown_value(shape, name, stood.get(name)),
-                shown_value(shape, name, after[name]),
+                shown_in(declared, stood.get(name)),
+                shown_in(declared, after[name]),
                 personal=is_personal(shape, name, person=person),
             )
-            for name in sorted(changed)
+            for name, declared in sorted(changed.items())
         )
     old = field_paths(shape, {name: stood[name] for name in changed if stood.get(name) is not None})
     new = field_paths(shape, {name: after[name] for name in changed if after[name] is not None})
@@ -232,7 +232,14 @@ def bounded(changes: Iterable[FieldChange]) -> tuple[FieldChange, ...]:
     kept: list[FieldChange] = []
     room = ENTRY_BYTES_MAX
     for change in sorted(changes, key=lambda one: one.path)[:ENTRY_PATHS_MAX]:
-        before, after = _cut(change.before), _cut(change.after)
+        before, after = change.before, change.after
+        whole_bytes = len(orjson.dumps([before, after]))
+        if whole_bytes <= min(VALUE_CHARACTERS_MAX, room - len(change.path)):
+            # most are: neither is longer than both together
+            room -= whole_bytes + len(change.path)
+            kept.append(change)
+            continue
+        before, after = _cut(before), _cut(after)
         room -= len(orjson.dumps([before, after])) + len(change.path)
         if room < 0:
             kept.append(FieldChange(change.path, None, None, change.personal, cut=True))

@@ -149,6 +149,11 @@ class Shape:
         return tuple(field.name for field in self.fields if field.kind is Kind.ID)
 
     @cached_property
+    def id_names(self) -> frozenset[str]:
+        """The same, to be asked whether a change names any."""
+        return frozenset(self.ids)
+
+    @cached_property
     def keyed(self) -> tuple[tuple[str, "Shape"], ...]:
         """The lists whose records are told apart: name and shape of a record."""
         return tuple(
@@ -331,12 +336,12 @@ def together(*names: str) -> Rule:
 
     def rule(record: Mapping[str, object]) -> Iterable[Problem]:
         # most records hold all or none, and most changes name none: this is asked of each, twice
+        values = [record[name] for name in names if name in record]
+        absent = values.count(None)
+        if not values or (len(values) == len(names) and absent in (0, len(names))):
+            return ()
         given = [name for name in names if name in record]
-        if not given:
-            return ()
         held = [name for name in given if record[name] is not None]
-        if len(held) == len(names) or (not held and len(given) == len(names)):
-            return ()
         lacking = set(names).difference(held or given)
         return [Problem(Code.REQUIRED, (name,), allowed=(name,)) for name in sorted(lacking)]
 

@@ -164,8 +164,11 @@ def shown_value(shape: Shape, path: str, value: object) -> object:
     if value is None:
         return None
     declared = field_at(shape, path)
-    if declared is None:
-        return value
+    return value if declared is None else shown_in(declared, value)
+
+
+def shown_in(declared: Field, value: object) -> object:
+    """The whole value of a field as documents carry it."""
     if declared.kind is Kind.TIMESTAMP and isinstance(value, int):
         return instant_text(value)
     if declared.record is not None and isinstance(value, list):

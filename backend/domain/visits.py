@@ -205,6 +205,8 @@ def verify_place(
 
 def verification_of(visit: Mapping[str, object], customer: Mapping[str, object]) -> VisitVerification:
     """`verify_place` from the fields of a visit and its customer."""
+    if visit.get("checkInLatE7") is None:
+        return VisitVerification.UNVERIFIED
     there = [
         visit.get("checkInLatE7"),
         visit.get("checkInLonE7"),

@@ -366,14 +366,13 @@ def _finished(typename: str, value: dict[str, Any]) -> Any:
 def _mutation(context: Context, index: int, given: SyncMutation) -> Mutation:
     if isinstance(given.change.task, SyncRecord) and given.change.task.id in context.put_aside:
         return read_mutation(context.put_aside[given.change.task.id])
-    for key, collection in COLLECTION_OF_KEY.items():
-        record = getattr(given.change, key)
+    for key, record in vars(given.change).items():
         if isinstance(record, SyncRecord):
             sent: Any = {} if record.set is None else record.set
             return Mutation(
                 id=given.id,
                 client_seq=given.client_seq,
-                collection=collection,
+                collection=COLLECTION_OF_KEY[key],
                 record_id=record.id,
                 base_rev=record.base_rev,
                 fields=sent if isinstance(sent, dict) else {"set": sent},

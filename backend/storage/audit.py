@@ -43,7 +43,7 @@ def entry_of(
 
     `action` is a member of `AuditAction`, ValueError otherwise. `fields` are named where no `changes` are told.
     """
-    named = {change.path.partition(".")[0] for change in changes}
+    named = {*fields, *(change.path.partition(".")[0] for change in changes)}
     return AuditEntry(
         at_ms=at_ms,
         actor=principal.actor,
@@ -52,7 +52,7 @@ def entry_of(
         action=AuditAction(action).value,
         collection=collection,
         record_id=record_id,
-        fields=tuple(sorted({*fields, *named})),
+        fields=tuple(sorted(named)),
         changes=tuple(changes),
         captured_at_ms=captured_at_ms,
         cause_id=cause_id,
@@ -90,7 +90,7 @@ def _row(entry: AuditEntry) -> tuple[object, ...]:
         entry.action,
         entry.collection,
         entry.record_id,
-        orjson.dumps(sorted(entry.fields)).decode(),
+        orjson.dumps(entry.fields).decode(),
         _json([change for change in changes if not change.personal]),
         _json([change for change in changes if change.personal]),
         entry.captured_at_ms,

@@ -68,12 +68,12 @@ class Batch:
         return len({tuple(row[n] for n in self.distinct) for row in rows}) == len(rows)
 
 
-def same_in_all(rows: Sequence[Sequence[object]]) -> tuple[bool, ...]:
+def same_in_all(columns: Sequence[tuple[object, ...]]) -> tuple[bool, ...]:
     """Which values are handed over once, because every row has the same; at least one is told row by row."""
-    first = rows[0]
-    if len(rows) < SAME_ROWS_MIN:
-        return (False,) * len(first)
-    found = [all(row[n] is value or row[n] == value for row in rows) for n, value in enumerate(first)]
+    if len(columns[0]) < SAME_ROWS_MIN:
+        return (False,) * len(columns)
+    # the last is looked at first: most columns are told apart by it
+    found = [column[-1] == column[0] and column.count(column[0]) == len(column) for column in columns]
     if all(found):
         found[0] = False
     return tuple(found)
@@ -82,7 +82,8 @@ def same_in_all(rows: Sequence[Sequence[object]]) -> tuple[bool, ...]:
 def handed_over(rows: Sequence[Sequence[object]], types: Sequence[str]) -> tuple[tuple[Form, ...], list[object]]:
     """The form of each column, and its values in that form."""
     forms, values = [], list[object]()
-    for name, is_same, column in zip(types, same_in_all(rows), zip(*rows, strict=True), strict=True):
+    columns = list(zip(*rows, strict=True))
+    for name, is_same, column in zip(types, same_in_all(columns), columns, strict=True):
         joined = None if is_same or name != "text" else _joined(column)
         forms.append(Form.SAME if is_same else Form.LIST if joined is None else Form.JOINED)
         values.append(column[0] if is_same else list(column) if joined is None else joined)

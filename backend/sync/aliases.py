@@ -51,12 +51,12 @@ def following_aliases(collection: str, use_case: UseCase) -> UseCase:
     return follow
 
 
-def _named(shape: Shape, change: Change) -> Iterable[str]:
-    yield change.id
-    for name in shape.ids:
-        value = change.fields.get(name)
-        if isinstance(value, str):
-            yield value
+def _named(shape: Shape, change: Change) -> list[str]:
+    """Its own id and those its fields name; most changes name no other."""
+    fields = change.fields
+    if shape.id_names.isdisjoint(fields):
+        return [change.id]
+    return [change.id, *(value for name in shape.ids if isinstance(value := fields.get(name), str))]
 
 
 def _redirected(shape: Shape, change: Change, survivors: Mapping[str, str]) -> Change:

@@ -483,7 +483,9 @@ async def _update(work: Work, collection: Collection, drafts: Sequence[Draft]) -
     by_names: dict[tuple[str, ...], list[Draft]] = defaultdict(list)
     for draft in drafts:
         before = draft.before or {}
-        named = written[draft.id] = [name for name, value in draft.after.items() if value != before.get(name)]
+        named = written[draft.id] = [
+            name for name, value in draft.after.items() if (stood := before.get(name)) is not value and stood != value
+        ]
         by_names[tuple(name for name in named if name not in children)].append(draft)
     for names, group in by_names.items():
         columns = [collection.columns.get(name, column_of(name)) for name in names]

@@ -51,7 +51,7 @@ def refusing_erased(collection: str, use_case: UseCase) -> UseCase:
 
 async def _refused(work: Work, collection: str, shape: Shape, changes: Sequence[Change]) -> dict[int, tuple[str, ...]]:
     """Index of a change → path of what names somebody erased in it."""
-    named = [dict(_named(shape, change)) for change in changes]
+    named = [_named(shape, change) for change in changes]
     all_named = {value for ids in named for value in ids.values() if is_id(value)}
     erased, held = await _erased(work.conn, collection, sorted(all_named), changes)
     found: dict[int, tuple[str, ...]] = {}
@@ -64,12 +64,13 @@ async def _refused(work: Work, collection: str, shape: Shape, changes: Sequence[
     return found
 
 
-def _named(shape: Shape, change: Change) -> Iterable[tuple[str, str]]:
-    yield "id", change.id
-    for name in shape.ids:
-        value = change.fields.get(name)
-        if name != "id" and isinstance(value, str):
-            yield name, value
+def _named(shape: Shape, change: Change) -> dict[str, str]:
+    """Field → the id it names, its own first; most changes name no other."""
+    fields = change.fields
+    if shape.id_names.isdisjoint(fields):
+        return {"id": change.id}
+    named = (name for name in shape.ids if name != "id")
+    return {"id": change.id} | {name: value for name in named if isinstance(value := fields.get(name), str)}
 
 
 async def _erased(

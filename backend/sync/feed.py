@@ -10,6 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import orjson
 
@@ -26,6 +27,8 @@ EPOCH_STEP = 2**40
 WHOLE = "*"
 CAPTURED = "@"
 EMPTY_DOCUMENT = b"{}"
+FIELD_SEQ_KEPT_CHARACTERS_MAX = 1_000
+"""Longer ones are those of orders, of which no two are alike."""
 DIGEST_MODULUS = 2**64
 
 
@@ -123,8 +126,18 @@ def _stored(rows: Iterable[Row]) -> dict[str, Stored]:
     return {row[0]: Stored(row[1], bool(row[2]), *_field_seq(row[3]), row[4]) for row in rows}
 
 
-def _field_seq(text: str) -> tuple[dict[str, tuple[int, str]], dict[str, int]]:
+def _field_seq(text: str) -> tuple[Mapping[str, tuple[int, str]], Mapping[str, int]]:
     """(path → last change, path → when its value was captured)."""
+    return _short_field_seq(text) if len(text) <= FIELD_SEQ_KEPT_CHARACTERS_MAX else _read_field_seq(text)
+
+
+@lru_cache(maxsize=1_000)
+def _short_field_seq(text: str) -> tuple[Mapping[str, tuple[int, str]], Mapping[str, int]]:
+    """Records that were made or changed together have one text, and each is read twice."""
+    return _read_field_seq(text)
+
+
+def _read_field_seq(text: str) -> tuple[Mapping[str, tuple[int, str]], Mapping[str, int]]:
     changes: dict[str, tuple[int, str]] = {}
     captured: dict[str, int] = {}
     for path, held in orjson.loads(text).items():

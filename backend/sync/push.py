@@ -35,7 +35,7 @@ from backend.telemetry import error_told, logger
 
 _LOG = logger(__name__)
 
-_BODY = json.JSONEncoder(sort_keys=True)
+_BODY = json.JSONEncoder(sort_keys=True, check_circular=False)
 
 UseCaseTable = Mapping[tuple[str, Intent], UseCase]
 CUSTOMERS_CHILDREN = ("customerContacts", "visits", "orders", "tasks", "answers", "cases", "judgements")

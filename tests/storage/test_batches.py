@@ -152,9 +152,10 @@ def test_a_value_that_is_the_same_is_handed_over_once() -> None:
     assert batch.sql(["text", "int8", "text"], [Form.SAME, Form.LIST, Form.LIST]) == (
         "UPDATE t SET a = $1::text, b = u.p2 FROM unnest($2::int8[], $3::text[]) u(p2, p3) WHERE id = u.p3"
     )
-    assert same_in_all([("a", n, "x") for n in range(20)]) == (True, False, True)
-    assert same_in_all([("a", 1)] * 20) == (False, True)
-    assert same_in_all([("a", 1)] * 19) == (False, False)
+    assert same_in_all([("a",) * 20, tuple(range(20)), ("x",) * 20]) == (True, False, True)
+    assert same_in_all([(*"a" * 9, "b", *"a" * 10), ("x",) * 20]) == (False, True)
+    assert same_in_all([("a",) * 20, (1,) * 20]) == (False, True)
+    assert same_in_all([("a",) * 19, (1,) * 19]) == (False, False)
 
 
 def test_texts_are_handed_over_as_one_where_they_can_be_told_apart() -> None:
