@@ -2,7 +2,7 @@
 
 Standard library only. What it needs lies beside it: `messages/<locale>.json` and `fields.json` (which field is of
 which kind, which enum names its values, the decimals of currencies). `vectors/issues.json` holds documents of
-`syncIssues` with the texts that must come out; `backend/domain/issues.py` says why each sentence is as it is.
+`syncIssues` with the texts that must come out; `backend/domain/issue_words.py` says why each sentence is as it is.
 """
 
 import json

@@ -12,7 +12,7 @@ from rich.markup import escape
 from backend.cli.numbers_page import numbers_text
 from backend.cli.terminal import complain, say
 from backend.config import PREFIX, Settings
-from backend.domain.issues import field_kinds
+from backend.domain.issue_words import field_kinds
 from backend.errors import OPERATOR, RETRY, Code, Retry
 from backend.schema.root import print_sdl
 from backend.schema.rxdb import rxdb_schemas_text

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import strawberry
 
-from backend.domain.issues import IssueState, Resolution, Told, WayOut, tell_issue
+from backend.domain.issue_words import Told, tell_issue
+from backend.domain.issues import IssueState, Resolution, WayOut
 from backend.domain.times import DAY_MS
 from backend.errors import Code, Problem, Refused
 from backend.reads.selection import PageRequest, one

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import strawberry
 
 from backend.domain.audit import AuditAction, Door
-from backend.domain.issues import ToldChange
+from backend.domain.issue_words import ToldChange
 from backend.domain.messages import label
 from backend.errors import Code, Problem, Refused
 from backend.reads.selection import PageRequest, SortKind, Span, read_position, span_of, write_position

@@ -9,16 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.domain.fields import INTEGER_MAX
-from backend.domain.issues import (
-    SHAPES,
-    IssueState,
-    Resolution,
-    WayOut,
-    change_at,
-    corrected,
-    restored,
-    shown_value,
-)
+from backend.domain.issues import SHAPES, IssueState, Resolution, WayOut, change_at, corrected, restored, shown_value
 from backend.domain.merge import Conflict
 from backend.errors import Code, Problem, Refused, refuse_if
 from backend.ids import is_id

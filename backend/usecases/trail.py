@@ -12,7 +12,7 @@ import orjson
 
 from backend.auth.principal import Principal
 from backend.domain.audit import TOLD, AuditAction
-from backend.domain.issues import ToldChange, tell_change
+from backend.domain.issue_words import ToldChange, tell_change
 from backend.domain.messages import Catalogue, locale_of
 from backend.domain.permissions import mask_text
 from backend.ids import is_id

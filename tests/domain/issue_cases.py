@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from backend.config import load_messages
-from backend.domain.issues import CONFLICT_WAYS, REFUSED_WAYS, tell_issue
+from backend.domain.issue_words import tell_issue
+from backend.domain.issues import CONFLICT_WAYS, REFUSED_WAYS
 from backend.domain.messages import LOCALES
 
 Document = dict[str, Any]

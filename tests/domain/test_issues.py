@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 
 from backend.config import load_messages
 from backend.domain.fields import Field, Kind, Shape, field_paths, validate
-from backend.domain.issues import (
-    SHAPES,
-    IssueKind,
-    WayOut,
-    change_at,
-    corrected,
-    field_kinds,
-    kind_of,
-    restored,
-    tell_issue,
-)
+from backend.domain.issue_words import IssueKind, field_kinds, kind_of, tell_issue
+from backend.domain.issues import SHAPES, WayOut, change_at, corrected, restored
 from backend.domain.messages import LOCALES
 from backend.domain.orders import ORDER
 from backend.errors import Code
