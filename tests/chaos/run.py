@@ -106,10 +106,14 @@ class Servers:
 
     async def __aenter__(self) -> "Servers":
         self.ports = free_port(), free_port()
-        # the first makes the keys that both use
-        for port in self.ports:
-            self._start(port)
-            await self.wait(port)
+        try:
+            # the first makes the keys that both use
+            for port in self.ports:
+                self._start(port)
+                await self.wait(port)
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.run import run
+from tests.chaos import run as running
+from tests.chaos.run import Servers, run
 from tests.databases import fresh_sqlite
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
@@ -33,3 +34,14 @@ async def test_a_violation_names_its_seed_its_step_and_what_was_done(sqlite_temp
     with pytest.raises(AssertionError, match=r"seed 5, step \d+: rep\d was sent .* and may not see it") as caught:
         await run(url, 5, 300, tmp_path / "var", mutant="scope_leak")
     assert "enters customers" in str(caught.value)
+
+
+async def test_servers_that_do_not_start_in_time_are_not_left_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(running, "START_SECONDS_MAX", 0)
+    servers = Servers(f"sqlite://{tmp_path / 'none.sqlite3'}", tmp_path / "var", 1)
+    with pytest.raises(RuntimeError, match="did not start"):
+        async with servers:
+            pass
+    assert [process.poll() is None for process in servers._processes.values()] == [False]
