@@ -198,7 +198,7 @@ class GraphQLEdge:
         except Refused as busy:
             return unrun_response(self._turned_away(busy, locale), media_type, locale)
         if COST_HEADER in headers:
-            result = {**result, "extensions": {"cost": self._told_cost(weight)}}
+            result = {**result, "extensions": {"cost": self._told_cost(weight, prepared, operation)}}
         status = 200 if "data" in result else _status(400, media_type)
         response = _respond(result, status, media_type, locale=locale)
         after_seconds = context.retry_after_seconds or later_seconds(_codes_of(result))
@@ -353,16 +353,17 @@ class GraphQLEdge:
         except Refused as limited:
             raise self._turned_away(limited, locale) from None
 
-    def _told_cost(self, weight: Weight) -> dict[str, int]:
+    def _told_cost(self, weight: Weight, prepared: Prepared, operation: OperationDefinitionNode) -> dict[str, int]:
         """What a request cost, for developers who ask by a header."""
-        settings = self._settings
+        assert prepared.document is not None
+        depth_max, cost_max = self._limits.most(root_fields(prepared.document, operation))
         return {
             "cost": weight.cost,
-            "limit": settings.document_cost_max,
+            "limit": cost_max,
             "depth": weight.depth,
-            "depthLimit": settings.document_depth_max,
+            "depthLimit": depth_max,
             "aliases": weight.aliases,
-            "aliasesLimit": settings.document_aliases_max,
+            "aliasesLimit": self._settings.document_aliases_max,
         }
 
     def _prepared(self, asked: Asked, standing: Standing | None, refused: Refused | None, locale: str) -> Prepared:

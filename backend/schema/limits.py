@@ -11,7 +11,7 @@ its variables bring, and the price is kept. Source: promises.md §3.
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -175,11 +175,15 @@ class Limits:
             kept.weights[given] = known
         return known
 
+    def most(self, roots: Set[str]) -> tuple[int, int]:
+        """The greatest depth and cost of an operation that asks for these fields at its root."""
+        if roots and roots <= INTROSPECTION:
+            return INTROSPECTION_DEPTH_MAX, self._introspection_cost_max
+        return self._settings.document_depth_max, self._settings.document_cost_max
+
     def _problems(self, scale: "_Scale", operation: OperationDefinitionNode) -> list[Problem]:
         settings = self._settings
-        roots = scale.root_names(operation.selection_set)
-        introspects = bool(roots) and roots <= INTROSPECTION
-        depth_max = INTROSPECTION_DEPTH_MAX if introspects else settings.document_depth_max
+        depth_max, cost_max = self.most(scale.root_names(operation.selection_set))
         weight = scale.weight(operation)
         measured = (
             ("depth", weight.depth, depth_max),
@@ -187,7 +191,7 @@ class Limits:
             ("aliases", weight.aliases, settings.document_aliases_max),
             ("directives", weight.directives, settings.document_aliases_max),
             ("rootSelections", weight.fields, settings.root_selections_max),
-            ("cost", weight.cost, self._introspection_cost_max if introspects else settings.document_cost_max),
+            ("cost", weight.cost, cost_max),
         )
         return [
             _problem(name, found, most, scale.heaviest(operation, _MEASURES.get(name, "cost")))

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from graphql import get_introspection_query
 
 from backend.admission import SMALL_BYTES, Bytes, Places, within
 from backend.config import Settings
@@ -124,6 +125,11 @@ async def test_a_developer_is_told_what_his_request_cost(door: Door) -> None:
     answer = await door.served.post(ASKED, x_query_cost="1")
     assert answer.json()["extensions"]["cost"]["cost"] == 1
     assert "extensions" not in (await door.served.post(ASKED)).json()
+    # of questions about the schema, which may cost more, the limit that is theirs
+    usual = {"query": get_introspection_query(descriptions=True)}
+    told = (await door.served.post(usual, x_query_cost="1")).json()["extensions"]["cost"]
+    assert door.served.services.settings.document_cost_max < told["cost"] < told["limit"]
+    assert told["depth"] <= told["depthLimit"]
 
 
 async def _after(turns: int, told: str) -> str:
