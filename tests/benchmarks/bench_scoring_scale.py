@@ -14,6 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
 import asyncio
+import resource
 import time
 
 import numpy as np
@@ -99,7 +100,7 @@ async def scored(engine: Engine, settings: Settings, territory_id: str, name: st
         spent[phase] = spent.get(phase, 0.0) + now - last
         last = now
 
-    child = Child(os.getpid())
+    child, worked = Child(os.getpid()), _worked_s()
     done = await run_scores(
         engine, OPERATOR, settings=settings, clock=wall_clock_ms, as_of=TODAY, territory_id=territory_id,
         progress=told, apart=SCORE_COMMAND,
@@ -107,9 +108,16 @@ async def scored(engine: Engine, settings: Settings, territory_id: str, name: st
     peak = child.over() / 2**20
     phases = ", ".join(f"{phase.lower()} {seconds:.1f} s" for phase, seconds in spent.items())
     say(
-        f"{name:>10}: {time.perf_counter() - began:.1f} s ({phases}), peak {peak:.2f} GiB, {done.customers_changed:,}"
+        f"{name:>10}: {time.perf_counter() - began:.1f} s ({phases}), {_worked_s() - worked:.1f} s of a"
+        f" processor, peak {peak:.2f} GiB, {done.customers_changed:,}"
         f" of {done.customers_scored:,} written, {done.state.value}; load {os.getloadavg()[0]:.1f}"
     )
+
+
+def _worked_s() -> float:
+    """Seconds of a processor that processes begun here and ended since have had, changed least by a crowd."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 async def bench(url: str, customers_n: int, written_n: int, orders_each: int) -> None:
