@@ -57,7 +57,6 @@ class Resolution(StrEnum):
 
 CONFLICT_WAYS = (WayOut.KEEP_MINE.value, WayOut.KEEP_THEIRS.value, WayOut.CUSTOM.value)
 REFUSED_WAYS = (WayOut.CHANGE_AND_SEND_AGAIN.value, WayOut.DISCARD.value)
-WRITING_WAYS = frozenset({WayOut.KEEP_MINE, WayOut.CUSTOM, WayOut.CHANGE_AND_SEND_AGAIN})
 SHAPES: Mapping[str, Shape] = {
     "customers": CUSTOMER,
     "contacts": CONTACT,

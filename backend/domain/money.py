@@ -4,7 +4,7 @@ Half-even per line, then sums, so a total is always the sum of the lines a custo
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -132,14 +132,6 @@ def convert(amount_minor: int, currency: str, to: str, rate_e9: int) -> int:
     scale = exponent(to) - exponent(currency)
     numerator = amount_minor * rate_e9 * 10 ** max(scale, 0)
     return check_amount(divide_half_even(numerator, RATE_E9 * 10 ** max(-scale, 0)))
-
-
-def rate_on(rates: Iterable[Rate], currency: str, day: str) -> int:
-    """The rate in force on a local day: the latest that starts on or before it; raises NOT_FOUND."""
-    known = [rate for rate in rates if rate.currency == currency and rate.valid_from <= day]
-    if not known:
-        raise Refused(Problem(Code.NOT_FOUND, ("exchangeRate",), params={"currency": currency, "day": day}))
-    return max(known, key=lambda rate: rate.valid_from).rate_e9
 
 
 def parse_decimal(text: str, currency: str) -> int:

@@ -44,29 +44,6 @@ class StageRule:
     objective: str | None = None
 
 
-LOCALES = ("en", "zh-CN", "ko")
-VISIT_DAYS_ONBOARDING = (7, 30, 60)
-LABELS: Mapping[str, tuple[str, str, str]] = {
-    "HHHH": ("Champion partner", "核心伙伴", "핵심 파트너"),
-    "HHHL": ("Strained champion", "不满的核心客户", "불만 있는 핵심 고객"),
-    "HHLH": ("Contested star", "待巩固明星客户", "확보 필요 스타 고객"),
-    "HHLL": ("Star at risk", "濒危明星客户", "이탈 위기 스타 고객"),
-    "HLHH": ("Cash pillar", "稳定支柱", "안정 기둥 고객"),
-    "HLHL": ("Grumbling pillar", "受挫支柱", "불만 기둥 고객"),
-    "HLLH": ("Comfortable drifter", "满意的游离大客户", "거래 분산 대형 고객"),
-    "HLLL": ("Fading giant", "流失边缘大客户", "이탈 직전 대형 고객"),
-    "LHHH": ("Rising ally", "成长盟友", "성장 동반자"),
-    "LHHL": ("Held-back ally", "受阻成长客户", "성장 정체 고객"),
-    "LHLH": ("Warm prospect", "高潜满意客户", "유망 우호 고객"),
-    "LHLL": ("Competitor's treasure", "竞品主导高潜客户", "경쟁사 주력 유망 고객"),
-    "LLHH": ("Faithful small", "忠诚小客户", "충성 소형 고객"),
-    "LLHL": ("Neglected faithful", "被忽视的忠诚小客户", "소외된 충성 고객"),
-    "LLLH": ("Casual buyer", "随缘客户", "비정기 구매 고객"),
-    "LLLL": ("Low touch", "低维护客户", "저관리 고객"),
-    "ONBOARDING": ("Onboarding", "新客户培育", "신규 정착 고객"),
-}
-"""Names of the segments by locale."""
-
 _BY_SEGMENT: Mapping[str, Strategy] = {
     "HHHH": Strategy("GROW_TOGETHER", "CO_PLAN_SEASON", 14),
     "HHHL": Strategy("REPAIR_NOW", "MANAGER_VISIT", 7),
@@ -86,7 +63,6 @@ _BY_SEGMENT: Mapping[str, Strategy] = {
     "LLLL": Strategy("STOP_LOSSES", "SELF_SERVICE_ONLY", 0, Serve.EXIT),
     "ONBOARDING": Strategy("WIN_SECOND_ORDER", "WELCOME_VISITS", 28),
 }
-"""ONBOARDING visits fall on `VISIT_DAYS_ONBOARDING`."""
 
 _BY_STAGE: Mapping[Stage, StageRule] = {
     Stage.DECLINING: StageRule(75),
@@ -164,8 +140,3 @@ def _row_document(segment: str, stage: Stage | None, row: Strategy) -> dict[str,
 
 def _row_of(row: Mapping[str, Any]) -> Strategy:
     return Strategy(row["objective"], row["strategy"], row["cadenceDays"], Serve(row["serve"]), row["triesMax"])
-
-
-def segment_labels() -> dict[str, dict[str, str]]:
-    """Segment code → locale → name."""
-    return {code: dict(zip(LOCALES, names, strict=True)) for code, names in LABELS.items()}

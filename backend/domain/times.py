@@ -144,15 +144,6 @@ def quarter_of_day(day: str) -> tuple[int, int]:
     return moment.year, (moment.month + 2) // 3
 
 
-def corrected_ms(captured_at_ms: int, device_now_ms: int, server_now_ms: int) -> int:
-    """When something captured on a device really happened, by the server's clock.
-
-    The device says what its clock showed while sending; the difference to the server's clock at that moment
-    is taken off. Never later than the server's now: what has arrived has happened.
-    """
-    return min(captured_at_ms + server_now_ms - device_now_ms, server_now_ms)
-
-
 def check_not_future(at_ms: int, now_ms: int, skew_ms: int) -> int:
     """The same instant when at most `skew_ms` ahead of `now_ms`; raises IN_THE_FUTURE."""
     if at_ms > now_ms + skew_ms:

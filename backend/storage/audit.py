@@ -153,36 +153,12 @@ def _class(before_ms: int, collections: Sequence[str], actions: Sequence[str]) -
 
 async def forget_values_before(conn: Connection, before_ms: int, *, rows_max: int) -> int:
     """Take the values out of at most `rows_max` entries older than a moment; who, when and which fields stay."""
-    return await _forget(
-        conn,
-        "at < ? AND (changes IS NOT NULL OR personal_changes IS NOT NULL)",
-        [before_ms],
-        rows_max,
-        "changes = NULL,",
-    )
-
-
-async def forget_personal_values(conn: Connection, record_ids: Sequence[str], *, rows_max: int) -> int:
-    """Take personal values of these records out of the audit, and their free-text reasons; returns of how many entries.
-
-    For erasure: which field was changed, by whom and when stays. Copies of deleted records go with
-    `storage/deleted.py: forget_deleted_copies`.
-    """
-    return await _forget(
-        conn,
-        "record_id = ANY(?) AND (personal_changes IS NOT NULL OR reason IS NOT NULL)",
-        [list(record_ids)],
-        rows_max,
-        "reason = NULL,",
-    )
-
-
-async def _forget(conn: Connection, where: str, args: Sequence[object], rows_max: int, more: str) -> int:
     async with audit_open(conn):
         rows = await conn.fetch(
-            f"UPDATE audit_entry SET {more} personal_changes = NULL"
-            f" WHERE id IN (SELECT id FROM audit_entry WHERE {where} ORDER BY at, id LIMIT ?) RETURNING id",
-            *args,
+            "UPDATE audit_entry SET changes = NULL, personal_changes = NULL WHERE id IN (SELECT id FROM audit_entry"
+            " WHERE at < ? AND (changes IS NOT NULL OR personal_changes IS NOT NULL) ORDER BY at, id LIMIT ?)"
+            " RETURNING id",
+            before_ms,
             rows_max,
         )
     return len(rows)

@@ -219,16 +219,6 @@ class Doors:
             raise Refused(Problem(Code.BAD_REQUEST)) from None
         return bytes(body)
 
-    async def json_body(self, request: Request, *, bytes_max: int | None = None) -> dict[str, Any]:
-        """The body as a JSON map. Raises `Refused` as `body` does, and BAD_REQUEST for anything else."""
-        try:
-            found = orjson.loads(await self.body(request, bytes_max=bytes_max))
-        except orjson.JSONDecodeError:
-            raise Refused(Problem(Code.BAD_REQUEST)) from None
-        if not isinstance(found, dict):
-            raise Refused(Problem(Code.BAD_REQUEST))
-        return found
-
 
 def _check(standing: Standing, *, syncing: bool, draining: bool) -> None:
     if not draining and (problem := unread(DeviceState(standing.device_state))):

@@ -9,14 +9,12 @@ from hypothesis import strategies as st
 
 from backend.domain.money import (
     Money,
-    Rate,
     convert,
     currencies,
     divide_half_even,
     exponent,
     line_total_minor,
     parse_decimal,
-    rate_on,
     sum_money,
 )
 from backend.errors import Code, Refused
@@ -105,15 +103,6 @@ def test_conversion_minds_the_decimal_places_of_both_sides() -> None:
 @given(st.integers(-(10**12), 10**12), st.sampled_from(["KRW", "USD", "KWD"]))
 def test_converting_at_par_changes_nothing(amount: int, currency: str) -> None:
     assert convert(amount, currency, currency, 1_000_000_000) == amount
-
-
-def test_the_rate_of_a_day_is_the_latest_that_has_started() -> None:
-    rates = [Rate("CNY", "2026-01-01", 1), Rate("CNY", "2026-03-01", 3), Rate("KRW", "2026-02-01", 2)]
-    assert rate_on(rates, "CNY", "2026-02-28") == 1
-    assert rate_on(rates, "CNY", "2026-03-01") == 3
-    with pytest.raises(Refused) as refused:
-        rate_on(rates, "CNY", "2025-12-31")
-    assert code_of(refused)[0] is Code.NOT_FOUND
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from backend.domain.times import (
     add_days,
     check_instant,
     check_not_future,
-    corrected_ms,
     day_bounds_ms,
     day_from_number,
     day_number,
@@ -178,15 +177,6 @@ def test_no_day_lies_outside_the_calendar() -> None:
         for day in ("0001-01-01", "9999-12-31"):
             # local mean time, before there were zones: within the hour
             assert abs(day_start_ms(day, zone) - day_number(day) * DAY_MS - hours * HOUR_MS) <= HOUR_MS
-
-
-def test_a_capture_is_put_on_the_servers_clock() -> None:
-    # the device runs ten minutes fast; what it captured an hour before sending happened an hour ago
-    assert corrected_ms(13 * HOUR_MS, 14 * HOUR_MS, 14 * HOUR_MS - 600_000) == 13 * HOUR_MS - 600_000
-    # and ten minutes slow
-    assert corrected_ms(13 * HOUR_MS, 14 * HOUR_MS, 14 * HOUR_MS + 600_000) == 13 * HOUR_MS + 600_000
-    # a capture after the device's own now still cannot be later than its arrival
-    assert corrected_ms(15 * HOUR_MS, 14 * HOUR_MS, 14 * HOUR_MS) == 14 * HOUR_MS
 
 
 def test_the_future_begins_after_the_allowed_skew() -> None:

@@ -24,7 +24,6 @@ PLANNED_DAYS = 14
 ZONE = "Asia/Shanghai"
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
-OBJECT_COLUMN = np.dtype(object)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,8 +90,6 @@ class Articles:
 
     style_ids: list[str]
     style_season: IntArray
-    style_category: IntArray
-    style_active: BoolArray
     colour_ids: list[str]
     colour_style: IntArray
     colour_weight: FloatArray
@@ -100,8 +98,6 @@ class Articles:
     sku_curve: FloatArray
     broken: BoolArray
     price: IntArray
-    story_style: int
-    """The style whose size runs are broken, −1 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +123,6 @@ def make_products(setting: Setting) -> Products:
     articles = Articles(
         style_ids=styles.ids,
         style_season=styles.season,
-        style_category=styles.category,
-        style_active=styles.active,
         colour_ids=colours.ids,
         colour_style=colours.style,
         colour_weight=colours.weight,
@@ -137,7 +131,6 @@ def make_products(setting: Setting) -> Products:
         sku_curve=skus.curve,
         broken=skus.broken,
         price=price,
-        story_style=styles.story,
     )
     return Products(
         (
