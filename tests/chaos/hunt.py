@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from backend.storage.engine import open_engine
 from backend.storage.migrate import migrate
 from tests.chaos.model import Violation
 from tests.chaos.mutants import MUTANTS, Mutant
@@ -64,11 +65,25 @@ async def hunt_over_http(mutant: Mutant, kind: str, folder: RunFolder, seed: int
     began = monotonic()
     with tempfile.TemporaryDirectory() as data:
         async with database(kind, folder) as url:
+            await prepare(url, mutant)
             try:
                 await run(url, seed, HTTP_STEPS, Path(data), mutant=mutant.name)
             except Violation as violation:
                 return caught(mutant, kind, violation, seed, began)
     return None
+
+
+async def prepare(url: str, mutant: Mutant) -> None:
+    if not mutant.prepared:
+        return
+    engine = open_engine(url)
+    await engine.start()
+    try:
+        async with engine.write() as conn:
+            for sql in mutant.prepared:
+                await conn.execute(sql)
+    finally:
+        await engine.close()
 
 
 def shortened(text: str) -> str:

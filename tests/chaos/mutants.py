@@ -4,6 +4,7 @@ A mutant that no run catches is a hole in the judge. `python -m tests.chaos.hunt
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,12 +33,14 @@ class Patches:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`seen_on`: where it can be seen at all; `simulated`: whether the simulation can see it too."""
+    """`seen_on`: where it can be seen at all; `simulated`: whether the simulation can see it too; `prepared`: what its
+    database needs before a server begins."""
 
     name: str
     patch: Callable[[Patches], None]
     seen_on: tuple[str, ...] = ("sqlite", "postgres")
     simulated: bool = True
+    prepared: tuple[str, ...] = ()
 
     def apply(self) -> Patches:
         patches = Patches()
@@ -227,27 +230,31 @@ def whole_row_overwrite(patches: Patches) -> None:
 
 def sequence_from_nextval(patches: Patches) -> None:
     """A seq is drawn from a sequence, which nobody waits for: who draws first may commit last."""
-    drawn = "chaos_seq"
+    true = engine.for_postgres
 
     async def draw(conn: Any) -> int:
-        await conn.execute(f"CREATE SEQUENCE IF NOT EXISTS {drawn}")
         ((seq,),) = await conn.fetch(
-            f"SELECT setval('{drawn}', GREATEST(nextval('{drawn}'), (SELECT seq FROM sync_clock WHERE id = 1) + 1))"
+            # an episode begins high above the one before
+            "SELECT CASE WHEN n.drawn > c.seq THEN n.drawn ELSE setval('chaos_seq', c.seq + 1) END"
+            " FROM (SELECT nextval('chaos_seq') AS drawn) n CROSS JOIN ONLY sync_clock c"
         )
         await asyncio.sleep(0.01)
         return int(seq)
 
-    async def last(conn: Any) -> tuple[int, int]:
-        ((seq, horizon),) = await conn.fetch("SELECT seq, horizon FROM sync_clock WHERE id = 1")
-        ((there,),) = await conn.fetch(f"SELECT to_regclass('{drawn}') IS NOT NULL")
-        if there:
-            ((value,),) = await conn.fetch(f"SELECT last_value FROM {drawn}")
-            seq = max(seq, int(value))
-        return seq, horizon
+    def last_drawn(sql: str) -> str:
+        """Whoever reads the clock reads what was drawn last."""
+        text = true(sql)
+        if "FOR UPDATE" in text:
+            return text
+        return _CLOCK.sub(lambda found: f"FROM {_DRAWN} {found[1] or 'sync_clock'}", text)
 
     patches.set(work, "step_clock", draw)
-    for module in (work, changes, pull):
-        patches.set(module, "read_clock", last)
+    patches.set(engine, "for_postgres", last_drawn)
+
+
+_CLOCK = re.compile(r"FROM sync_clock\b(?: (?!WHERE|LEFT|JOIN)(\w+))?")
+_DRAWN = "(SELECT k.id, GREATEST(k.seq, s.last_value) AS seq, k.horizon FROM sync_clock k CROSS JOIN chaos_seq s)"
+A_SEQUENCE = ("CREATE SEQUENCE chaos_seq", "SELECT setval('chaos_seq', (SELECT seq FROM sync_clock WHERE id = 1))")
 
 
 def staging_before_the_clock(patches: Patches) -> None:
@@ -316,7 +323,7 @@ MUTANTS: Mapping[str, Mutant] = {
         Mutant("no_removal_on_revoke", no_removal_on_revoke),
         Mutant("cursor_skips_at_page_end", cursor_skips_at_page_end),
         Mutant("whole_row_overwrite", whole_row_overwrite),
-        Mutant("sequence_from_nextval", sequence_from_nextval, POSTGRES_ONLY, simulated=False),
+        Mutant("sequence_from_nextval", sequence_from_nextval, POSTGRES_ONLY, simulated=False, prepared=A_SEQUENCE),
         Mutant("staging_before_the_clock", staging_before_the_clock, POSTGRES_ONLY, simulated=False),
         Mutant("no_row_lock", no_row_lock, POSTGRES_ONLY, simulated=False),
     )

@@ -63,6 +63,13 @@ def mutated(name: str) -> Iterator[None]:
         patches.undo()
 
 
+@pytest.mark.parametrize("name", MUTANTS)
+def test_every_mutant_fits_the_product_of_today(name: str) -> None:
+    """What one replaces is there under its name; else nothing would be wrong, and it would be caught by nobody."""
+    with mutated(name):
+        pass
+
+
 @pytest.mark.mutants
 @pytest.mark.parametrize("name", [name for name, mutant in MUTANTS.items() if mutant.simulated])
 async def test_the_simulation_catches(name: str, sqlite_template: Path, tmp_path: Path) -> None:
