@@ -1,7 +1,9 @@
 """The files of `deploy/` can be read, and name only what there is. `make failover` shows that they do their work."""
 
 import configparser
+import ipaddress
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -60,6 +62,16 @@ def test_systemd_reads_the_unit(tmp_path: Path) -> None:
     assert not done.stderr, done.stderr.decode()
 
 
+def test_the_unit_gives_the_server_no_more_than_it_needs() -> None:
+    """systemd's own judgement, of ten, the less the better: what is let go of later is noticed here."""
+    if (analyzer := shutil.which("systemd-analyze")) is None:
+        pytest.skip("no systemd-analyze here: apt-get install systemd")
+    unit = DEPLOY / "systemd" / "selvedge.service"
+    command = [analyzer, "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+
+
 def test_every_command_is_a_verb_and_every_setting_has_a_value_it_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
     verbs = set(vars(typer.main.get_command(app))["commands"])
     assert {"serve", "migrate"} <= verbs
@@ -70,14 +82,14 @@ def test_every_command_is_a_verb_and_every_setting_has_a_value_it_may_have(monke
     assert json.loads(container.rpartition("CMD ")[2]) == ["selvedge", "serve"]
     services = loaded("compose.yaml")["services"]
     said = dict(pair.split("=", 1) for pair in re.findall(r"SELVEDGE_\w+=\S+", container))
-    secret = {"${ROOT_SECRET}": "ab" * 32}
+    secret = {"${ROOT_SECRET:?}": "ab" * 32}
     for name, value in (said | services["app-1"]["environment"]).items():
         monkeypatch.setenv(name, secret.get(value, value))
     settings = read_settings()
     assert settings.host == "0.0.0.0", "within the container"
     assert (settings.pooler_url, settings.database_url) == (
-        "postgres://selvedge:${DATABASE_PASSWORD}@pgbouncer:6432/selvedge",
-        "postgres://selvedge:${DATABASE_PASSWORD}@postgres:5432/selvedge",
+        "postgres://selvedge:${DATABASE_PASSWORD:?}@pgbouncer:6432/selvedge",
+        "postgres://selvedge:${DATABASE_PASSWORD:?}@postgres:5432/selvedge",
     )
 
 
@@ -163,11 +175,49 @@ def test_compose_names_files_there_are_and_services_it_has() -> None:
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
             assert (DEPLOY / source).exists() if source.startswith("./") else source in compose["volumes"]
-    build = services["app-1"]["build"]
-    root = (DEPLOY / build["context"]).resolve()
-    copied = re.findall(r"^COPY (.+) \S+$", (root / build["dockerfile"]).read_text(), re.MULTILINE)
-    assert copied
-    assert all((root / part).exists() for line in copied for part in line.split())
+    for name in ("app-1", "pgbouncer"):
+        build = services[name]["build"]
+        root = (DEPLOY / build["context"]).resolve()
+        text = (root / build["dockerfile"]).read_text()
+        copied = re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE)
+        assert copied or name == "pgbouncer"
+        assert all((root / part).exists() for line in copied for part in line.split())
+    # the proxy asks for an address once: a server that is made anew must have the one it had
+    fixed = {services[name]["networks"]["default"]["ipv4_address"] for name in ("app-1", "app-2", "postgres")}
+    (addresses,) = compose["networks"]["default"]["ipam"]["config"]
+    whole, others = ipaddress.ip_network(addresses["subnet"]), ipaddress.ip_network(addresses["ip_range"])
+    assert len(fixed) == 3
+    assert all(ipaddress.ip_address(each) in whole and ipaddress.ip_address(each) not in others for each in fixed)
+    assert {service["restart"] for service in services.values()} == {"unless-stopped"}
+
+
+def compose_program() -> list[str] | None:
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) is not None:
+            asked = subprocess.run([*command, "version"], capture_output=True, check=False, timeout=60)
+            if asked.returncode == 0:
+                return command
+    return None
+
+
+def test_compose_reads_its_file() -> None:
+    if (program := compose_program()) is None:
+        pytest.skip("no Docker Compose here: apt-get install docker-compose")
+    command = [*program, "-f", str(DEPLOY / "compose.yaml"), "config", "--quiet"]
+    done = subprocess.run(
+        command,
+        env=os.environ | {"DATABASE_PASSWORD": "p", "ROOT_SECRET": "ab" * 32},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_compose_takes_no_empty_password() -> None:
+    text = (DEPLOY / "compose.yaml").read_text()
+    assert {"DATABASE_PASSWORD", "ROOT_SECRET"} <= set(re.findall(r"\$\{(\w+):\?\}", text))
+    assert not re.search(r"\$\{\w+\}", text), "compose takes one that is not given for an empty one"
 
 
 @pytest.mark.parametrize("file", ["edge.cfg", "postgres.cfg"])
