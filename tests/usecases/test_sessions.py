@@ -12,9 +12,11 @@ from backend.auth.passwords import Passwords
 from backend.auth.tokens import Tokens
 from backend.config import Settings
 from backend.domain.devices import DeviceGiven
+from backend.domain.throttling import ADDRESS_WAITS
 from backend.errors import Code, Refused
 from backend.ids import new_id
 from backend.storage.engine import Engine
+from backend.storage.throttle import Throttle
 from backend.usecases.sessions import STANDINGS_MAX, Session, Sessions
 from tests import factories
 from tests.clocks import HandClock
@@ -332,3 +334,15 @@ async def test_a_refresh_waits_for_whoever_holds_the_family(world: World) -> Non
         await conn.execute("UPDATE refresh_family SET generation = 3")
     assert await refused(refreshing) is Code.UNAUTHENTICATED
     assert await world.fetch("SELECT generation FROM refresh_family") == [(3,)]
+
+
+async def test_an_address_that_guesses_at_many_accounts_is_held_back_and_no_other(engine: Engine) -> None:
+    """No account is tried often enough to be held back itself, and a colleague on his own phone gets in from there."""
+    throttle = Throttle(engine, b"secret", clock=HandClock(), retries_max=3)
+    for n in range(ADDRESS_WAITS.free):
+        await throttle.attempt(f"{n}@example.com", "203.0.113.9", None)
+    await throttle.attempt("last@example.com", "203.0.113.9", None)  # let in, and from then on it waits
+    assert await refused(throttle.attempt("next@example.com", "203.0.113.9", None)) is Code.RATE_LIMITED
+    await throttle.attempt("next@example.com", "203.0.113.10", None)
+    await throttle.attempt("next@example.com", "", None)
+    await throttle.attempt("min@example.com", "203.0.113.9", (new_id(), new_id()))
