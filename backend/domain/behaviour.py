@@ -124,7 +124,11 @@ def seasonality_of(orders: OrderColumns, *, as_of_day: int) -> Seasonality | Non
 
 
 def habit_of(values: Sequence[str | None], units: IntArray) -> Habit | None:
-    """What is bought of one kind, from (m,) values and units; None where nothing was recorded of it."""
+    """What is bought of one kind, from (m,) values (None: not recorded) and (m,) units, the most bought first.
+
+    Shares in 0..1 of the units whose value is known; what is beyond the first `SHOWN_MAX` is `rest`. None where nothing
+    was recorded of it.
+    """
     total = int(units.sum())
     known = np.array([value is not None for value in values], dtype=np.bool_)
     told = int(units[known].sum()) if known.any() else 0

@@ -246,7 +246,10 @@ def contribution_step(found: RunFacts, today: str) -> StepFound:
 
 
 def strategies_step(found: Sequence[Followed], as_of: str | None) -> StepFound:
-    """DONE where four of five contacts that the strategies want were made."""
+    """Whether what the strategies want is done: contacts due and made, over all of them.
+
+    DONE where the share made reaches `FOLLOWED_BP_MIN` basis points, NOT_STARTED before any customer was scored.
+    """
     scored = sum(one.customers_n for one in found)
     due, made = sum(one.due_n for one in found), sum(one.made_n for one in found)
     facts = {

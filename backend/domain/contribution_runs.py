@@ -97,7 +97,8 @@ def straight_trend(quarters: FloatArray) -> Trend:
 
 
 def seasonal_trend(quarters: FloatArray) -> Trend:
-    """Mean difference to the same quarter of the year before, over (n, k) quarters; with less than two whole years the
+    """Mean difference to the same quarter of the year before, a quarter of it, over (n, k) quarters in minor units,
+    oldest first: `slope` and its error per quarter, as the straight trend's. With less than two whole years (k < 8) the
     straight trend, which a season may bend."""
     k = quarters.shape[1]
     if k < 8:

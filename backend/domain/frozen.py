@@ -237,7 +237,8 @@ def frontier_documents(frontiers: Sequence[Frontier], places: Sequence[str]) -> 
 
 
 def frontier_for(documents: Sequence[Document], kind: str, place: str | None) -> tuple[float, int] | None:
-    """Yearly revenue of the frontier a customer of this kind and place is measured by, and how many peers set it."""
+    """Yearly revenue of the frontier a customer is measured by, in minor units of the reporting currency, and how many
+    peers set it: those of its kind and place, else of its kind; None where there is neither."""
     by_place = {(one["kind"], one["place"]): (float(one["yearMinor"]), int(one["peersN"])) for one in documents}
     return (by_place.get((kind, place)) if place is not None else None) or by_place.get((kind, None))
 

@@ -506,6 +506,6 @@ def order_number(order: OrderRow) -> str | None:
 
 
 def since_day(customer: Mapping[str, object], day: str | None) -> dict[str, object]:
-    """The customer with another first day, and what follows from it."""
+    """The customer with another first day (YYYY-MM-DD, None where none is known), and what follows from it."""
     after = {**customer, "customerSince": day}
     return {**after, **derived_fields(after)}

@@ -126,7 +126,11 @@ class JudgementFigures:
 
 
 def figures(found: Compared, rows: IntArray) -> JudgementFigures:
-    """The figures of some judgements, by their rows."""
+    """The figures of some judgements: `rows` (k,) into `found`.
+
+    Shares and their 95 % intervals in 0..1. Those without anybody to be compared with count as judgements and in no
+    share; below `ENOUGH_N` of the others there is no difference, and the verdict is TOO_FEW.
+    """
     kept = rows[found.compared_n[rows] > 0]
     judged = _share(int(found.ordered[kept].sum()), int(kept.size))
     compared = _weighed(found.compared_ordered_n[kept], found.compared_n[kept])

@@ -120,7 +120,10 @@ class Kpi:
 
 
 def kpi(code: KpiCode, inputs: KpiInputs, period: Period) -> Kpi:
-    """One key figure of a period."""
+    """One key figure of a period, in the unit `metrics.METRICS` gives it.
+
+    Where nothing can be counted `value` is None and `missing` says why. *Source*: R6, R17.
+    """
     return _RULES[code](inputs, period)
 
 

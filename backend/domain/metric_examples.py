@@ -27,7 +27,7 @@ class Example:
 
 
 def example_of(code: MetricCode) -> Example:
-    """The worked example of a figure."""
+    """The worked example of a figure: what goes in, by name, and what the figure's own function makes of it."""
     figure = kpi_code(code)
     return _key_figure(figure) if figure else _EXAMPLES[code]()
 

@@ -17,7 +17,10 @@ class Which:
 
 
 def read_which(which: Which, vocabulary: Vocabulary, limits: PredicateLimits) -> Predicate | None:
-    """The predicate, None for everybody; raises `Refused` with every problem below `filter`."""
+    """The predicate, None for everybody.
+
+    Raises `Refused` with every problem of the form given below `filter`; INVALID_VALUE where both forms are.
+    """
     if which.text is not None and which.document is not None:
         raise Refused(Problem(Code.INVALID_VALUE, ("filter", "json"), ("text", "json")))
     try:

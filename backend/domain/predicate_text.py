@@ -79,7 +79,7 @@ class _Hopeless(Exception):
 
 
 def read_text(text: str, vocabulary: Vocabulary, limits: PredicateLimits = USUAL_LIMITS) -> Predicate:
-    """The predicate of a text form; raises `Refused` with every problem at its place.
+    """The predicate of a text form; raises `Refused` with every problem at its place, TOO_LONG for a text not read.
 
     A problem's path ends with `offset=…`, `line=…`, `column=…`: the offset counts characters from 0, lines and columns
     from 1. Reading goes on behind a condition that cannot be read, to the next `and`, `or` or bracket.

@@ -171,6 +171,8 @@ class Some:
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """Whatever its part does not say."""
+
     part: "Predicate"
 
 

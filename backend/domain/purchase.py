@@ -179,8 +179,8 @@ def fit_purchase(
 
 
 def check_history(history: PurchaseHistory) -> None:
-    """Refuse what no history can be: columns of different length, counts or days below 0 or beyond `FIELD_MAX`, a last
-    purchase after the end of what was seen."""
+    """Refuse what no history can be. Raises INVALID_VALUE for columns of different length, OUT_OF_RANGE for counts or
+    days below 0 or beyond `FIELD_MAX` and for a last purchase after the end of what was seen."""
     x, t, observed = history.repeats_n, history.last_repeat_days, history.observed_days
     if not (x.shape == t.shape == observed.shape):
         raise Refused(Problem(Code.INVALID_VALUE, ("history",), (f"{x.size} rows",)))

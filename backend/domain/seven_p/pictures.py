@@ -50,14 +50,17 @@ class Words:
 
 
 def view(title: str, values: Sequence[Mapping[str, Any]], height: int, **more: Any) -> Spec:
+    """What every chart begins with: title, at most `ROWS_MAX` rows, `height` in pixels; `more` as the chart needs it."""
     return {"title": title, "data": {"values": list(values)[:ROWS_MAX]}, "width": WIDTH, "height": height, **more}
 
 
 def value_of(row: Row, code: SevenPFigure) -> int | None:
+    """A figure of a row in its own unit; None where the row has none."""
     return next((figure.value for figure in row.figures if figure.code is code), None)
 
 
 def percent(basis_points: int | None) -> float | None:
+    """Basis points as per cent; None stays None."""
     return None if basis_points is None else basis_points / BASIS_POINTS
 
 
