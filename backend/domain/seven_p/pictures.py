@@ -50,7 +50,7 @@ class Words:
 
 
 def view(title: str, values: Sequence[Mapping[str, Any]], height: int, **more: Any) -> Spec:
-    """What every chart begins with: title, at most `ROWS_MAX` rows, `height` in pixels; `more` as the chart needs it."""
+    """What every chart begins with: title, at most `ROWS_MAX` rows, `height` in pixels; `more` as a chart needs it."""
     return {"title": title, "data": {"values": list(values)[:ROWS_MAX]}, "width": WIDTH, "height": height, **more}
 
 
