@@ -14,14 +14,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from backend.cli.terminal import OPERATOR_PRINCIPAL, Database, bring_up, complain, say, settings_from
+from backend.cli.terminal import OPERATOR_PRINCIPAL, Database, bring_up, complain, say, settings_from, show_problems
 from backend.clock import wall_clock_ms
 from backend.config import Settings, load_messages
 from backend.domain.arrays import BASIS_POINTS, MONEY_MINOR_MAX
 from backend.domain.backtest import SEED_DEFAULT, GateCode, Ranker
 from backend.domain.backtest_document import caveat_sentences, rfm_sentences
 from backend.domain.history import OrderColumns
-from backend.domain.messages import LOCALE_DEFAULT, LOCALES, label, render_problem
+from backend.domain.messages import LOCALE_DEFAULT, LOCALES, label
 from backend.domain.priority import LineCode
 from backend.domain.ranking import REPLICATES_N
 from backend.domain.scoring import ScoreParameters
@@ -106,9 +106,7 @@ def evaluate(
                 bring_up(settings)
                 found = asyncio.run(_judge_database(settings, wish, told))
     except Refused as refused:
-        for problem in refused.problems:
-            text = render_problem(load_messages(), problem, locale)
-            complain.print(f"[red]{problem.code.value}[/red] {escape(text)}", soft_wrap=True)
+        show_problems(refused, locale)
         raise typer.Exit(EVALUATION_REFUSED) from None
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, sort_keys=True, indent=2))

@@ -18,7 +18,6 @@ from backend.cli.terminal import (
     bring_up,
     by_operator,
     check_present,
-    complain,
     say,
     settings_from,
     show_problems,
@@ -177,9 +176,7 @@ def rescue(
         )
         played = asyncio.run(_rescue(settings, found, dry_run=dry_run, yes=yes))
     except Refused as refused:
-        for problem in refused.problems:
-            told = render_problem(load_messages(), problem, locale)
-            complain.print(f"[red]{problem.code.value}[/red] {escape(told)}", soft_wrap=True)
+        show_problems(refused, locale)
         raise typer.Exit(RESCUE_REFUSED) from None
     _show_rescued(played, locale)
     if dry_run:

@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from backend.cli.report_page import report_page
-from backend.cli.terminal import Database, check_present, complain, say, settings_from
+from backend.cli.terminal import Database, check_present, complain, say, settings_from, show_problems
 from backend.clock import wall_clock_ms
 from backend.config import Settings, load_messages
-from backend.domain.messages import LOCALE_DEFAULT, LOCALES, render, render_problem
+from backend.domain.messages import LOCALE_DEFAULT, LOCALES, render
 from backend.domain.names import display_name
 from backend.domain.times import local_day, parse_day
 from backend.errors import BadSetting, Refused
@@ -70,9 +70,7 @@ def seven_p(
         try:
             found, subject = asyncio.run(_found(settings, territory, customer, day, locale))
         except Refused as refused:
-            for problem in refused.problems:
-                text = render_problem(load_messages(), problem, locale)
-                complain.print(f"[red]{problem.code.value}[/red] {escape(text)}", soft_wrap=True)
+            show_problems(refused, locale)
             raise typer.Exit(REPORT_REFUSED) from None
         bar.update(reading, completed=1)
         page = report_page(

@@ -8,14 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from backend.cli.terminal import (
-    OPERATOR_PRINCIPAL,
-    Database,
-    bring_up,
-    complain,
-    say,
-    settings_from,
-)
+from backend.cli.terminal import OPERATOR_PRINCIPAL, Database, bring_up, complain, say, settings_from, show_problems
 from backend.clock import wall_clock_ms
 from backend.config import Settings, load_messages
 from backend.domain.judgements import JudgementKind
@@ -58,9 +51,7 @@ def score(
     try:
         summary, found = asyncio.run(score_customers(settings, day, territory, rebuild=rebuild))
     except Refused as refused:
-        for problem in refused.problems:
-            told = render_problem(load_messages(), problem, locale)
-            complain.print(f"[red]{problem.code.value}[/red] {escape(told)}", soft_wrap=True)
+        show_problems(refused, locale)
         raise typer.Exit(SCORE_REFUSED) from None
     _show_run(summary, locale)
     _show_ranking(found, locale)

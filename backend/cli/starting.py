@@ -10,19 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from backend.auth.passwords import Passwords
 from backend.auth.principal import Role
 from backend.cli.scoring import score_customers
-from backend.cli.terminal import (
-    OPERATOR_PRINCIPAL,
-    Database,
-    bring_up,
-    complain,
-    say,
-    settings_from,
-)
+from backend.cli.terminal import OPERATOR_PRINCIPAL, Database, bring_up, complain, say, settings_from, show_problems
 from backend.clock import wall_clock_ms
-from backend.config import Settings, load_messages
+from backend.config import Settings
 from backend.domain.demo.frame import PROFILES
 from backend.domain.demo.world import SEED, SignIn, World
-from backend.domain.messages import LOCALE_DEFAULT, LOCALES, render_problem
+from backend.domain.messages import LOCALE_DEFAULT, LOCALES
 from backend.domain.times import local_day, parse_day
 from backend.errors import BadSetting, Refused
 from backend.storage.engine import open_engine
@@ -145,9 +138,7 @@ def user(
     try:
         user_id = asyncio.run(_add_user(settings, email, name, role, locale, password))
     except Refused as refused:
-        for problem in refused.problems:
-            told = render_problem(load_messages(), problem, LOCALE_DEFAULT)
-            complain.print(f"[red]{problem.code.value}[/red] {escape(told)}", soft_wrap=True)
+        show_problems(refused)
         raise typer.Exit(USER_REFUSED) from None
     say.print(f"added {escape(email)} as {role}, id {user_id}", soft_wrap=True)
 

@@ -112,9 +112,9 @@ async def by_operator(settings: Settings, story: Callable[[Work], Awaitable[T]])
         await engine.close()
 
 
-def show_problems(refused: Refused) -> None:
+def show_problems(refused: Refused, locale: str = LOCALE_DEFAULT) -> None:
     for problem in refused.problems:
-        told = render_problem(load_messages(), problem, LOCALE_DEFAULT)
+        told = render_problem(load_messages(), problem, locale)
         complain.print(f"[red]{problem.code.value}[/red] {escape(told)}", soft_wrap=True)
 
 
