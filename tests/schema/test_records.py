@@ -302,7 +302,9 @@ async def test_every_filter_holds_and_pages_go_on(house: House) -> None:
         await edit(house, "wei", shop, termsDays=days)
     wei = house.people["wei"]
     assert len(await trail(house, "admin", record=shop, action=["UPDATE"])) == 5
-    assert len(await trail(house, "admin", record=shop, door=["PUSH"])) == 0
+    for door, entries in (["ONLINE"], 5), (["PUSH"], 0), (["PUSH", "ONLINE"], 5):
+        # whoever looks is told too, as online
+        assert len(await trail(house, "admin", record=shop, action=["UPDATE"], door=door)) == entries, door
     assert len(await trail(house, "admin", device=wei.device_id, actor=wei.user_id, record=shop)) == 6
     assert len(await trail(house, "admin", actor=house.people["na"].user_id)) == 0
     middle: dict[str, Any] = {"from": "2026-11-22T04:00:02.000Z", "until": "2026-11-22T04:00:04.000Z"}
