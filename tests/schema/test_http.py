@@ -7,10 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from graphql import get_introspection_query
+from graphql import GraphQLError, get_introspection_query
 
 from backend.config import Settings
 from backend.domain.wishes import accepted_locale
+from backend.errors import OPERATOR, Code
+from backend.schema.errors import error_json
 from backend.schema.http import GRAPHQL_TYPE, JSON_TYPE, answered_type
 from tests.databases import fresh_sqlite
 from tests.schema.conftest import Door
@@ -338,6 +340,15 @@ async def test_a_failure_of_ours_is_masked_and_told_with_its_id(door: Door, monk
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert answer.json()["errors"][0]["extensions"] == {"code": "INTERNAL", "id": "phone-0001"}
+
+
+def test_an_error_nobody_expected_is_told_by_its_id_and_by_nothing_it_says() -> None:
+    """As resolvers fail: with a text of a library's, which may hold anything."""
+    failed = GraphQLError("canary Qzxv", original_error=ValueError("canary Qzxv"), path=["me"])
+    told = error_json(failed)
+    assert told["extensions"].keys() == {"code", "id"}
+    assert (told["extensions"]["code"], told["path"]) == ("INTERNAL", ["me"])
+    assert told["message"] == OPERATOR[Code.INTERNAL]
 
 
 async def test_by_no_door_may_values_stand_deeper_in_each_other_than_the_bound(door: Door) -> None:
