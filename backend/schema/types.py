@@ -57,7 +57,9 @@ class Customer(Node):
     name_en: str | None = field(description=EN)
     kind: CustomerKind = field(description="What the customer is to the company.")
     stage: LifecycleStage = field(description="How far the customer is on the way.")
-    parent_id: ID | None = field(description="The head of the chain this customer is a door of.")
+    parent_id: ID | None = field(
+        description="The head of the chain this customer is a door of. A head is no door itself."
+    )
     parent: "Customer | None" = to_one("The head of the chain; null when out of your scope.")
     doors: "Connection[Customer]" = to_page("The chain's doors in your scope, by name.")
     territory_id: ID | None = field(description="The territory the customer belongs to.")

@@ -82,19 +82,31 @@ def _place(work: Work, draft: Draft, wanted: object, held: Sequence[str]) -> Non
 
 
 async def _check_parents(work: Work, drafts: Sequence[Draft]) -> None:
-    """A chain's head is named by its doors; it need not be visible to their rep, but it must exist."""
+    """A chain's head is named by its doors; it need not be visible to their rep, but it must exist. A chain has two
+    levels: a head is no door, and who has doors becomes none."""
     naming = [d for d in drafts if d.alive and not d.deleting and "parentId" in d.accepted and d.after["parentId"]]
-    ids = sorted({str(draft.after["parentId"]) for draft in naming})
-    if not ids:
+    if not naming:
         return
-    rows = await work.conn.fetch("SELECT id, parent_id FROM customer WHERE id = ANY(?)", ids)
-    heads: dict[str, str | None] = dict(rows)
-    coming = {draft.id for draft in drafts}
+    wanted = sorted({str(draft.after["parentId"]) for draft in naming})
+    # held until commit, so that a head does not become a door meanwhile
+    rows = await work.conn.fetch(
+        "SELECT t.id, t.parent_id FROM customer t WHERE t.id = ANY(?) OR t.parent_id = ANY(?)"
+        " ORDER BY t.id FOR NO KEY UPDATE OF t",
+        wanted,
+        [draft.id for draft in naming],
+    )
+    parents: dict[str, str | None] = dict(rows)
+    for draft in drafts:
+        if draft.alive and not draft.deleting:
+            parents[draft.id] = draft.after["parentId"]
+        elif draft.deleting:
+            parents.pop(draft.id, None)
+    coming, heads = {draft.id for draft in drafts}, set(parents.values())
     for draft in naming:
         parent = str(draft.after["parentId"])
-        if parent not in heads and parent not in coming:
+        if parent not in parents and parent not in coming:
             draft.refuse(Code.NOT_FOUND, "parentId")
-        elif heads.get(parent) is not None or parent == draft.id:
+        elif parents.get(parent) is not None or parent == draft.id or draft.id in heads:
             draft.refuse(Code.INVALID_VALUE, "parentId")
 
 

@@ -90,6 +90,43 @@ async def test_a_chains_head_is_seen_by_the_reps_of_its_doors_but_edited_by_its_
     assert ("customers", head) not in await _visible(house, "na")
 
 
+async def test_a_chain_has_two_levels_whichever_of_them_comes_first(house: House) -> None:
+    """A head that became a door would leave its own doors below a door."""
+    head, door, other = [await _customer(house, "admin") for _ in range(3)]
+    revs = {one: await house.rev("customers", one) for one in (head, door, other)}
+
+    async def hang(**parents: str) -> list[tuple[str, ...]]:
+        named = {"head": head, "door": door, "other": other}
+        changes = [patch(named[one], revs[named[one]], parentId=named[parent]) for one, parent in parents.items()]
+        outcomes = await house.change("admin", change_customers, *changes)
+        told = [tuple(f"{p.code} {p.path[0]}" for p in outcome.problems) for outcome in outcomes]
+        for one in revs:
+            revs[one] = await house.rev("customers", one)
+        return told
+
+    wrong = ("INVALID_VALUE parentId",)
+    assert await hang(head="head") == [wrong]
+    assert await hang(door="head", head="door") == [wrong, wrong]
+    assert await hang(door="head", head="other") == [wrong, wrong]
+    assert await hang(door="head") == [()]
+    assert await hang(head="other") == [wrong]
+    assert await hang(other="door") == [wrong]
+    [freed] = await house.change("admin", change_customers, patch(door, revs[door], parentId=None))
+    assert freed.status is Status.APPLIED
+    assert await hang(head="other") == [()]
+
+
+async def test_a_door_may_move_to_another_head_in_the_batch_that_makes_its_head_a_door(house: House) -> None:
+    head, other = await _customer(house, "admin"), await _customer(house, "admin")
+    door = await _customer(house, "admin", parentId=head)
+    changes = [
+        patch(door, await house.rev("customers", door), parentId=other),
+        patch(head, await house.rev("customers", head), parentId=other),
+    ]
+    outcomes = await house.change("admin", change_customers, *changes)
+    assert [outcome.status for outcome in outcomes] == [Status.APPLIED, Status.APPLIED]
+
+
 async def test_a_buyer_of_shops_in_two_territories_is_seen_in_both(house: House) -> None:
     mine, theirs, buyer = await _customer(house, "wei"), await _customer(house, "na"), new_id()
     [made] = await house.change("wei", change_contacts, create(buyer, {"nameZh": "张伟", "phone": "13800138000"}))
