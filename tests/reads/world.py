@@ -398,10 +398,13 @@ class _World(Filler):
         """What is no record of the trade: devices, imports, pairs, sync issues."""
         ((clock, _),) = await self.conn.fetch("SELECT seq, horizon FROM sync_clock")
         users = [self.world.people[who] for who in ("rep1", "rep2", "manager", Role.ADMIN.value, Role.MARKETER.value)]
+        batch = ""
         for user_id in users:
             for acked in (clock, clock - 1, 7):
                 await self.row(people.Device, user_id=user_id, acked_seq=acked)
-            batch = await self.row(records.ImportBatch, kind="orders", started_by=f"staff:{user_id}")
+            batch = await self.row(
+                records.ImportBatch, kind="orders", started_by=f"staff:{user_id}", undone_at=NOW_MS if batch else None
+            )
             for outcome in (*RowOutcome, RowOutcome.FAILED):
                 record_id = self.rng.choice(self.world.ids["customer"])
                 problems = '[{"code": "REQUIRED", "path": ["currency"], "allowed": [], "params": {}}]'

@@ -568,7 +568,7 @@ async def test_records_in_a_list_of_answers_are_one_statement(asker: Asker) -> N
       recordId customer { id nameEn orders(first: 2) { nodes { id } } %s } } }"""
     for more, fallbacks in (("", 0), ("distanceM(fromLatE7: 1, fromLonE7: 1)", 1)):
         found = (await asker.data("ADMIN", listed % more))["customerDuplicates"]
-        assert len(found) > 2
+        assert len(found) > 1
         assert [one["customer"]["id"] for one in found] == [one["recordId"] for one in found]
         assert (asker.reads.selections, asker.reads.fallbacks) == (1, fallbacks)
         assert asker.reads.statements == 1 + fallbacks, (
