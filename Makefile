@@ -3,7 +3,8 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+# one more than a build server has cores: tests wait for servers of their own
+WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest
 SOURCES := backend mobile_contract tests
 
@@ -29,7 +30,7 @@ quick: $(VENV)/.dev ## the inner loop: lint, and the tests that need no PostgreS
 	$(PYTEST) -x -q -n $(WORKERS) -m "not postgres and not mutants" $(addprefix --ignore=,$(LONG))
 
 test: $(VENV)/.dev $(VENV)/.graphiql ## the whole suite, on SQLite and PostgreSQL
-	$(PYTEST) -q -n $(WORKERS) -m "not mutants"
+	$(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not mutants"
 
 mutants: $(VENV)/.dev ## the product broken on purpose in some fifty ways: the long tests must each notice
 	$(PYTEST) -q -n $(WORKERS) -m mutants -o timeout=1800
