@@ -66,9 +66,11 @@ async def hearing_stops(engine: Engine, row: KeptRun) -> AsyncIterator[Callable[
 
 async def _look(engine: Engine, row: KeptRun, asked: asyncio.Event) -> None:
     while not asked.is_set():
-        async with engine.read() as conn:
-            found = await conn.fetch(f"SELECT cancel_asked_at FROM {row.table} WHERE id = ?", row.id)
-        if found and found[0][0] is not None:
-            asked.set()
-            return
+        # a database that is away for a moment is looked into again
+        with suppress(Refused):
+            async with engine.read() as conn:
+                found = await conn.fetch(f"SELECT cancel_asked_at FROM {row.table} WHERE id = ?", row.id)
+            if found and found[0][0] is not None:
+                asked.set()
+                return
         await asyncio.sleep(LOOK_S)

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ import pytest
 
 from backend.config import Settings
 from backend.domain.score_runs import RunState
-from backend.errors import Code, Refused
+from backend.errors import Code, Problem, Refused
 from backend.ids import new_id
 from backend.integrations import apart
 from backend.storage.engine import Engine
@@ -203,3 +204,26 @@ async def test_a_run_whose_process_is_gone_is_closed_by_whoever_asks(house: Hous
     house.now_ms += 1
     await cancel(house)
     assert [row[0] for row in await runs(house)] == ["FAILED"]
+
+
+async def test_a_run_hears_of_it_though_the_database_was_away_for_a_moment(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shops(house, 1)
+    done = await scored(house)
+    async with house.engine.write() as conn:
+        await conn.execute("UPDATE score_run SET cancel_asked_at = ? WHERE id = ?", NOON_MS, done.id)
+    row: Any = SimpleNamespace(table="score_run", id=done.id)
+    read, away = house.engine.read, iter([True, True])
+
+    def now_and_then() -> Any:
+        if next(away, False):
+            raise Refused(Problem(Code.UNAVAILABLE))
+        return read()
+
+    monkeypatch.setattr(run_stops, "LOOK_S", 0.005)
+    monkeypatch.setattr(house.engine, "read", now_and_then)
+    async with asyncio.timeout(20), run_stops.hearing_stops(house.engine, row) as asked:
+        while not asked():  # noqa: ASYNC110 - what is waited for is a row
+            await asyncio.sleep(0.005)
+    assert list(away) == []
